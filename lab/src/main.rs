@@ -1,1 +1,100 @@
-fn main() {}
+//! `lab`: all of nomad-ipvs on one machine, with real parts.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+mod agents;
+mod doctor;
+mod packages;
+mod paths;
+mod ports;
+mod privilege;
+mod programs;
+mod stream;
+mod ui;
+mod version;
+
+#[derive(Debug, Parser)]
+enum Cli {
+    /// Can this machine run the lab?
+    Doctor {
+        #[arg(long)]
+        json: bool,
+        #[arg(long)]
+        no_install: bool,
+        #[arg(long)]
+        kernel: Option<doctor::Kernel>,
+    },
+    /// Get the agents and the packages, as `up` does.
+    Setup,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            ui::complain(&format!("lab: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let person = paths::Person::find()?;
+    let paths = paths::Paths::of(&person, "default");
+    match cli {
+        Cli::Doctor {
+            json,
+            no_install,
+            kernel,
+        } => {
+            let intent = doctor::Intent {
+                person: &person,
+                paths: &paths,
+                kernel,
+                installing: if no_install {
+                    doctor::Installing::Forbidden
+                } else {
+                    doctor::Installing::Allowed
+                },
+                engine: doctor::Engine::Own,
+                claims: doctor::Claims {
+                    subnet: ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(198, 18, 0, 0), 24),
+                    links: vec![],
+                    namespaces: vec![],
+                    made: vec![],
+                },
+            };
+            let report = doctor::examine(&intent).report;
+            ui::print(&if json {
+                report.json().to_string()
+            } else {
+                report.table()
+            });
+            Ok(if report.is_fit() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+        Cli::Setup => {
+            privilege::become_root()?;
+            let ui = ui::Ui::new(ui::Mode::choose(false));
+            let mut step = ui.step("packages");
+            let missing = packages::missing(packages::Plans {
+                boots_uml: true,
+                builds_agents: true,
+            });
+            let came = packages::install(&packages::packages_of(&missing), &mut |text| {
+                step.note(text)
+            })?;
+            step.end(ui::Outcome::Ok, &format!("installed: {}", came.join(" ")));
+            let mut step = ui.step("agents");
+            let (nomad, consul) = agents::ensure_both(&person, &paths.cache, &mut step)?;
+            step.end(ui::Outcome::Ok, &format!("{nomad}, {consul}"));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
