@@ -116,17 +116,8 @@ pub fn at_hand(agent: Agent, person: &Person, cache: &Path) -> Option<Binary> {
 /// # Errors
 /// No way worked; the text names each and why.
 pub fn ensure(agent: Agent, person: &Person, cache: &Path, step: &mut Step) -> Result<Binary> {
-    let (notes, heard) = mpsc::channel::<String>();
-    std::thread::scope(|scope| {
-        let work = scope.spawn(move || {
-            obtain(agent, person, cache, &|text| {
-                drop(notes.send(text.to_owned()))
-            })
-        });
-        heard.iter().for_each(|text| step.note(&text));
-        work.join()
-            .unwrap_or_else(|_| anyhow::bail!("the thread that gets {} broke down", agent.name()))
-    })
+    let [binary] = side_by_side([agent], person, cache, step);
+    binary
 }
 
 /// Both agents, side by side: one waits for a compiler while the other waits for the network.
@@ -134,29 +125,42 @@ pub fn ensure(agent: Agent, person: &Person, cache: &Path, step: &mut Step) -> R
 /// # Errors
 /// As [`ensure`]; both reasons when both failed.
 pub fn ensure_both(person: &Person, cache: &Path, step: &mut Step) -> Result<(Binary, Binary)> {
-    let (notes, heard) = mpsc::channel::<String>();
-    let [nomad, consul] = std::thread::scope(|scope| {
-        let work = Agent::ALL.map(|agent| {
-            let notes = notes.clone();
-            scope.spawn(move || {
-                obtain(agent, person, cache, &|text| {
-                    drop(notes.send(text.to_owned()))
-                })
-            })
-        });
-        drop(notes);
-        heard.iter().for_each(|text| step.note(&text));
-        work.map(|thread| {
-            thread
-                .join()
-                .unwrap_or_else(|_| anyhow::bail!("a thread that gets agents broke down"))
-        })
-    });
+    let [nomad, consul] = side_by_side(Agent::ALL, person, cache, step);
     match (nomad, consul) {
         (Ok(nomad), Ok(consul)) => Ok((nomad, consul)),
         (Err(one), Err(other)) => Err(anyhow::anyhow!("{one:#}\n{other:#}")),
         (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
     }
+}
+
+/// One thread an agent; this one shows what they say.
+fn side_by_side<const N: usize>(
+    agents: [Agent; N],
+    person: &Person,
+    cache: &Path,
+    step: &mut Step,
+) -> [Result<Binary>; N] {
+    let (notes, heard) = mpsc::channel::<String>();
+    std::thread::scope(|scope| {
+        let threads = agents.map(|agent| {
+            let notes = notes.clone();
+            scope.spawn(move || {
+                obtain(agent, person, cache, &|text| {
+                    let _ = notes.send(text.to_owned());
+                })
+            })
+        });
+        // The loop ends when the last thread drops its sender.
+        drop(notes);
+        for text in heard {
+            step.note(&text);
+        }
+        threads.map(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(anyhow::anyhow!("a thread that gets agents broke down")))
+        })
+    })
 }
 
 /// `note` gets a line for the person, the agent's name in front.

@@ -4,17 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use lab::{agents, doctor, packages, paths, privilege, ui};
 
-mod agents;
-mod doctor;
-mod packages;
-mod paths;
-mod ports;
-mod privilege;
-mod programs;
-mod stream;
-mod ui;
-mod version;
 
 #[derive(Debug, Parser)]
 enum Cli {
@@ -32,7 +23,7 @@ enum Cli {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    match run(&Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
             ui::complain(&format!("lab: {error:#}"));
@@ -41,20 +32,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<ExitCode> {
+fn run(cli: &Cli) -> Result<ExitCode> {
     let person = paths::Person::find()?;
     let paths = paths::Paths::of(&person, "default");
     match cli {
         Cli::Doctor {
             json,
             no_install,
-            kernel,
+            kernel: *kernel,
         } => {
             let intent = doctor::Intent {
                 person: &person,
                 paths: &paths,
-                kernel,
-                installing: if no_install {
+                kernel: *kernel,
+                installing: if *no_install {
                     doctor::Installing::Forbidden
                 } else {
                     doctor::Installing::Allowed
@@ -68,7 +59,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
                 },
             };
             let report = doctor::examine(&intent).report;
-            ui::print(&if json {
+            ui::print(&if *json {
                 report.json().to_string()
             } else {
                 report.table()
@@ -88,7 +79,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
                 builds_agents: true,
             });
             let came = packages::install(&packages::packages_of(&missing), &mut |text| {
-                step.note(text)
+                step.note(text);
             })?;
             step.end(ui::Outcome::Ok, &format!("installed: {}", came.join(" ")));
             let mut step = ui.step("agents");

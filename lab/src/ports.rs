@@ -99,8 +99,8 @@ mod tests {
     fn only_sockets_that_listen_hold_a_port() {
         assert_eq!(listening_on(2024, TABLE), [1684]);
         assert_eq!(listening_on(8500, TABLE), [77]);
-        assert_eq!(listening_on(443, TABLE), []);
-        assert_eq!(listening_on(8500, "header\nnonsense\n\n"), []);
+        assert_eq!(listening_on(443, TABLE), Vec::<u64>::new());
+        assert_eq!(listening_on(8500, "header\nnonsense\n\n"), Vec::<u64>::new());
     }
 
     #[test]

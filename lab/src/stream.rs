@@ -4,6 +4,7 @@
 //! ones kept for the sentence that tells of a failure. Not for daemons: this waits for the end.
 
 use std::collections::VecDeque;
+use std::fmt::Write;
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -33,10 +34,11 @@ impl Tail {
 
     /// The lines, each moved to the right by `indent` columns.
     pub fn indented(&self, indent: usize) -> String {
-        self.0
-            .iter()
-            .map(|line| format!("{:indent$}{line}\n", ""))
-            .collect()
+        let mut text = String::new();
+        for line in &self.0 {
+            let _ = writeln!(text, "{:indent$}{line}", "");
+        }
+        text
     }
 }
 

@@ -4,6 +4,7 @@
 //! sentence for the person and no more, because Go modules are the next way. `NOMAD_IPVS_RELEASES` names
 //! another server of the same layout; empty, it switches this way off.
 
+use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -162,11 +163,11 @@ fn sum_of_file(file: &Path) -> io::Result<String> {
             read => sum.update(&buffer[..read]),
         }
     }
-    Ok(sum
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    let mut hex = String::new();
+    for byte in sum.finalize() {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    Ok(hex)
 }
 
 /// Writes the program that an archive holds under `name`.

@@ -57,7 +57,7 @@ fn a_second_lab_waits_for_the_first_and_says_so() {
     let path = folder.path().to_owned();
     let second = std::thread::spawn(move || {
         lock(Agent::Nomad, &person(), &path, &|text| {
-            notes.send(text.to_owned()).unwrap()
+            notes.send(text.to_owned()).unwrap();
         })
         .map(drop)
     });

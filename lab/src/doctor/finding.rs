@@ -172,26 +172,19 @@ mod tests {
         let expected =
             "3 checks, 1 warning (memory: 900 MiB free), 1 problem (go: Go is not installed)";
         assert_eq!(report().summary(), expected);
-        assert_eq!(
-            Report {
-                findings: vec![Finding::ok("a", "b")]
-            }
-            .summary(),
-            "1 checks"
-        );
     }
 
     #[test]
     fn the_table_has_a_state_word_a_finding_and_a_remedy() {
         let table = console::strip_ansi_codes(&report().table()).into_owned();
-        let expected = "\
- ✓ ok      cgroup  version 2
- ! warn    memory  900 MiB free
-                   → end something
- ✗ missing go      Go is not installed
-                   → install it
-";
-        assert_eq!(table, expected);
+        let expected = [
+            " ✓ ok      cgroup  version 2",
+            " ! warn    memory  900 MiB free",
+            "                   → end something",
+            " ✗ missing go      Go is not installed",
+            "                   → install it",
+        ];
+        assert_eq!(table.lines().collect::<Vec<_>>(), expected);
     }
 
     #[test]

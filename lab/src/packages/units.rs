@@ -72,7 +72,7 @@ fn silence_one(service: &Service) -> Option<String> {
 fn systemctl(verb: &str, unit: &str) -> bool {
     stream::answer(
         Command::new("systemctl").args([verb, "--quiet", unit]),
-        Duration::from_secs(60),
+        Duration::from_mins(1),
     )
     .is_some()
 }
