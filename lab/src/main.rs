@@ -19,7 +19,7 @@ enum Cli {
         kernel: Option<doctor::Kernel>,
     },
     /// Get the agents and the packages, as `up` does.
-    Setup,
+    Setup { more: Vec<String> },
 }
 
 fn main() -> ExitCode {
@@ -39,7 +39,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Cli::Doctor {
             json,
             no_install,
-            kernel: *kernel,
+            kernel,
         } => {
             let intent = doctor::Intent {
                 person: &person,
@@ -70,7 +70,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
                 ExitCode::FAILURE
             })
         }
-        Cli::Setup => {
+        Cli::Setup { more } => {
             privilege::become_root()?;
             let ui = ui::Ui::new(ui::Mode::choose(false));
             let mut step = ui.step("packages");
@@ -78,7 +78,9 @@ fn run(cli: &Cli) -> Result<ExitCode> {
                 boots_uml: true,
                 builds_agents: true,
             });
-            let came = packages::install(&packages::packages_of(&missing), &mut |text| {
+            let mut wanted = packages::packages_of(&missing);
+            wanted.extend(more.iter().map(String::as_str));
+            let came = packages::install(&wanted, &mut |text| {
                 step.note(text);
             })?;
             step.end(ui::Outcome::Ok, &format!("installed: {}", came.join(" ")));
