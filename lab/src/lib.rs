@@ -8,5 +8,7 @@ pub mod ports;
 pub mod privilege;
 pub mod programs;
 pub mod stream;
+pub mod test;
+pub mod tools;
 pub mod ui;
 pub mod version;

@@ -4,8 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use lab::{agents, doctor, packages, paths, privilege, ui};
-
+use lab::{agents, doctor, packages, paths, privilege, test, ui};
 
 #[derive(Debug, Parser)]
 enum Cli {
@@ -18,6 +17,8 @@ enum Cli {
         #[arg(long)]
         kernel: Option<doctor::Kernel>,
     },
+    /// Run the checks: all of them, or one stage.
+    Test { stage: Option<test::Stage> },
     /// Get the agents and the packages, as `up` does.
     Setup { more: Vec<String> },
 }
@@ -69,6 +70,20 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             } else {
                 ExitCode::FAILURE
             })
+        }
+        Cli::Test { stage } => {
+            let lab = std::env::current_exe()?;
+            if test::needs_root(*stage) {
+                privilege::become_root()?;
+            }
+            let bench = test::Bench {
+                person: &person,
+                cache: &paths.cache,
+                lab,
+                guest: Err("no guest yet".into()),
+                stories: Ok(()),
+            };
+            Ok(test::run(*stage, &bench))
         }
         Cli::Setup { more } => {
             privilege::become_root()?;

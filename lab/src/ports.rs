@@ -100,7 +100,10 @@ mod tests {
         assert_eq!(listening_on(2024, TABLE), [1684]);
         assert_eq!(listening_on(8500, TABLE), [77]);
         assert_eq!(listening_on(443, TABLE), Vec::<u64>::new());
-        assert_eq!(listening_on(8500, "header\nnonsense\n\n"), Vec::<u64>::new());
+        assert_eq!(
+            listening_on(8500, "header\nnonsense\n\n"),
+            Vec::<u64>::new()
+        );
     }
 
     #[test]

@@ -116,8 +116,11 @@ fn findings_of(said: &str, kernel: Option<Kernel>) -> Vec<Finding> {
     let lines = || said.lines().filter_map(|line| line.split_once(' '));
     let is_ok = |name: &str| lines().any(|(other, result)| other == name && result == "ok");
     let why = |name: &str| {
-        let line = lines().find(|(other, _)| *other == name).map(|(_, result)| result);
-        line.map_or("no answer", |result| result.trim_start_matches("no ")).to_owned()
+        let line = lines()
+            .find(|(other, _)| *other == name)
+            .map(|(_, result)| result);
+        line.map_or("no answer", |result| result.trim_start_matches("no "))
+            .to_owned()
     };
     let needed = [
         ("namespaces", "network namespaces", "CONFIG_NET_NS"),
