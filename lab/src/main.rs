@@ -102,6 +102,9 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             let mut step = ui.step("agents");
             let (nomad, consul) = agents::ensure_both(&person, &paths.cache, &mut step)?;
             step.end(ui::Outcome::Ok, &format!("{nomad}, {consul}"));
+            let step = ui.step("busybox");
+            let busybox = packages::static_busybox(&person, &paths.cache)?;
+            step.end(ui::Outcome::Ok, &busybox.display().to_string());
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -3,7 +3,7 @@
 //! Looks along PATH and then in the folders for administrators, which a plain user's PATH often lacks.
 //! Not for getting programs that are missing: that is [`crate::packages`].
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,14 @@ const SYSTEM: [&str; 6] = [
 /// The first executable file of that name.
 pub fn find(name: &str) -> Option<PathBuf> {
     find_in(name, std::env::var_os("PATH").as_deref())
+}
+
+/// A PATH along which a script finds what [`find`] finds.
+pub fn search_path() -> OsString {
+    let own = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&own).chain(SYSTEM.iter().map(PathBuf::from));
+    // Only a folder with a colon in its name can't be joined, and splitting leaves none.
+    std::env::join_paths(folders).unwrap_or(own)
 }
 
 fn find_in(name: &str, path: Option<&OsStr>) -> Option<PathBuf> {

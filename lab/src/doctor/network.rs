@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::finding::Finding;
+use crate::programs;
 use crate::stream;
 
 /// What the fabric takes of the machine's own network.
@@ -31,7 +32,7 @@ pub(super) fn clashes(claims: &Claims) -> Vec<Finding> {
 
 fn subnet(claims: &Claims) -> Finding {
     const NAME: &str = "subnet";
-    let mut command = Command::new("ip");
+    let mut command = Command::new(programs::find("ip").unwrap_or_else(|| "ip".into()));
     command.args(["-json", "route", "show", "table", "all"]);
     let Some(routes) = stream::answer(&mut command, Duration::from_secs(10)) else {
         return Finding::warn(
