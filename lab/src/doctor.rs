@@ -2,7 +2,7 @@
 //!
 //! Runs alone (`lab doctor`) and as the first step of `up`. Every question is put to the real thing, such as
 //! the kernel in a throw-away network namespace, and answered by one [`Finding`] with a remedy. Probing lives
-//! in the modules below; what is said about it in [`finding`]. Not for repairing: what `up` does by itself,
+//! in the modules below; what is said about it in [`Report`]. Not for repairing: what `up` does by itself,
 //! installing packages above all, is a warning here.
 
 use crate::agents::{self, Agent};
