@@ -3,7 +3,6 @@
 //! Devices, NAT and overlayfs are tried in a throw-away namespace ([`features`]); IPVS is asked for over
 //! genetlink ([`ipvs`]), because a list of modules says nothing of what is built in. Not for IPVS itself.
 
-use std::fmt;
 use std::io;
 use std::path::Path;
 use std::process::Command;
@@ -13,28 +12,16 @@ use nix::unistd::Uid;
 
 use super::finding::{Finding, State};
 use super::genetlink;
+use crate::kernel::Choice as Kernel;
 use crate::programs;
 use crate::stream;
 
 const AS_ROOT: &str = "as root the same command can tell";
 const PROBE: &str = include_str!("probe.sh");
 
-/// Where IPVS runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Kernel {
-    /// In the machine's own.
-    Host,
-    /// In a User-mode Linux.
-    Uml,
-}
-
-impl fmt::Display for Kernel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Host => "host",
-            Self::Uml => "uml",
-        })
-    }
+/// Whether this process's own network namespace has IPVS.
+pub fn has_ipvs() -> bool {
+    genetlink::resolve("IPVS").is_ok()
 }
 
 /// Where IPVS will run, given the person's wish.
@@ -97,24 +84,37 @@ pub(super) fn features(kernel: Option<Kernel>) -> Vec<Finding> {
         // A namespace of one's own users: root enough for everything below, where it is allowed at all.
         command.args(["--user", "--map-root-user"]);
     }
-    command.args(["--net", "--mount", "sh", "-c", PROBE]).env("PATH", programs::search_path());
+    command
+        .args(["--net", "--mount", "sh", "-c", PROBE])
+        .env("PATH", programs::search_path());
     let root = Uid::effective().is_root();
     match stream::answer(&mut command, Duration::from_secs(20)) {
         Some(said) if root => findings_of(&said, kernel),
-        Some(said) => findings_of(&said, kernel).into_iter().map(seen_without_root).collect(),
+        Some(said) => findings_of(&said, kernel)
+            .into_iter()
+            .map(seen_without_root)
+            .collect(),
         None if root => vec![Finding::missing(
             NAME,
             "no network namespace can be made",
             "run on a kernel with CONFIG_NET_NS, and in a container only with --privileged",
         )],
-        None => vec![Finding::warn(NAME, "not looked at: that takes root here", AS_ROOT)],
+        None => vec![Finding::warn(
+            NAME,
+            "not looked at: that takes root here",
+            AS_ROOT,
+        )],
     }
 }
 
 /// What a plain user may not do, root often may.
 fn seen_without_root(finding: Finding) -> Finding {
     match finding.state {
-        State::Missing => Finding::warn(finding.name, format!("{} (tried without root)", finding.finding), AS_ROOT),
+        State::Missing => Finding::warn(
+            finding.name,
+            format!("{} (tried without root)", finding.finding),
+            AS_ROOT,
+        ),
         State::Ok | State::Warn => finding,
     }
 }
