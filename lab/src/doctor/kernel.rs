@@ -97,24 +97,37 @@ pub(super) fn features(kernel: Option<Kernel>) -> Vec<Finding> {
         // A namespace of one's own users: root enough for everything below, where it is allowed at all.
         command.args(["--user", "--map-root-user"]);
     }
-    command.args(["--net", "--mount", "sh", "-c", PROBE]).env("PATH", programs::search_path());
+    command
+        .args(["--net", "--mount", "sh", "-c", PROBE])
+        .env("PATH", programs::search_path());
     let root = Uid::effective().is_root();
     match stream::answer(&mut command, Duration::from_secs(20)) {
         Some(said) if root => findings_of(&said, kernel),
-        Some(said) => findings_of(&said, kernel).into_iter().map(seen_without_root).collect(),
+        Some(said) => findings_of(&said, kernel)
+            .into_iter()
+            .map(seen_without_root)
+            .collect(),
         None if root => vec![Finding::missing(
             NAME,
             "no network namespace can be made",
             "run on a kernel with CONFIG_NET_NS, and in a container only with --privileged",
         )],
-        None => vec![Finding::warn(NAME, "not looked at: that takes root here", AS_ROOT)],
+        None => vec![Finding::warn(
+            NAME,
+            "not looked at: that takes root here",
+            AS_ROOT,
+        )],
     }
 }
 
 /// What a plain user may not do, root often may.
 fn seen_without_root(finding: Finding) -> Finding {
     match finding.state {
-        State::Missing => Finding::warn(finding.name, format!("{} (tried without root)", finding.finding), AS_ROOT),
+        State::Missing => Finding::warn(
+            finding.name,
+            format!("{} (tried without root)", finding.finding),
+            AS_ROOT,
+        ),
         State::Ok | State::Warn => finding,
     }
 }

@@ -10,7 +10,7 @@ use super::unit::told;
 use super::{Bench, InGuest};
 use crate::stream::Tail;
 
-const PACKAGES: [&str; 2] = ["ipvs", "syncer"];
+const PACKAGES: [&str; 2] = ["ipvs", "ipvs-syncer"];
 const PREFIX: &str = "kernel";
 
 /// Whether this stage runs a binary, given as cargo announces it: `tests/kernel.rs (…)`.
@@ -67,7 +67,7 @@ fn run_in(guest: &InGuest<'_>, binaries: &[Binary], show: &mut dyn FnMut(&str)) 
     }
     let reading = reader.end(success);
     let failures = if reading.tally.failed > 0 {
-        told(&reading.failures, &tail)
+        told(&reading, &tail)
     } else {
         String::new()
     };

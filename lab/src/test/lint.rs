@@ -13,7 +13,13 @@ use crate::tools;
 
 pub(super) fn run(bench: &Bench<'_>, run: &mut Run) {
     run.part("fmt", |show| {
-        check(cargo(bench, &["fmt", "--all", "--check", "--", "--color", "never"]), show)
+        check(
+            cargo(
+                bench,
+                &["fmt", "--all", "--check", "--", "--color", "never"],
+            ),
+            show,
+        )
     });
     let clippy = [
         "clippy",
