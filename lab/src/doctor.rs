@@ -6,6 +6,7 @@
 //! installing packages above all, is a warning here.
 
 use crate::agents::{self, Agent};
+use crate::kernel::Choice as Kernel;
 use crate::packages::Plans;
 use crate::paths::{Paths, Person};
 
@@ -19,7 +20,7 @@ mod software;
 
 pub use engine::Engine;
 pub use finding::{Finding, Report, State};
-pub use kernel::Kernel;
+pub use kernel::has_ipvs;
 pub use network::Claims;
 
 /// Whether `up` may install packages.

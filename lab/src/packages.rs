@@ -74,7 +74,7 @@ const fn path(path: &'static str, package: &'static str, need: Need) -> Wanted {
     }
 }
 
-const WANTED: [Wanted; 21] = [
+const WANTED: [Wanted; 23] = [
     program("ip", "iproute2", Need::Always),
     program("bridge", "iproute2", Need::Always),
     program("nsenter", "util-linux", Need::Always),
@@ -93,6 +93,8 @@ const WANTED: [Wanted; 21] = [
     program("curl", "curl", Need::Always),
     program("linux.uml", "user-mode-linux", Need::Uml),
     path("/usr/lib/uml/modules", "user-mode-linux", Need::Uml),
+    program("modprobe", "kmod", Need::Uml),
+    program("insmod", "kmod", Need::Uml),
     program("iptables-legacy", "iptables", Need::Uml),
     program("gcc", "gcc", Need::Build),
     path("/usr/include/stdlib.h", "libc6-dev", Need::Build),

@@ -23,15 +23,21 @@ impl Person {
     /// Whoever called sudo, else whoever runs this process.
     pub fn find() -> Result<Self> {
         let uid = match std::env::var("SUDO_UID") {
-            Ok(text) if Uid::current().is_root() => {
-                Uid::from_raw(text.parse().with_context(|| format!("SUDO_UID={text} is not a number"))?)
-            }
+            Ok(text) if Uid::current().is_root() => Uid::from_raw(
+                text.parse()
+                    .with_context(|| format!("SUDO_UID={text} is not a number"))?,
+            ),
             _ => Uid::current(),
         };
         let user = User::from_uid(uid)
             .with_context(|| format!("look up user {uid}"))?
             .with_context(|| format!("user {uid} has no entry in the user database"))?;
-        Ok(Self { uid, gid: user.gid, name: user.name, home: user.dir })
+        Ok(Self {
+            uid,
+            gid: user.gid,
+            name: user.name,
+            home: user.dir,
+        })
     }
 
     /// Hands a file or folder that root made to the person.
@@ -96,10 +102,13 @@ impl Paths {
 
 /// The person's cache, outside every clone: `NOMAD_IPVS_CACHE` moves it.
 pub fn cache_of(person: &Person) -> PathBuf {
-    std::env::var_os("NOMAD_IPVS_CACHE").map_or_else(|| person.home.join(".cache/nomad-ipvs"), PathBuf::from)
+    std::env::var_os("NOMAD_IPVS_CACHE")
+        .map_or_else(|| person.home.join(".cache/nomad-ipvs"), PathBuf::from)
 }
 
 /// The clone that this program was built from.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"))
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("/"))
 }

@@ -74,7 +74,10 @@ pub struct Ui {
 
 impl Ui {
     pub fn new(mode: Mode) -> Self {
-        Self { mode, bars: Arc::new(MultiProgress::new()) }
+        Self {
+            mode,
+            bars: Arc::new(MultiProgress::new()),
+        }
     }
 
     pub fn mode(&self) -> Mode {
@@ -91,7 +94,13 @@ impl Ui {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
-        Step { ui: self.clone(), name: name.to_owned(), started: Instant::now(), bar, last_note: None }
+        Step {
+            ui: self.clone(),
+            name: name.to_owned(),
+            started: Instant::now(),
+            bar,
+            last_note: None,
+        }
     }
 
     /// A closing sentence, not part of any step.
@@ -131,7 +140,10 @@ impl Step {
         match (&self.bar, self.ui.mode) {
             (Some(bar), _) => bar.set_message(text.to_owned()),
             (None, Mode::Json) => {
-                print(&serde_json::json!({ "step": self.name, "state": "working", "note": text }).to_string());
+                print(
+                    &serde_json::json!({ "step": self.name, "state": "working", "note": text })
+                        .to_string(),
+                );
             }
             (None, _) => print(&format!(" · {:NAME_WIDTH$} {text}", self.name)),
         }
@@ -140,7 +152,11 @@ impl Step {
     /// A line that stays, such as one stage of a job.
     pub fn line(&mut self, text: &str) {
         match &self.bar {
-            Some(_) => drop(self.ui.bars.println(format!("   {:NAME_WIDTH$} {text}", ""))),
+            Some(_) => drop(
+                self.ui
+                    .bars
+                    .println(format!("   {:NAME_WIDTH$} {text}", "")),
+            ),
             None => self.note(text),
         }
     }
@@ -155,9 +171,17 @@ impl Step {
             });
             return print(&line.to_string());
         }
-        let already = if outcome == Outcome::Already { "already running, " } else { "" };
+        let already = if outcome == Outcome::Already {
+            "already running, "
+        } else {
+            ""
+        };
         let took = console::style(format!("{seconds:.1} s")).dim();
-        let line = format!(" {} {:NAME_WIDTH$} {already}{finding}  {took}", outcome.mark(), self.name);
+        let line = format!(
+            " {} {:NAME_WIDTH$} {already}{finding}  {took}",
+            outcome.mark(),
+            self.name
+        );
         match self.bar {
             Some(bar) => {
                 bar.finish_and_clear();

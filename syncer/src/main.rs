@@ -1,1 +1,124 @@
-fn main() {}
+//! The syncer's command line and the life of its process. Exit codes: 0 done, 1 failed, 2 bad arguments or config.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line talks to its terminal"
+)]
+
+mod agent;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use ipvs_syncer::config::{self, Api, Config};
+use ipvs_syncer::source::http::Http;
+use ipvs_syncer::status::{Status, text};
+
+/// Keeps Linux IPVS and the Consul catalogue equal to what Nomad and Consul say.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run in the foreground until SIGTERM or SIGINT; the data plane stays as it is.
+    Agent(File),
+    /// Check a config file and change nothing.
+    Validate(File),
+    /// Show how a running syncer stands.
+    Status {
+        /// Where it listens: status.listen of its config.
+        #[arg(
+            long,
+            default_value = "http://127.0.0.1:9180",
+            env = "IPVS_SYNCER_ADDR"
+        )]
+        address: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct File {
+    /// The config file, HCL.
+    #[arg(
+        long = "config",
+        value_name = "FILE",
+        required_unless_present = "file",
+        conflicts_with = "file"
+    )]
+    config: Option<PathBuf>,
+    #[arg(value_name = "FILE", hide = true)]
+    file: Option<PathBuf>,
+}
+
+impl File {
+    /// The config, or what is wrong with it on stderr.
+    fn load(self) -> Result<Config, ExitCode> {
+        let path = self.config.or(self.file).unwrap_or_default();
+        config::load(&path).map_err(|error| {
+            eprintln!("{:#}", anyhow::Error::from(error));
+            ExitCode::from(2)
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Validate(file) => match file.load() {
+            Ok(_) => {
+                println!("the config is good");
+                Ok(())
+            }
+            Err(code) => return code,
+        },
+        Command::Agent(file) => match file.load() {
+            Ok(config) => run(agent::run(config)),
+            Err(code) => return code,
+        },
+        Command::Status { address, json } => run(status(address, json)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ipvs-syncer: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(work)
+}
+
+async fn status(address: String, json: bool) -> anyhow::Result<()> {
+    let api = Api {
+        address: address.trim_end_matches('/').to_owned(),
+        token: None,
+    };
+    let http = Http::new(&api, "X-Unused")?;
+    let answer = http
+        .get("/v1/status", Duration::from_secs(10))
+        .await
+        .with_context(|| format!("no syncer answers at {address} (its config's status.listen)"))?;
+    if json {
+        println!("{}", String::from_utf8_lossy(&answer.body));
+    } else {
+        let status: Status = answer.json("/v1/status")?;
+        print!("{}", text(&status));
+    }
+    Ok(())
+}

@@ -3,7 +3,6 @@
 //! Devices, NAT and overlayfs are tried in a throw-away namespace ([`features`]); IPVS is asked for over
 //! genetlink ([`ipvs`]), because a list of modules says nothing of what is built in. Not for IPVS itself.
 
-use std::fmt;
 use std::io;
 use std::path::Path;
 use std::process::Command;
@@ -13,28 +12,16 @@ use nix::unistd::Uid;
 
 use super::finding::{Finding, State};
 use super::genetlink;
+use crate::kernel::Choice as Kernel;
 use crate::programs;
 use crate::stream;
 
 const AS_ROOT: &str = "as root the same command can tell";
 const PROBE: &str = include_str!("probe.sh");
 
-/// Where IPVS runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Kernel {
-    /// In the machine's own.
-    Host,
-    /// In a User-mode Linux.
-    Uml,
-}
-
-impl fmt::Display for Kernel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Host => "host",
-            Self::Uml => "uml",
-        })
-    }
+/// Whether this process's own network namespace has IPVS.
+pub fn has_ipvs() -> bool {
+    genetlink::resolve("IPVS").is_ok()
 }
 
 /// Where IPVS will run, given the person's wish.

@@ -1,0 +1,129 @@
+//! A whole table: virtual services in order of identity, real servers in order of address.
+//!
+//! [`Table::apply`] has the kernel's own refusals (`net/netfilter/ipvs/ip_vs_ctl.c`), so that a mirror of the kernel
+//! and the fake kernel are the same thing.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{RealServer, ServiceId, ServiceSettings};
+use crate::command::Command;
+use crate::error::errno;
+
+/// One virtual service with its real servers, sorted by address, no address twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualService {
+    pub settings: ServiceSettings,
+    reals: Vec<RealServer>,
+}
+
+impl VirtualService {
+    /// Sorts `reals`; of one address twice the first stays.
+    pub fn new(settings: ServiceSettings, mut reals: Vec<RealServer>) -> Self {
+        reals.sort_by_key(|real| real.address);
+        reals.dedup_by_key(|real| real.address);
+        Self { settings, reals }
+    }
+
+    /// In order of address.
+    pub fn reals(&self) -> &[RealServer] {
+        &self.reals
+    }
+
+    /// The real server of that address.
+    pub fn real(&self, address: SocketAddr) -> Option<&RealServer> {
+        let at = self.find(address).ok()?;
+        self.reals.get(at)
+    }
+
+    fn find(&self, address: SocketAddr) -> Result<usize, usize> {
+        self.reals
+            .binary_search_by_key(&address, |real| real.address)
+    }
+}
+
+/// Virtual services by identity.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Table(BTreeMap<ServiceId, VirtualService>);
+
+impl Table {
+    /// The virtual service of that identity.
+    pub fn get(&self, id: &ServiceId) -> Option<&VirtualService> {
+        self.0.get(id)
+    }
+
+    /// All, in order of identity.
+    pub fn iter(&self) -> impl Iterator<Item = (&ServiceId, &VirtualService)> {
+        self.0.iter()
+    }
+
+    /// How many virtual services.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Puts a virtual service in place, whatever was there.
+    pub fn insert(&mut self, id: ServiceId, service: VirtualService) {
+        self.0.insert(id, service);
+    }
+
+    /// Takes a virtual service out.
+    pub fn remove(&mut self, id: &ServiceId) -> Option<VirtualService> {
+        self.0.remove(id)
+    }
+
+    /// Does to this table what the kernel would do to its own, or refuses with the same errno.
+    pub fn apply(&mut self, command: &Command) -> Result<(), i32> {
+        match command {
+            Command::AddService(id, settings) => match self.0.entry(*id) {
+                std::collections::btree_map::Entry::Occupied(_) => Err(errno::EEXIST),
+                std::collections::btree_map::Entry::Vacant(free) => {
+                    free.insert(VirtualService::new(*settings, Vec::new()));
+                    Ok(())
+                }
+            },
+            Command::EditService(id, settings) => {
+                self.service(id)?.settings = *settings;
+                Ok(())
+            }
+            Command::RemoveService(id) => self.0.remove(id).map(|_| ()).ok_or(errno::ESRCH),
+            Command::AddReal(id, real) => {
+                let service = self.service(id)?;
+                let Err(at) = service.find(real.address) else {
+                    return Err(errno::EEXIST);
+                };
+                service.reals.insert(at, *real);
+                Ok(())
+            }
+            Command::EditReal(id, real) => {
+                let service = self.service(id)?;
+                let at = service.find(real.address).map_err(|_| errno::ENOENT)?;
+                service.reals[at] = *real;
+                Ok(())
+            }
+            Command::RemoveReal(id, address) => {
+                let service = self.service(id)?;
+                let at = service.find(*address).map_err(|_| errno::ENOENT)?;
+                service.reals.remove(at);
+                Ok(())
+            }
+        }
+    }
+
+    fn service(&mut self, id: &ServiceId) -> Result<&mut VirtualService, i32> {
+        self.0.get_mut(id).ok_or(errno::ESRCH)
+    }
+}
+
+impl FromIterator<(ServiceId, VirtualService)> for Table {
+    fn from_iter<T: IntoIterator<Item = (ServiceId, VirtualService)>>(services: T) -> Self {
+        Self(services.into_iter().collect())
+    }
+}

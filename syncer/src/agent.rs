@@ -1,0 +1,131 @@
+//! The `agent` command: start what the config asks for, wait for the end, let go.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use ipvs_syncer::admin::{self, Admin, Count};
+use ipvs_syncer::config::{Config, Director as Settings};
+use ipvs_syncer::director::{Counts, KernelDirector};
+use ipvs_syncer::lock;
+use ipvs_syncer::model::fleet::Fleet;
+use ipvs_syncer::reconcile::{Inputs, Reconciler, Told};
+use ipvs_syncer::registrar;
+use ipvs_syncer::source::{Published, consul, nomad};
+use ipvs_syncer::store::Store;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+/// How long the end may take; what is not written by then is lost, the data plane is not.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Runs until a signal.
+pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(&config.log_level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    let stop = CancellationToken::new();
+    let listener = match config.status {
+        Some(address) => Some(admin::listen(address).await?),
+        None => None,
+    };
+    let fleet = match &config.nomad {
+        Some(api) => Some(nomad::start(api, stop.clone()).context("start to follow Nomad")?),
+        None => None,
+    };
+    let mut admin = Admin {
+        started: Instant::now(),
+        consul: (config.consul.address.clone(), None),
+        nomad: config
+            .nomad
+            .as_ref()
+            .map(|api| api.address.clone())
+            .zip(fleet.clone()),
+        director: None,
+        registrar: None,
+    };
+    let mut running = Vec::new();
+    if let Some(settings) = &config.director {
+        running.push(direct(&config, settings, fleet.clone(), &mut admin, &stop)?);
+    }
+    if let (Some(settings), Some(api), Some(fleet)) = (&config.registrar, &config.nomad, fleet) {
+        let status = registrar::start(&config, settings, api, fleet, stop.clone());
+        admin.registrar = Some(status.context("start the registrar")?);
+    }
+    if let Some(listener) = listener {
+        tokio::spawn(admin::serve(listener, admin, stop.clone()));
+    }
+    info!(version = env!("CARGO_PKG_VERSION"), "running");
+    let signal = ending().await?;
+    info!(signal, "ending; virtual services stay as they are");
+    stop.cancel();
+    for task in running {
+        if tokio::time::timeout(LAST_WORDS, task).await.is_err() {
+            warn!("the last state was not written in time");
+        }
+    }
+    Ok(())
+}
+
+/// Starts the director role. All that can be wrong with this machine is found before anything is changed.
+fn direct(
+    config: &Config,
+    settings: &Settings,
+    fleet: Option<watch::Receiver<Published<Fleet>>>,
+    admin: &mut Admin,
+    stop: &CancellationToken,
+) -> anyhow::Result<JoinHandle<()>> {
+    let lock = lock::lock(lock::RUN_DIR.as_ref())?;
+    let (store, memory) = Store::open(&config.state_dir)?;
+    let director = KernelDirector::open(settings, memory.addresses.clone())?;
+    let names = settings.services.keys().map(Arc::clone).collect();
+    let source =
+        consul::start(&config.consul, names, stop.clone()).context("start to follow Consul")?;
+    let (ask, asked) = mpsc::channel::<oneshot::Sender<Told>>(8);
+    let counter = director.counter();
+    let count: Count = Arc::new(move |ids| {
+        let counter = counter.clone();
+        Box::pin(async move { counter.count(ids).await })
+            as Pin<Box<dyn Future<Output = Counts> + Send>>
+    });
+    admin.consul.1 = Some(source.published.clone());
+    admin.director = Some((ask, count));
+    let inputs = Inputs {
+        catalog: source.published,
+        fleet,
+        confirm: source.confirm,
+        asked,
+    };
+    let reconciler = Reconciler::new(
+        director,
+        settings.policy(),
+        settings.audit_interval,
+        inputs,
+        store,
+        memory,
+    );
+    let stop = stop.clone();
+    Ok(tokio::spawn(async move {
+        reconciler.run(stop).await;
+        drop(lock);
+    }))
+}
+
+async fn ending() -> anyhow::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}

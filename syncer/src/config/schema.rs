@@ -1,0 +1,259 @@
+//! The keys of the config file, their defaults, and what has to fit together.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use ipvs::{Scheduler, ServiceId};
+
+use super::read::{Problems, Section, boolean, number, parsed, root, text, texts};
+use super::{Api, Config, Director, Problem, Registrar, SnatBackend};
+use crate::model::policy::{Ownership, VipPolicy};
+use crate::tags;
+
+const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
+const AUDIT_INTERVAL: Duration = Duration::from_secs(30);
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+const SHRINK_GUARD: f64 = 0.5;
+
+pub(super) fn config(input: &str) -> Result<Config, Vec<Problem>> {
+    let problems = Problems::new(input);
+    let config = root(input, &problems).and_then(file);
+    match (config, problems.take()) {
+        (Some(config), found) if found.is_empty() => Ok(config),
+        (_, found) => Err(found),
+    }
+}
+
+fn file(mut file: Section) -> Option<Config> {
+    let log_level = file
+        .value("log_level", parsed(log_level))
+        .unwrap_or_else(|| "info".to_owned());
+    let state_dir = file
+        .value("state_dir", text)
+        .map_or_else(|| PathBuf::from("/var/lib/nomad-ipvs"), PathBuf::from);
+    let consul = file.block("consul");
+    if consul.is_none() {
+        file.problem("the file needs a block consul { address = \"http://…:8500\" }");
+    }
+    let consul = consul.and_then(api);
+    let nomad = file.block("nomad").map(api);
+    let status = file.block("status").map(listen);
+    let director = file.block("director");
+    let services = file.blocks("service", 1);
+    if director.is_none()
+        && let Some(service) = services.first()
+    {
+        service.problem(
+            "block service needs a block director: without that role there is no virtual service",
+        );
+    }
+    let director = director.map(|section| self::director(section, services));
+    let registrar = file.block("registrar").map(registrar);
+    if director.is_none() && registrar.is_none() {
+        file.problem(
+            "the file needs a block director or registrar: without a role there is nothing to do",
+        );
+    }
+    if registrar.is_some() && nomad.is_none() {
+        file.problem("block registrar needs a block nomad: allocations come from there");
+    }
+    file.end();
+    // Where a block is there and unusable, the problem is noted: the file is refused whatever stands here.
+    Some(Config {
+        log_level,
+        state_dir,
+        consul: consul?,
+        nomad: nomad.flatten(),
+        status: status.flatten(),
+        director: director.flatten(),
+        registrar,
+    })
+}
+
+fn log_level(level: &str) -> Result<String, String> {
+    match level {
+        "trace" | "debug" | "info" | "warn" | "error" => Ok(level.to_owned()),
+        _ => Err(format!(
+            "expected trace, debug, info, warn or error, not {level:?}"
+        )),
+    }
+}
+
+fn api(mut section: Section) -> Option<Api> {
+    let address = section.required("address", parsed(http_address));
+    let token = section.value("token", text);
+    section.end();
+    Some(Api {
+        address: address?,
+        token,
+    })
+}
+
+fn http_address(address: &str) -> Result<String, String> {
+    let expected = || format!("expected http://HOST:PORT, not {address:?}");
+    let url = reqwest::Url::parse(address).map_err(|_| expected())?;
+    if url.scheme() != "http" || url.host_str().is_none() || url.path() != "/" {
+        return Err(expected());
+    }
+    Ok(address.trim_end_matches('/').to_owned())
+}
+
+fn listen(mut section: Section) -> Option<SocketAddr> {
+    let listen = section.required(
+        "listen",
+        parsed(|text| text.parse().map_err(|_| "expected IP:PORT".to_owned())),
+    );
+    section.end();
+    listen
+}
+
+fn director(mut section: Section, services: Vec<Section>) -> Option<Director> {
+    let interface = section.required("interface", parsed(interface));
+    let own = section.required("own", ranges);
+    let snat_backend = section
+        .value("snat_backend", parsed(snat_backend))
+        .unwrap_or(SnatBackend::Auto);
+    let drain_deadline = section
+        .value("drain_deadline", parsed(tags::duration))
+        .unwrap_or(DRAIN_DEADLINE);
+    let audit_interval = section
+        .value("audit_interval", parsed(interval))
+        .unwrap_or(AUDIT_INTERVAL);
+    let shrink_guard = section
+        .value("shrink_guard", share)
+        .unwrap_or_else(|| percent(SHRINK_GUARD));
+    section.end();
+    let ownership = Ownership {
+        ranges: own.unwrap_or_default(),
+    };
+    let services = services_of(services, &ownership);
+    Some(Director {
+        interface: interface?,
+        ownership,
+        snat_backend,
+        drain_deadline,
+        audit_interval,
+        shrink_guard,
+        services,
+    })
+}
+
+fn interface(name: &str) -> Result<String, String> {
+    let usable = (1..=15).contains(&name.len()) && !name.contains(['/', ' ', '\0']);
+    if usable {
+        Ok(name.to_owned())
+    } else {
+        Err(format!("expected a network interface's name, not {name:?}"))
+    }
+}
+
+fn ranges(value: &hcl_edit::expr::Expression) -> Result<Vec<IpNet>, String> {
+    let range = |text: String| {
+        text.parse::<IpNet>()
+            .map_err(|_| format!("expected address ranges such as 198.18.0.0/24, not {text:?}"))
+    };
+    texts(value)?.into_iter().map(range).collect()
+}
+
+fn snat_backend(word: &str) -> Result<SnatBackend, String> {
+    match word {
+        "auto" => Ok(SnatBackend::Auto),
+        "nftables" => Ok(SnatBackend::Nftables),
+        "iptables" => Ok(SnatBackend::Iptables),
+        _ => Err(format!("expected auto, nftables or iptables, not {word:?}")),
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = tags::duration(text)?;
+    if interval < Duration::from_secs(1) {
+        Err("expected at least 1s".to_owned())
+    } else {
+        Ok(interval)
+    }
+}
+
+fn share(value: &hcl_edit::expr::Expression) -> Result<u8, String> {
+    let share = number(value)?;
+    if (0.0..=1.0).contains(&share) {
+        Ok(percent(share))
+    } else {
+        Err("expected a share from 0.0 to 1.0".to_owned())
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "0.0 to 1.0 becomes 0 to 100"
+)]
+fn percent(share: f64) -> u8 {
+    (share * 100.0).round() as u8
+}
+
+fn services_of(sections: Vec<Section>, ownership: &Ownership) -> BTreeMap<Arc<str>, VipPolicy> {
+    let mut services: BTreeMap<Arc<str>, VipPolicy> = BTreeMap::new();
+    for section in sections {
+        let Some((name, _)) = section.label.clone() else {
+            continue;
+        };
+        if services.contains_key(name.as_str()) {
+            section.problem(format!("a second block service {name:?}"));
+        }
+        let taken = |id: &ServiceId| {
+            services
+                .iter()
+                .find(|(_, other)| other.id == *id)
+                .map(|(name, _)| name.clone())
+        };
+        if let Some(policy) = service(section, ownership, taken) {
+            services.insert(name.into(), policy);
+        }
+    }
+    services
+}
+
+fn service(
+    mut section: Section,
+    ownership: &Ownership,
+    taken: impl Fn(&ServiceId) -> Option<Arc<str>>,
+) -> Option<VipPolicy> {
+    let vip = |text: &str| {
+        let id = text
+            .parse::<ServiceId>()
+            .map_err(|error| error.to_string())?;
+        if !ownership.owns(&id) {
+            return Err(format!("{id} is outside the ranges in director.own"));
+        }
+        match taken(&id) {
+            Some(other) => Err(format!("{id} is taken by service {other:?}")),
+            None => Ok(id),
+        }
+    };
+    let id = section.required("vip", parsed(vip));
+    let scheduler = section.value(
+        "scheduler",
+        parsed(|text| text.parse::<Scheduler>().map_err(|e| e.to_string())),
+    );
+    let forwarding = section.value("forward", parsed(tags::forwarding_of));
+    let snat = section.value("snat", boolean).unwrap_or(false);
+    let drain = section.value("drain_deadline", parsed(tags::duration));
+    section.end();
+    Some(tags::assemble(id?, scheduler, forwarding, snat, drain))
+}
+
+fn registrar(mut section: Section) -> Registrar {
+    let node = section.value("node", text);
+    let check_interval = section
+        .value("check_interval", parsed(interval))
+        .unwrap_or(CHECK_INTERVAL);
+    section.end();
+    Registrar {
+        node,
+        check_interval,
+    }
+}

@@ -1,0 +1,78 @@
+//! The director's hands: they read and change what the kernel has, and decide nothing.
+//!
+//! [`Director`] is the port that [`crate::reconcile`] uses. [`KernelDirector`] is the real one: IPVS by netlink on a
+//! thread of its own, VIPs by `ip`, SNAT by whichever backend the kernel takes, and the sysctls without which none of
+//! it works. Only what is ours is touched: own table or chain, own addresses, virtual services inside our ranges.
+
+mod address;
+mod command;
+mod kernel;
+pub mod snat;
+mod sysctl;
+mod thread;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use ipvs::{Connections, ServiceId, Table};
+
+pub use command::CommandError;
+pub use kernel::{Counter, KernelDirector};
+pub use snat::SnatError;
+pub use sysctl::SysctlError;
+pub use thread::ThreadError;
+
+use crate::plan::{Addresses, SnatSet, Step};
+
+/// Connections by virtual service and real server.
+pub type Counts = BTreeMap<(ServiceId, SocketAddr), Connections>;
+
+/// Everything there is, as just read.
+#[derive(Debug, Clone, Default)]
+pub struct Reading {
+    pub table: Table,
+    pub counts: Counts,
+    pub addresses: Addresses,
+    /// `None` where it has to be set anew.
+    pub snat: Option<SnatSet>,
+}
+
+/// Why a step or a reading failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectorError {
+    #[error("{0}")]
+    Refused(#[from] ipvs::Refused),
+    #[error("{0}")]
+    Kernel(#[from] ipvs::Error),
+    #[error("{0}")]
+    Thread(#[from] ThreadError),
+    #[error("{0}")]
+    Command(#[from] CommandError),
+    #[error("{0}")]
+    Snat(#[from] SnatError),
+    #[error("{0}")]
+    Sysctl(#[from] SysctlError),
+    #[error("interface {interface}: `ip` answers what is not understood")]
+    Addresses { interface: String },
+}
+
+/// What a reconciler needs of a director.
+pub trait Director: Send {
+    /// Prepares the kernel where needed and reads all there is. `expected` names what should be found.
+    fn read(
+        &mut self,
+        expected: &Table,
+    ) -> impl Future<Output = Result<Reading, DirectorError>> + Send;
+
+    /// Counts the connections of these virtual services.
+    fn count(
+        &mut self,
+        services: &[ServiceId],
+    ) -> impl Future<Output = Result<Counts, DirectorError>> + Send;
+
+    /// Does the steps in order, whatever becomes of each; one outcome a step.
+    fn apply(
+        &mut self,
+        steps: &[Step],
+    ) -> impl Future<Output = Vec<Result<(), DirectorError>>> + Send;
+}

@@ -1,0 +1,252 @@
+//! The real director. Steps for the kernel's table that follow each other go in one batch; a command that finds its
+//! work done already has done it.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use ipvs::{Command, Kernel, Refused, ServiceId, Table, errno};
+use tracing::debug;
+
+use super::snat::Snat;
+use super::thread::KernelThread;
+use super::{Counts, Director, DirectorError, Reading, address, command, snat, sysctl};
+use crate::config;
+use crate::plan::{Addresses, SnatSet, Step};
+
+/// IPVS, addresses, SNAT and sysctls of this network namespace.
+#[derive(Debug)]
+pub struct KernelDirector {
+    thread: KernelThread,
+    interface: String,
+    wanted_backend: config::SnatBackend,
+    /// Chosen when it is first needed: without SNAT no backend has to be there.
+    backend: Option<Box<dyn Snat>>,
+    /// Addresses that we added; outlives the process by way of the store.
+    ours: BTreeSet<IpAddr>,
+}
+
+impl KernelDirector {
+    /// Opens the kernel's table. `ours` are the addresses that an earlier process of ours added.
+    pub fn open(config: &config::Director, ours: BTreeSet<IpAddr>) -> Result<Self, DirectorError> {
+        Ok(Self {
+            thread: KernelThread::start()?,
+            interface: config.interface.clone(),
+            wanted_backend: config.snat_backend,
+            backend: None,
+            ours,
+        })
+    }
+
+    /// Counts connections beside whatever the director does.
+    pub fn counter(&self) -> Counter {
+        Counter {
+            thread: self.thread.clone(),
+        }
+    }
+
+    async fn batch(&self, commands: Vec<Command>, outcomes: &mut Vec<Result<(), DirectorError>>) {
+        let count = commands.len();
+        let answer = self
+            .thread
+            .ask(move |client| do_all(client, &commands))
+            .await;
+        match answer {
+            Ok(Ok(results)) => {
+                outcomes.extend(results.into_iter().map(|result| result.map_err(Into::into)))
+            }
+            Ok(Err(error)) => {
+                // The whole conversation failed: nothing is known of any of them.
+                let told = error.to_string();
+                outcomes.push(Err(error.into()));
+                debug!(error = told, lost = count, "a batch of commands failed");
+                outcomes.extend((1..count).map(|_| Err(super::ThreadError.into())));
+            }
+            Err(error) => outcomes.extend((0..count).map(|_| Err(error.clone().into()))),
+        }
+    }
+
+    async fn one(&mut self, step: &Step) -> Result<(), DirectorError> {
+        match step {
+            Step::SetSnat(services) => self.set_snat(services).await,
+            Step::AddVip(vip) => {
+                if vip.is_ipv6() {
+                    sysctl::ensure(&sysctl::of_ipv6())?;
+                }
+                address::add(&self.interface, *vip).await?;
+                self.ours.insert(*vip);
+                Ok(())
+            }
+            Step::RemoveVip(vip) => {
+                address::remove(&self.interface, *vip).await?;
+                self.ours.remove(vip);
+                Ok(())
+            }
+            Step::ForgetFlows(id, real) => forget_flows(id, *real).await,
+            Step::Ipvs(_) => Ok(()),
+        }
+    }
+
+    async fn set_snat(&mut self, services: &SnatSet) -> Result<(), DirectorError> {
+        if services.is_empty() && self.backend.is_none() {
+            return Ok(());
+        }
+        // The order matters: a connection that began before the flag never gets its address rewritten.
+        sysctl::ensure(&sysctl::of_snat())?;
+        let backend = match self.backend.take() {
+            Some(backend) => backend,
+            None => snat::choose(self.wanted_backend).await?,
+        };
+        let done = backend.set(services).await;
+        self.backend = Some(backend);
+        Ok(done?)
+    }
+}
+
+/// Counts connections, one virtual service at a time, so that changes never wait for a large table.
+#[derive(Debug, Clone)]
+pub struct Counter {
+    thread: KernelThread,
+}
+
+impl Counter {
+    /// What can't be counted is left out.
+    pub async fn count(&self, services: Vec<ServiceId>) -> Counts {
+        let mut counts = Counts::new();
+        for id in services {
+            let Ok(Ok(reals)) = self.thread.ask(move |client| client.reals(&id)).await else {
+                continue;
+            };
+            counts.extend(
+                reals
+                    .into_iter()
+                    .map(|(real, connections)| ((id, real.address), connections)),
+            );
+        }
+        counts
+    }
+}
+
+impl Director for KernelDirector {
+    async fn read(&mut self, expected: &Table) -> Result<Reading, DirectorError> {
+        for setting in sysctl::of_every_director(&self.interface) {
+            sysctl::ensure(&setting)?;
+        }
+        let expected = expected.clone();
+        let live = self
+            .thread
+            .ask(move |client| client.read(&expected))
+            .await??;
+        let present = address::list(&self.interface).await?;
+        self.ours.retain(|vip| present.contains(vip));
+        let snat = match &self.backend {
+            Some(backend) => backend.read().await?,
+            None => None,
+        };
+        let addresses = Addresses {
+            present,
+            ours: self.ours.clone(),
+        };
+        Ok(Reading {
+            table: live.table,
+            counts: live.connections,
+            addresses,
+            snat,
+        })
+    }
+
+    async fn count(&mut self, services: &[ServiceId]) -> Result<Counts, DirectorError> {
+        let services = services.to_vec();
+        let counted = self.thread.ask(move |client| {
+            let mut counts = Counts::new();
+            for id in services {
+                for (real, connections) in client.reals(&id)? {
+                    counts.insert((id, real.address), connections);
+                }
+            }
+            Ok::<_, ipvs::Error>(counts)
+        });
+        Ok(counted.await??)
+    }
+
+    async fn apply(&mut self, steps: &[Step]) -> Vec<Result<(), DirectorError>> {
+        let mut outcomes = Vec::with_capacity(steps.len());
+        let mut rest = steps;
+        while let Some(first) = rest.first() {
+            let commands: Vec<Command> = rest.iter().map_while(command_of).collect();
+            let done = commands.len().max(1);
+            if commands.is_empty() {
+                outcomes.push(self.one(first).await);
+            } else {
+                self.batch(commands, &mut outcomes).await;
+            }
+            rest = rest.get(done..).unwrap_or_default();
+        }
+        outcomes
+    }
+}
+
+fn command_of(step: &Step) -> Option<Command> {
+    match step {
+        Step::Ipvs(command) => Some(*command),
+        _ => None,
+    }
+}
+
+/// Does all commands; where the table is already, or is no more, what a command supposes, its nearest kin is done.
+fn do_all(
+    kernel: &mut impl Kernel,
+    commands: &[Command],
+) -> Result<Vec<Result<(), Refused>>, ipvs::Error> {
+    let mut results = kernel.apply(commands)?;
+    for (result, command) in results.iter_mut().zip(commands) {
+        let Err(refused) = result else { continue };
+        let instead = match (command, refused.errno) {
+            (Command::AddService(id, settings), errno::EEXIST) => {
+                Command::EditService(*id, *settings)
+            }
+            (Command::AddReal(id, real), errno::EEXIST) => Command::EditReal(*id, *real),
+            (Command::EditReal(id, real), errno::ENOENT) if real.weight.serves() => {
+                Command::AddReal(*id, *real)
+            }
+            (Command::RemoveService(_) | Command::RemoveReal(..), errno::ESRCH | errno::ENOENT)
+            | (Command::EditReal(..), errno::ENOENT) => {
+                *result = Ok(());
+                continue;
+            }
+            _ => continue,
+        };
+        if let Some(second) = kernel.apply(&[instead])?.pop() {
+            *result = second;
+        }
+    }
+    Ok(results)
+}
+
+/// Only flows of this virtual service to this real server; never more.
+async fn forget_flows(id: &ServiceId, real: SocketAddr) -> Result<(), DirectorError> {
+    let ServiceId::Address { protocol, address } = id else {
+        return Ok(());
+    };
+    let (vip, port) = (address.ip().to_string(), address.port().to_string());
+    let real = real.ip().to_string();
+    let arguments = [
+        "-D",
+        "--proto",
+        protocol.as_str(),
+        "--orig-dst",
+        &vip,
+        "--orig-port-dst",
+        &port,
+        "--reply-src",
+        &real,
+    ];
+    match command::run("conntrack", &arguments, None).await {
+        // It says so, and fails, when there was none.
+        Err(command::CommandError::Failed { complaint, .. })
+            if complaint.contains(" 0 flow entries") =>
+        {
+            Ok(())
+        }
+        other => Ok(other.map(drop)?),
+    }
+}

@@ -1,0 +1,63 @@
+//! Rewriting clients' addresses, so that replies return through the director from any topology.
+//!
+//! Two backends behind one trait: [`nftables`] (one table, a set for each protocol, one rule each) and [`iptables`] (a
+//! chain of our own, one rule for each virtual service). Each replaces its own rules at once and leaves all others
+//! alone. [`choose`] takes what the kernel accepts.
+
+pub mod iptables;
+pub mod nftables;
+
+use std::pin::Pin;
+
+use tracing::info;
+
+use super::command::CommandError;
+use crate::config::SnatBackend;
+use crate::plan::SnatSet;
+
+/// What came of it, some time.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, CommandError>> + Send + 'a>>;
+
+/// Rules for exactly a set of virtual services.
+pub trait Snat: Send + Sync + std::fmt::Debug {
+    /// Its name in the config file.
+    fn name(&self) -> &'static str;
+
+    /// Whether this kernel takes such rules; nothing is left behind.
+    fn probe(&self) -> Later<'_, ()>;
+
+    /// The virtual services that have their rules now; `None` where ours are damaged.
+    fn read(&self) -> Later<'_, Option<SnatSet>>;
+
+    /// Has rules for exactly these.
+    fn set<'a>(&'a self, services: &'a SnatSet) -> Later<'a, ()>;
+}
+
+/// No backend works.
+#[derive(Debug, thiserror::Error)]
+#[error("no SNAT backend works here: {}", .tried.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct SnatError {
+    tried: Vec<CommandError>,
+}
+
+/// The wanted backend, or the first that works.
+pub async fn choose(wanted: SnatBackend) -> Result<Box<dyn Snat>, SnatError> {
+    let nftables = || Box::new(nftables::Nftables) as Box<dyn Snat>;
+    let iptables = || Box::new(iptables::Iptables::new()) as Box<dyn Snat>;
+    let candidates = match wanted {
+        SnatBackend::Auto => vec![nftables(), iptables()],
+        SnatBackend::Nftables => vec![nftables()],
+        SnatBackend::Iptables => vec![iptables()],
+    };
+    let mut tried = Vec::new();
+    for candidate in candidates {
+        match candidate.probe().await {
+            Ok(()) => {
+                info!(backend = candidate.name(), "SNAT backend chosen");
+                return Ok(candidate);
+            }
+            Err(error) => tried.push(error),
+        }
+    }
+    Err(SnatError { tried })
+}

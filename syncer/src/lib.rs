@@ -1,0 +1,27 @@
+//! The syncer: keeps Linux IPVS and the Consul catalogue equal to what Nomad and Consul say.
+//!
+//! ```text
+//!  Nomad HTTP ──▶ source::nomad ─┐                     ┌─▶ registrar ──▶ Consul agent (service + check)
+//!  Consul HTTP ─▶ source::consul ┼▶ desired ─▶ plan ───┤
+//!                                ┘  (pure)    (pure)   └─▶ director  ──▶ sysctl, SNAT, VIP address, IPVS
+//!                                      └────────▶ status ──▶ /v1/status, /metrics, CLI
+//! ```
+//!
+//! [`model`], [`tags`], [`desired`], [`guard`] and [`plan`] are pure: no clock, no I/O, no logging, no runtime. Everything
+//! else is a thin shell around them. [`reconcile`] is the one loop of a director, [`registrar`] that of a node.
+
+pub mod admin;
+pub mod config;
+pub mod desired;
+pub mod director;
+pub mod guard;
+pub mod lock;
+pub mod model;
+pub mod plan;
+pub mod reconcile;
+pub mod registrar;
+pub mod source;
+pub mod status;
+pub mod store;
+pub mod tags;
+pub mod warm;

@@ -1,0 +1,92 @@
+//! Consul's view: services, their instances, and how healthy each is. Pure.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::model::AllocId;
+use crate::model::policy::{Rejected, VipPolicy};
+
+/// Worst of the node's and the service's checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Health {
+    Passing,
+    Warning,
+    Critical,
+    /// Put in maintenance by hand, the node or the service.
+    Maintenance,
+}
+
+/// One registered instance of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    pub address: SocketAddr,
+    pub health: Health,
+    /// Whether any check of its own stands behind that health; a node's check says nothing about the service.
+    pub checked: bool,
+    pub weight_passing: u32,
+    pub weight_warning: u32,
+    pub node: Arc<str>,
+    /// Which allocation it is, when Nomad or we registered it.
+    pub origin: Option<Origin>,
+}
+
+/// What a registration's id says about where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    pub alloc: AllocId,
+}
+
+impl Origin {
+    /// Reads `_nomad-task-<alloc>-…` (Nomad's own) and `nomad-ipvs-<alloc>-…` (ours).
+    pub fn of_service_id(id: &str) -> Option<Self> {
+        let rest = id
+            .strip_prefix("_nomad-task-")
+            .or_else(|| id.strip_prefix(crate::registrar::PREFIX))?;
+        let alloc = rest.get(..36)?.parse().ok()?;
+        rest.get(36..)?.starts_with('-').then_some(Self { alloc })
+    }
+}
+
+/// One service as it was last read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CatalogService {
+    /// In order of address; an address that two registrations share stands here once, in its healthiest form.
+    pub instances: Vec<Instance>,
+    /// What its tags ask for; `None` where no tag of ours is.
+    pub tagged: Option<Result<VipPolicy, Rejected>>,
+}
+
+/// All services that we watch.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Catalog {
+    pub services: BTreeMap<Arc<str>, Arc<CatalogService>>,
+    /// Counts reads that were asked for to confirm a loss: each is whole, consistent and independent of the watch.
+    pub confirmations: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allocation_is_read_from_nomads_id_and_from_ours_and_from_nothing_else() {
+        let alloc = "0f6b3d3e-6f0e-7d3c-1f2a-6f2a0c7f0b11";
+        for id in [
+            format!("_nomad-task-{alloc}-group-web-www-http"),
+            format!("nomad-ipvs-{alloc}-web-http"),
+        ] {
+            let origin = Origin::of_service_id(&id).unwrap();
+            assert_eq!(origin.alloc.to_string(), alloc);
+        }
+        let others = [
+            "web",
+            "_nomad-server-x",
+            "_nomad-task-",
+            "nomad-ipvs-é0f6b3d3e-6f0e-7d3c-1f2a-6f2a0c7f0b1",
+        ];
+        for id in others {
+            assert_eq!(Origin::of_service_id(id), None, "{id}");
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Nomad's view: allocations, their tasks and their host ports. Pure.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::model::AllocId;
+
+/// `ClientStatus` of an allocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ClientStatus {
+    Pending,
+    Running,
+    Complete,
+    Failed,
+    /// Nomad lost the client and has given the allocation up.
+    Lost,
+    /// The client is disconnected; the allocation may still run.
+    Unknown,
+}
+
+/// State of one task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TaskState {
+    Pending,
+    Running,
+    Dead,
+}
+
+/// One task of an allocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    pub name: Arc<str>,
+    pub state: TaskState,
+    /// Started before: a pending task that has been running is *restarting*.
+    pub started: bool,
+}
+
+/// A port on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    pub label: Arc<str>,
+    pub address: SocketAddr,
+    /// The task that serves it, where the job says so or there is only one.
+    pub task: Option<Arc<str>>,
+    /// A `service` block of the job registers it in Consul, or the job is not known and may have one.
+    pub registered_by_nomad: bool,
+}
+
+/// One allocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allocation {
+    pub id: AllocId,
+    pub job: Arc<str>,
+    pub group: Arc<str>,
+    pub node_id: Arc<str>,
+    pub node_name: Arc<str>,
+    pub client: ClientStatus,
+    /// `DesiredStatus` is `run`.
+    pub wanted: bool,
+    pub tasks: Vec<Task>,
+    pub ports: Vec<Port>,
+    /// Order of creation, to tell the newer of two that had the same port.
+    pub created: u64,
+}
+
+/// What an allocation's port is doing, all things considered: the left column of the rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Not started yet, or the port's own task is not.
+    Pending,
+    /// The port's own task ran before and does not now, while the allocation goes on.
+    Restarting,
+    Running,
+    Stopping,
+    Complete,
+    Failed,
+    Lost,
+    Unknown,
+}
+
+impl Phase {
+    /// Whether nothing can serve any more and nothing will.
+    pub fn over(self) -> bool {
+        matches!(self, Self::Complete | Self::Failed)
+    }
+}
+
+impl Allocation {
+    /// The phase of the port at `address`; of the whole allocation where it has no such port.
+    pub fn phase(&self, address: SocketAddr) -> Phase {
+        match self.client {
+            ClientStatus::Complete => Phase::Complete,
+            ClientStatus::Failed => Phase::Failed,
+            ClientStatus::Lost => Phase::Lost,
+            ClientStatus::Unknown => Phase::Unknown,
+            ClientStatus::Pending | ClientStatus::Running if !self.wanted => Phase::Stopping,
+            ClientStatus::Pending => Phase::Pending,
+            ClientStatus::Running => self.running_phase(address),
+        }
+    }
+
+    fn running_phase(&self, address: SocketAddr) -> Phase {
+        let port = self.ports.iter().find(|port| port.address == address);
+        let own = port.and_then(|port| port.task.as_ref());
+        let Some(task) = own.and_then(|own| self.tasks.iter().find(|task| task.name == *own))
+        else {
+            return Phase::Running;
+        };
+        match task.state {
+            TaskState::Running => Phase::Running,
+            TaskState::Pending if !task.started => Phase::Pending,
+            TaskState::Pending | TaskState::Dead => Phase::Restarting,
+        }
+    }
+}
+
+/// All allocations that Nomad lists.
+#[derive(Debug, Clone, Default)]
+pub struct Fleet {
+    by_id: HashMap<AllocId, Allocation, BuildHasherDefault<IdHasher>>,
+    claims: HashMap<SocketAddr, AllocId>,
+    /// Groups with an allocation that is wanted and not over, by job.
+    wanted: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+}
+
+impl Fleet {
+    /// Of one address that several allocations had, a live one has it, else the newest.
+    pub fn new(allocations: impl IntoIterator<Item = Allocation>) -> Self {
+        let mut fleet = Self::default();
+        for allocation in allocations {
+            for port in &allocation.ports {
+                let rank = |a: &Allocation| {
+                    (
+                        !a.phase(port.address).over() && a.client != ClientStatus::Lost,
+                        a.created,
+                    )
+                };
+                let holder = fleet
+                    .claims
+                    .get(&port.address)
+                    .and_then(|id| fleet.by_id.get(id));
+                if holder.is_none_or(|holder| rank(holder) < rank(&allocation)) {
+                    fleet.claims.insert(port.address, allocation.id);
+                }
+            }
+            if allocation.wanted
+                && matches!(
+                    allocation.client,
+                    ClientStatus::Pending | ClientStatus::Running
+                )
+            {
+                let groups = fleet.wanted.entry(Arc::clone(&allocation.job)).or_default();
+                groups.insert(Arc::clone(&allocation.group));
+            }
+            fleet.by_id.insert(allocation.id, allocation);
+        }
+        fleet
+    }
+
+    /// The allocation of that id.
+    pub fn get(&self, id: AllocId) -> Option<&Allocation> {
+        self.by_id.get(&id)
+    }
+
+    /// The allocation that has, or had last, this host port.
+    pub fn at(&self, address: SocketAddr) -> Option<&Allocation> {
+        self.get(*self.claims.get(&address)?)
+    }
+
+    /// Whether another allocation of the same group is wanted and alive, or about to be.
+    pub fn has_successor(&self, leaving: &Allocation) -> bool {
+        self.wanted
+            .get(&leaving.job)
+            .is_some_and(|groups| groups.contains(&leaving.group))
+    }
+
+    /// All, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Allocation> {
+        self.by_id.values()
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+}
+
+/// Allocation ids are random: folding them is hash enough.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, id: u128) {
+        let [low, high] = [id, id >> 64]
+            .map(|half| u64::try_from(half & u128::from(u64::MAX)).unwrap_or_default());
+        self.0 ^= low ^ high.rotate_left(32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allocation(id: u128, client: ClientStatus, created: u64) -> Allocation {
+        Allocation {
+            id: AllocId(id),
+            job: "web".into(),
+            group: "web".into(),
+            node_id: "n".into(),
+            node_name: "node1".into(),
+            client,
+            wanted: true,
+            tasks: vec![Task {
+                name: "www".into(),
+                state: TaskState::Running,
+                started: true,
+            }],
+            ports: vec![Port {
+                label: "http".into(),
+                address: "198.18.0.11:20000".parse().unwrap(),
+                task: Some("www".into()),
+                registered_by_nomad: true,
+            }],
+            created,
+        }
+    }
+
+    #[test]
+    fn a_port_belongs_to_the_live_allocation_and_else_to_the_newest() {
+        let address = "198.18.0.11:20000".parse().unwrap();
+        let old = allocation(1, ClientStatus::Running, 1);
+        let ended = allocation(2, ClientStatus::Complete, 2);
+        let newest = allocation(3, ClientStatus::Failed, 3);
+        let owner = |all: Vec<Allocation>| Fleet::new(all).at(address).map(|a| a.id.0);
+        assert_eq!(
+            owner(vec![ended.clone(), old.clone(), newest.clone()]),
+            Some(1)
+        );
+        assert_eq!(owner(vec![newest.clone(), ended.clone()]), Some(3));
+        assert_eq!(owner(vec![ended, newest]), Some(3));
+    }
+
+    #[test]
+    fn the_ports_own_task_decides_not_its_sidecar() {
+        let mut one = allocation(1, ClientStatus::Running, 1);
+        one.tasks.push(Task {
+            name: "log".into(),
+            state: TaskState::Running,
+            started: true,
+        });
+        let address = one.ports[0].address;
+        assert_eq!(one.phase(address), Phase::Running);
+        one.tasks[0].state = TaskState::Pending;
+        assert_eq!(one.phase(address), Phase::Restarting);
+        one.tasks[0].started = false;
+        assert_eq!(one.phase(address), Phase::Pending);
+        one.wanted = false;
+        assert_eq!(one.phase(address), Phase::Stopping);
+        one.client = ClientStatus::Complete;
+        assert_eq!(one.phase(address), Phase::Complete);
+    }
+}

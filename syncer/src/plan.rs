@@ -1,0 +1,112 @@
+//! From what should be and what is, the steps between them. Pure: no clock, no I/O; time is an argument.
+//!
+//! Order is *make before break*: first what packets need on their way (SNAT, VIPs, virtual services), then new real
+//! servers and higher weights, then lower weights, then removals, last what nothing needs any more. From any prefix of
+//! the steps the next plan leads to the same end, because it starts from what is.
+//!
+//! Drains go in and come out as a value: a real server that goes has weight 0 until it is idle or its deadline passes.
+
+mod drain;
+mod merge;
+mod order;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use ipvs::{Command, Connections, RealServer, ServiceId, Table};
+
+pub use drain::{Drain, Drains, POLL};
+
+use crate::desired::Desired;
+use crate::model::Moment;
+use crate::model::policy::Ownership;
+
+/// Virtual services whose clients' addresses are rewritten.
+pub type SnatSet = BTreeSet<ServiceId>;
+
+/// What the director has.
+#[derive(Debug, Clone, Copy)]
+pub struct Observed<'a> {
+    pub table: &'a Table,
+    /// Counts that were read since the last change; a missing one is unknown.
+    pub connections: &'a BTreeMap<(ServiceId, SocketAddr), Connections>,
+    pub addresses: &'a Addresses,
+    /// `None`: not read, or not as it should be; it is set again.
+    pub snat: Option<&'a SnatSet>,
+}
+
+/// Addresses on the director's interface.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Addresses {
+    pub present: BTreeSet<IpAddr>,
+    /// Those of them that we put there, now or before a restart.
+    pub ours: BTreeSet<IpAddr>,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Rewrite clients' addresses for exactly these.
+    SetSnat(SnatSet),
+    AddVip(IpAddr),
+    RemoveVip(IpAddr),
+    Ipvs(Command),
+    /// Forget what the connection tracker knows of a virtual service's flows to a removed real server.
+    ForgetFlows(ServiceId, SocketAddr),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SetSnat(set) => {
+                write!(f, "rewrite clients' addresses for {} services", set.len())
+            }
+            Self::AddVip(vip) => write!(f, "add address {vip}"),
+            Self::RemoveVip(vip) => write!(f, "remove address {vip}"),
+            Self::Ipvs(command) => command.fmt(f),
+            Self::ForgetFlows(id, real) => write!(f, "forget flows {id} -> {real}"),
+        }
+    }
+}
+
+/// What to do, and what to remember.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    pub drains: Drains,
+    /// When to look again although nothing happened.
+    pub wake_at: Option<Moment>,
+    /// Endpoints that want one connection before they serve.
+    pub probes: Vec<(ServiceId, SocketAddr)>,
+}
+
+/// The steps from `observed` to `desired`.
+pub fn plan(
+    desired: &Desired,
+    observed: &Observed<'_>,
+    drains: &Drains,
+    ownership: &Ownership,
+    now: Moment,
+) -> Plan {
+    let mut work = merge::Merge::new(desired, observed, drains, now);
+    for (id, service) in &desired.services {
+        if ownership.owns(id) {
+            work.service(id, service, observed.table.get(id));
+        }
+    }
+    for (id, service) in observed.table.iter() {
+        if ownership.owns(id) && !desired.services.contains_key(id) {
+            work.forsaken(id, service);
+        }
+    }
+    work.finish(ownership)
+}
+
+/// Shorthand for steps that go to the kernel's table.
+fn edit(id: &ServiceId, real: RealServer) -> Step {
+    Step::Ipvs(Command::EditReal(*id, real))
+}
+
+#[cfg(test)]
+mod tests;

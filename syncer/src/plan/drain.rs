@@ -1,0 +1,97 @@
+//! Drains: which real servers are on their way out, and until when at the latest. Pure.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipvs::{Connections, ServiceId};
+use serde::{Deserialize, Serialize};
+
+use crate::model::Moment;
+
+/// How often the connections of a draining real server are counted.
+pub const POLL: Duration = Duration::from_millis(200);
+
+/// One real server on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    pub since: Moment,
+    pub deadline: Moment,
+}
+
+/// All that are on their way out. On disk it is a list: keys of two parts are no JSON keys.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<Saved>", into = "Vec<Saved>")]
+pub struct Drains(pub BTreeMap<(ServiceId, SocketAddr), Drain>);
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    service: ServiceId,
+    real_server: SocketAddr,
+    #[serde(flatten)]
+    drain: Drain,
+}
+
+impl From<Vec<Saved>> for Drains {
+    fn from(saved: Vec<Saved>) -> Self {
+        Self(
+            saved
+                .into_iter()
+                .map(|saved| ((saved.service, saved.real_server), saved.drain))
+                .collect(),
+        )
+    }
+}
+
+impl From<Drains> for Vec<Saved> {
+    fn from(drains: Drains) -> Self {
+        let saved = |((service, real_server), drain)| Saved {
+            service,
+            real_server,
+            drain,
+        };
+        drains.0.into_iter().map(saved).collect()
+    }
+}
+
+/// What is next for a real server that drains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Weight 0 now; counts from before say nothing about after.
+    Quiesce(Drain),
+    Wait(Drain),
+    Remove,
+}
+
+impl Drains {
+    /// The next step of a drain. A deadline is never further away than `limit`, whatever the clock did meanwhile.
+    pub(super) fn next(
+        &self,
+        key: &(ServiceId, SocketAddr),
+        serves: bool,
+        connections: Option<&Connections>,
+        limit: Duration,
+        now: Moment,
+    ) -> Next {
+        let latest = now.after(limit);
+        let drain = match self.0.get(key) {
+            Some(drain) => Drain {
+                since: drain.since.min(now),
+                deadline: drain.deadline.min(latest),
+            },
+            None => Drain {
+                since: now,
+                deadline: latest,
+            },
+        };
+        if now >= drain.deadline {
+            Next::Remove
+        } else if serves {
+            Next::Quiesce(drain)
+        } else if connections.is_some_and(|connections| connections.idle()) {
+            Next::Remove
+        } else {
+            Next::Wait(drain)
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! One walk over a virtual service as it should be and as it is, both in order of address. Pure.
+
+use std::cmp::Ordering;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipvs::{Command, Protocol, RealServer, ServiceId, Thresholds, VirtualService, Weight};
+
+use super::drain::{Drains, Next, POLL};
+use super::order::Phases;
+use super::{Observed, Plan, Step, edit};
+use crate::desired::{Desired, DesiredService, Endpoint, Want};
+use crate::model::Moment;
+use crate::model::policy::Ownership;
+
+/// Without a policy any more (its service is gone), a drain has this long.
+const FORSAKEN_DRAIN: Duration = Duration::from_secs(60);
+
+/// The walk's state: what it has decided so far.
+pub(super) struct Merge<'a> {
+    desired: &'a Desired,
+    observed: &'a Observed<'a>,
+    drains: &'a Drains,
+    now: Moment,
+    pub(super) phases: Phases,
+    kept: Drains,
+    wake_at: Option<Moment>,
+    probes: Vec<(ServiceId, SocketAddr)>,
+}
+
+impl<'a> Merge<'a> {
+    pub(super) fn new(
+        desired: &'a Desired,
+        observed: &'a Observed<'a>,
+        drains: &'a Drains,
+        now: Moment,
+    ) -> Self {
+        let (kept, phases) = (Drains::default(), Phases::default());
+        Self {
+            desired,
+            observed,
+            drains,
+            now,
+            phases,
+            kept,
+            wake_at: None,
+            probes: Vec::new(),
+        }
+    }
+
+    /// A virtual service that should be.
+    pub(super) fn service(
+        &mut self,
+        id: &ServiceId,
+        wanted: &DesiredService,
+        there: Option<&VirtualService>,
+    ) {
+        match there {
+            None => self
+                .phases
+                .make
+                .push(Step::Ipvs(Command::AddService(*id, wanted.settings))),
+            Some(there) if there.settings != wanted.settings => {
+                self.phases
+                    .make
+                    .push(Step::Ipvs(Command::EditService(*id, wanted.settings)));
+            }
+            Some(_) => {}
+        }
+        let mut reals = there
+            .map(VirtualService::reals)
+            .unwrap_or_default()
+            .iter()
+            .peekable();
+        let mut endpoints = wanted.endpoints.iter().peekable();
+        loop {
+            let order = match (endpoints.peek(), reals.peek()) {
+                (None, None) => break,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(endpoint), Some(real)) => endpoint.address.cmp(&real.address),
+            };
+            let endpoint = if order.is_le() {
+                endpoints.next()
+            } else {
+                None
+            };
+            let real = if order.is_ge() { reals.next() } else { None };
+            match (endpoint, real) {
+                (Some(endpoint), None) => self.newcomer(id, wanted, endpoint),
+                (Some(endpoint), Some(real)) => self.known(id, wanted, endpoint, real),
+                (None, Some(real)) => {
+                    let want = if self.desired.complete {
+                        self.desired.fate(real.address).0
+                    } else {
+                        Want::Keep
+                    };
+                    self.leave(id, Some(wanted), real, want);
+                }
+                (None, None) => break,
+            }
+        }
+    }
+
+    /// A virtual service of ours that should not be: it goes once its real servers are gone.
+    pub(super) fn forsaken(&mut self, id: &ServiceId, there: &VirtualService) {
+        let mut removed = 0;
+        for real in there.reals() {
+            let want = if self.desired.complete {
+                self.desired.fate(real.address).0
+            } else {
+                Want::Keep
+            };
+            removed += usize::from(self.leave(id, None, real, want));
+        }
+        if self.desired.complete && removed == there.reals().len() {
+            self.phases
+                .finish
+                .push(Step::Ipvs(Command::RemoveService(*id)));
+        } else {
+            self.phases.lingering.insert(*id);
+        }
+    }
+
+    pub(super) fn finish(self, ownership: &Ownership) -> Plan {
+        let steps = self.phases.in_order(self.desired, self.observed, ownership);
+        Plan {
+            steps,
+            drains: self.kept,
+            wake_at: self.wake_at,
+            probes: self.probes,
+        }
+    }
+
+    fn newcomer(&mut self, id: &ServiceId, wanted: &DesiredService, endpoint: &Endpoint) {
+        match endpoint.want {
+            Want::Serve(weight) => {
+                let real = RealServer {
+                    address: endpoint.address,
+                    weight,
+                    forwarding: wanted.forwarding,
+                    thresholds: Thresholds::default(),
+                };
+                self.phases
+                    .raise
+                    .push(Step::Ipvs(Command::AddReal(*id, real)));
+            }
+            Want::Warm(_) => self.probes.push((*id, endpoint.address)),
+            Want::Quiesce | Want::Drain | Want::Remove | Want::Keep => {}
+        }
+    }
+
+    fn known(
+        &mut self,
+        id: &ServiceId,
+        wanted: &DesiredService,
+        endpoint: &Endpoint,
+        real: &RealServer,
+    ) {
+        let weight = match endpoint.want {
+            Want::Serve(weight) => weight,
+            Want::Warm(weight) if real.weight.serves() => weight,
+            Want::Warm(_) => {
+                self.probes.push((*id, endpoint.address));
+                real.weight
+            }
+            Want::Quiesce | Want::Drain | Want::Remove | Want::Keep => {
+                self.leave(id, Some(wanted), real, endpoint.want);
+                return;
+            }
+        };
+        let target = RealServer {
+            weight,
+            forwarding: wanted.forwarding,
+            ..*real
+        };
+        if target != *real {
+            let raised = weight >= real.weight;
+            let phase = if raised {
+                &mut self.phases.raise
+            } else {
+                &mut self.phases.lower
+            };
+            phase.push(edit(id, target));
+        }
+    }
+
+    /// A real server that should not serve; says whether it is removed now.
+    fn leave(
+        &mut self,
+        id: &ServiceId,
+        wanted: Option<&DesiredService>,
+        real: &RealServer,
+        want: Want,
+    ) -> bool {
+        let key = (*id, real.address);
+        match want {
+            Want::Quiesce => {
+                if real.weight.serves() {
+                    self.phases
+                        .lower
+                        .push(edit(id, real.with_weight(Weight::ZERO)));
+                }
+                false
+            }
+            Want::Remove => self.remove(id, real),
+            Want::Drain => {
+                if real.weight.serves() && self.desired.bridges(wanted, real.address) {
+                    return false;
+                }
+                // Nothing tells a UDP flow's end; what is left in the tables only keeps clients from a live one.
+                if id.protocol() == Some(Protocol::Udp) {
+                    return self.remove(id, real);
+                }
+                let limit = wanted.map_or(FORSAKEN_DRAIN, |wanted| wanted.drain);
+                let connections = self.observed.connections.get(&key);
+                let drain =
+                    match self
+                        .drains
+                        .next(&key, real.weight.serves(), connections, limit, self.now)
+                    {
+                        Next::Remove => return self.remove(id, real),
+                        Next::Quiesce(drain) => {
+                            self.phases
+                                .lower
+                                .push(edit(id, real.with_weight(Weight::ZERO)));
+                            drain
+                        }
+                        Next::Wait(drain) => drain,
+                    };
+                self.kept.0.insert(key, drain);
+                self.wake(drain.deadline.min(self.now.after(POLL)));
+                false
+            }
+            Want::Keep | Want::Serve(_) | Want::Warm(_) => {
+                if let Some(drain) = self.drains.0.get(&key) {
+                    self.kept.0.insert(key, *drain);
+                }
+                false
+            }
+        }
+    }
+
+    fn remove(&mut self, id: &ServiceId, real: &RealServer) -> bool {
+        self.phases
+            .remove
+            .push(Step::Ipvs(Command::RemoveReal(*id, real.address)));
+        if id.protocol() == Some(Protocol::Udp) {
+            self.phases
+                .remove
+                .push(Step::ForgetFlows(*id, real.address));
+        }
+        true
+    }
+
+    fn wake(&mut self, at: Moment) {
+        self.wake_at = Some(self.wake_at.map_or(at, |there| there.min(at)));
+    }
+}

@@ -1,0 +1,92 @@
+//! The order of a plan's steps, and the parts that belong to all virtual services together: SNAT and VIPs. Pure.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipvs::ServiceId;
+
+use super::{Observed, SnatSet, Step};
+use crate::desired::Desired;
+use crate::model::policy::Ownership;
+
+/// Steps by the phase that they belong to.
+#[derive(Debug, Default)]
+pub(super) struct Phases {
+    /// Virtual services that appear or change.
+    pub(super) make: Vec<Step>,
+    /// New real servers and higher weights.
+    pub(super) raise: Vec<Step>,
+    /// Lower weights.
+    pub(super) lower: Vec<Step>,
+    /// Real servers that go.
+    pub(super) remove: Vec<Step>,
+    /// Virtual services that go.
+    pub(super) finish: Vec<Step>,
+    /// Virtual services that should not be and still are after this plan.
+    pub(super) lingering: BTreeSet<ServiceId>,
+}
+
+impl Phases {
+    pub(super) fn in_order(
+        self,
+        desired: &Desired,
+        observed: &Observed<'_>,
+        ownership: &Ownership,
+    ) -> Vec<Step> {
+        let (widen, narrow) = self.snat(desired, observed);
+        let needed = self.vips(desired, ownership);
+        let mut steps = Vec::new();
+        // A connection keeps the SNAT decision of its first packet: rules have to be there before the service is.
+        steps.extend(widen.map(Step::SetSnat));
+        let missing = needed.difference(&observed.addresses.present);
+        steps.extend(missing.map(|vip| Step::AddVip(*vip)));
+        steps.extend(self.make);
+        steps.extend(self.raise);
+        steps.extend(self.lower);
+        steps.extend(self.remove);
+        steps.extend(self.finish);
+        steps.extend(narrow.map(Step::SetSnat));
+        if desired.complete {
+            let ours = observed
+                .addresses
+                .ours
+                .intersection(&observed.addresses.present);
+            steps.extend(
+                ours.filter(|vip| !needed.contains(vip))
+                    .map(|vip| Step::RemoveVip(*vip)),
+            );
+        }
+        steps
+    }
+
+    /// What to set before anything else, and what to set after everything else.
+    fn snat(
+        &self,
+        desired: &Desired,
+        observed: &Observed<'_>,
+    ) -> (Option<SnatSet>, Option<SnatSet>) {
+        let there = observed.snat.cloned().unwrap_or_default();
+        let mut last: SnatSet = desired
+            .services
+            .iter()
+            .filter(|(_, service)| service.snat)
+            .map(|(id, _)| *id)
+            .collect();
+        last.extend(there.iter().filter(|id| self.lingering.contains(id)));
+        if !desired.complete {
+            last.extend(there.iter());
+        }
+        let first: SnatSet = last.union(&there).copied().collect();
+        let unknown = observed.snat.is_none();
+        let narrow = (last != first).then_some(last);
+        let widen = (unknown || first != there).then_some(first);
+        (widen, narrow)
+    }
+
+    fn vips(&self, desired: &Desired, ownership: &Ownership) -> BTreeSet<IpAddr> {
+        let ids = desired.services.keys().chain(&self.lingering);
+        ids.filter(|id| ownership.owns(id))
+            .filter_map(ServiceId::vip)
+            .collect()
+    }
+}

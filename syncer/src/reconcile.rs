@@ -1,0 +1,213 @@
+//! The one loop of a director: wake, look, decide, act, tell.
+//!
+//! ```text
+//! watch<Catalog>, watch<Fleet>, warmed, timer, audit ─▶ pass ─▶ director
+//!                                                         └──▶ store, status (asked for over a channel)
+//! ```
+//!
+//! The first event runs a pass at once; what comes meanwhile is seen by the next one, for snapshots are whole. A pass
+//! plans against a mirror of what was applied. The kernel itself is read at start, on the audit timer and after a step
+//! that failed. No failure ends the loop; on exit everything stays as it is.
+
+mod pass;
+mod told;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+pub use told::Told;
+
+use crate::desired::{Desired, SavedService};
+use crate::director::{Director, Reading};
+use crate::guard::Hold;
+use crate::model::Moment;
+use crate::model::catalog::Catalog;
+use crate::model::fleet::Fleet;
+use crate::model::policy::Policy;
+use crate::plan::Drains;
+use crate::source::Published;
+use crate::source::blocking::Backoff;
+use crate::store::{Memory, Store};
+use crate::warm::{Key, Prober};
+
+/// What set a pass off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    Startup,
+    Consul,
+    Nomad,
+    Warmed,
+    Timer,
+    Audit,
+}
+
+impl Reason {
+    /// In one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Startup => "startup",
+            Self::Consul => "consul",
+            Self::Nomad => "nomad",
+            Self::Warmed => "warmed",
+            Self::Timer => "timer",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+/// Where a reconciler hears from.
+#[derive(Debug)]
+pub struct Inputs {
+    pub catalog: watch::Receiver<Published<Catalog>>,
+    /// `None`: Nomad is not configured.
+    pub fleet: Option<watch::Receiver<Published<Fleet>>>,
+    /// Asks the catalogue's source for a second, independent read.
+    pub confirm: mpsc::Sender<()>,
+    /// Whoever wants to know how things stand.
+    pub asked: mpsc::Receiver<oneshot::Sender<Told>>,
+}
+
+/// The loop and all that it remembers.
+#[derive(Debug)]
+pub struct Reconciler<D> {
+    director: D,
+    policy: Policy,
+    audit: Interval,
+    inputs: Inputs,
+    store: Store,
+    prober: Prober,
+    warm_told: mpsc::UnboundedReceiver<Key>,
+    started: Instant,
+    state: State,
+}
+
+/// What one pass leaves to the next.
+#[derive(Debug)]
+struct State {
+    /// What the kernel has, as far as we know.
+    mirror: Reading,
+    /// The mirror can't be trusted: read before the next plan.
+    doubtful: bool,
+    /// Read at least once, so that a difference is somebody else's doing.
+    read: bool,
+    drains: Drains,
+    last: Arc<Vec<SavedService>>,
+    desired: Desired,
+    hold: Option<Hold>,
+    warmed: BTreeSet<Key>,
+    failures: Backoff,
+    /// When to run a pass although nothing happened.
+    wake: Option<Instant>,
+    seen_arrival: Option<Instant>,
+    acknowledged: Histogram<u64>,
+    told: told::Log,
+}
+
+impl<D: Director> Reconciler<D> {
+    /// Over what an earlier process remembered.
+    pub fn new(
+        director: D,
+        policy: Policy,
+        audit: Duration,
+        inputs: Inputs,
+        store: Store,
+        memory: Memory,
+    ) -> Self {
+        let (prober, warm_told) = Prober::new();
+        let mut audit = tokio::time::interval_at(Instant::now() + audit, audit);
+        audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let state = State {
+            mirror: Reading::default(),
+            doubtful: true,
+            read: false,
+            drains: memory.drains,
+            last: memory.services,
+            desired: Desired::default(),
+            hold: None,
+            warmed: BTreeSet::new(),
+            failures: Backoff::default(),
+            wake: None,
+            seen_arrival: None,
+            acknowledged: Histogram::new(3)
+                .expect("three significant digits are a valid precision"),
+            told: told::Log::default(),
+        };
+        Self {
+            director,
+            policy,
+            audit,
+            inputs,
+            store,
+            prober,
+            warm_told,
+            started: Instant::now(),
+            state,
+        }
+    }
+
+    /// Runs until `stop`, and then leaves everything as it is.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut reason = Reason::Startup;
+        loop {
+            self.pass(reason).await;
+            match self.next(&stop).await {
+                Some(next) => reason = next,
+                None => break,
+            }
+        }
+        self.store.close().await;
+    }
+
+    /// Waits for a reason to run a pass; `None` ends it. Cancel-safe arms all: watches and timers keep their state, a
+    /// message that is taken is handled before the next wait.
+    async fn next(&mut self, stop: &CancellationToken) -> Option<Reason> {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                () = changed(Some(&mut self.inputs.catalog)) => return Some(Reason::Consul),
+                () = changed(self.inputs.fleet.as_mut()) => return Some(Reason::Nomad),
+                Some(key) = self.warm_told.recv() => {
+                    self.state.warmed.insert(key);
+                    return Some(Reason::Warmed);
+                }
+                () = until(self.state.wake) => return Some(Reason::Timer),
+                _ = self.audit.tick() => return Some(Reason::Audit),
+                Some(answer) = self.inputs.asked.recv() => {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(self.told());
+                }
+            }
+        }
+    }
+}
+
+/// Until there is a view that was not seen yet; for ever if nobody can send one.
+async fn changed<T>(watch: Option<&mut watch::Receiver<T>>) {
+    if let Some(watch) = watch
+        && watch.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+async fn until(wake: Option<Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// When a moment of the wall clock is, on the clock of the timers.
+fn instant_of(at: Moment, now: Moment) -> Instant {
+    Instant::now() + at.since(now)
+}
+
+#[cfg(test)]
+mod tests;

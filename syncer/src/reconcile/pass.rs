@@ -1,0 +1,290 @@
+//! One pass: the same at a cold start, on an event and on a timer.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipvs::ServiceId;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::{Reason, Reconciler, instant_of};
+use crate::desired::{Desired, FleetView, SavedService, Snapshots, Want, desired};
+use crate::director::Director;
+use crate::guard::{Evidence, guard};
+use crate::model::Moment;
+use crate::model::catalog::Catalog;
+use crate::model::fleet::Fleet;
+use crate::plan::{Observed, Plan, Step, plan};
+use crate::source;
+use crate::store::Memory;
+use crate::warm::Key;
+
+/// How long Nomad is waited for before Consul alone decides about new instances.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a held-back loss is read again.
+const CONFIRM_EVERY: Duration = Duration::from_secs(5);
+
+impl<D: Director> Reconciler<D> {
+    pub(super) async fn pass(&mut self, reason: Reason) {
+        let started = Instant::now();
+        self.state.wake = None;
+        if !self.look(reason).await {
+            self.state.told.passed(reason, started, 0, 1);
+            return;
+        }
+        let (catalog, arrived) = {
+            let published = self.inputs.catalog.borrow_and_update();
+            (published.view.clone(), published.arrived)
+        };
+        let fleet = self
+            .inputs
+            .fleet
+            .as_mut()
+            .map(|fleet| fleet.borrow_and_update().view.clone());
+        let now = source::now();
+        let mut desired = self.desire(catalog.as_deref(), fleet.as_ref());
+        self.hold_back(&mut desired, catalog.as_deref(), now).await;
+        let plan = self.decide(&desired, now);
+        let (steps, failed) = self.act(&plan).await;
+        let fresh = self.state.seen_arrival != arrived;
+        self.state.seen_arrival = arrived;
+        if let Some(arrived) = arrived.filter(|_| fresh && steps > 0 && failed == 0) {
+            let micros = u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.state.acknowledged.saturating_record(micros);
+        }
+        self.remember(desired, &plan, steps > 0);
+        self.warm(&plan);
+        self.schedule(&plan, failed, now);
+        self.state.told.passed(reason, started, steps, failed);
+        let micros = started.elapsed().as_micros();
+        if steps > 0 {
+            info!(reason = reason.word(), steps, failed, micros, "pass");
+        } else {
+            debug!(reason = reason.word(), micros, "pass without a change");
+        }
+    }
+
+    /// Reads the kernel where the mirror does not do; says whether there is something to plan against.
+    async fn look(&mut self, reason: Reason) -> bool {
+        let state = &mut self.state;
+        if state.doubtful || reason == Reason::Audit {
+            match self.director.read(&state.mirror.table).await {
+                Ok(reading) => {
+                    let foreign =
+                        state.read && !state.doubtful && reading.table != state.mirror.table;
+                    if foreign {
+                        warn!("somebody else changed the table; what is ours is put right");
+                    }
+                    if reading.snat != state.mirror.snat && state.read && !state.doubtful {
+                        warn!("somebody else changed the SNAT rules; they are set again");
+                    }
+                    state.mirror = reading;
+                    state.read = true;
+                    state.doubtful = false;
+                }
+                Err(error) => {
+                    state.told.failed(format!("reading the kernel: {error}"));
+                    state.doubtful = true;
+                    state.wake = Some(Instant::now() + state.failures.next());
+                    return false;
+                }
+            }
+            return true;
+        }
+        state.mirror.counts.clear();
+        let draining: BTreeSet<ServiceId> = state.drains.0.keys().map(|(id, _)| *id).collect();
+        if !draining.is_empty() {
+            let draining: Vec<ServiceId> = draining.into_iter().collect();
+            match self.director.count(&draining).await {
+                Ok(counts) => state.mirror.counts = counts,
+                Err(error) => state.told.failed(format!("counting connections: {error}")),
+            }
+        }
+        true
+    }
+
+    fn desire(&self, catalog: Option<&Catalog>, fleet: Option<&Option<Arc<Fleet>>>) -> Desired {
+        let fleet = match fleet {
+            None => FleetView::Absent,
+            Some(Some(fleet)) => FleetView::Known(fleet),
+            Some(None) if self.started.elapsed() < PATIENCE => FleetView::Awaited,
+            Some(None) => FleetView::Absent,
+        };
+        let state = &self.state;
+        desired(
+            &Snapshots {
+                catalog,
+                fleet,
+                warmed: &state.warmed,
+                last: &state.last,
+            },
+            &self.policy,
+        )
+    }
+
+    async fn hold_back(&mut self, desired: &mut Desired, catalog: Option<&Catalog>, now: Moment) {
+        let state = &mut self.state;
+        let confirmations = catalog.map_or(0, |catalog| catalog.confirmations);
+        let evidence = Evidence {
+            table: &state.mirror.table,
+            last: &state.last,
+            confirmations,
+        };
+        let hold = guard(desired, &evidence, &self.policy, state.hold.as_ref(), now);
+        match (&state.hold, &hold) {
+            (None, Some(hold)) => warn!(
+                lost = hold.lost,
+                serving = hold.serving,
+                "the catalogue suddenly lost real servers; they are held until a second read agrees"
+            ),
+            (Some(_), None) => info!("nothing is held back any more"),
+            _ => {}
+        }
+        if hold.is_some() {
+            // A request that is already waiting serves as well.
+            let _ = self.inputs.confirm.try_send(());
+        }
+        state.hold = hold;
+    }
+
+    fn decide(&self, desired: &Desired, now: Moment) -> Plan {
+        let mirror = &self.state.mirror;
+        let observed = Observed {
+            table: &mirror.table,
+            connections: &mirror.counts,
+            addresses: &mirror.addresses,
+            snat: mirror.snat.as_ref(),
+        };
+        plan(
+            desired,
+            &observed,
+            &self.state.drains,
+            &self.policy.ownership,
+            now,
+        )
+    }
+
+    /// Does the steps and keeps the mirror in step; says how many there were and how many failed.
+    async fn act(&mut self, plan: &Plan) -> (usize, usize) {
+        if plan.steps.is_empty() {
+            return (0, 0);
+        }
+        let outcomes = self.director.apply(&plan.steps).await;
+        let state = &mut self.state;
+        let mut failed = 0;
+        for (step, outcome) in plan.steps.iter().zip(outcomes) {
+            match outcome {
+                Ok(()) => {
+                    debug!(%step, "done");
+                    state.doubtful |= !reflect(&mut state.mirror, step);
+                }
+                Err(error) => {
+                    failed += 1;
+                    warn!(%step, %error, "step failed");
+                    state.told.failed(format!("{step}: {error}"));
+                    state.doubtful = true;
+                }
+            }
+        }
+        (plan.steps.len(), failed)
+    }
+
+    fn remember(&mut self, desired: Desired, plan: &Plan, changed: bool) {
+        let state = &mut self.state;
+        state.drains = plan.drains.clone();
+        if desired.complete && (changed || !state.desired.complete) {
+            state.last = Arc::new(saved(&desired, &state.mirror.table));
+        }
+        self.store.remember(Memory {
+            services: Arc::clone(&state.last),
+            drains: state.drains.clone(),
+            addresses: state.mirror.addresses.ours.clone(),
+        });
+        state.desired = desired;
+    }
+
+    /// Tries what wants a connection first. Who serves, or is not wanted any more, has to prove itself anew next time.
+    fn warm(&mut self, plan: &Plan) {
+        let state = &mut self.state;
+        state.warmed.retain(|(id, address)| {
+            let serves = state
+                .mirror
+                .table
+                .get(id)
+                .and_then(|service| service.real(*address));
+            let wanted = state.desired.services.get(id).and_then(|service| {
+                let at = service
+                    .endpoints
+                    .binary_search_by_key(address, |endpoint| endpoint.address)
+                    .ok()?;
+                service.endpoints.get(at)
+            });
+            let wanted = wanted
+                .is_some_and(|endpoint| matches!(endpoint.want, Want::Serve(_) | Want::Warm(_)));
+            wanted && !serves.is_some_and(|real| real.weight.serves())
+        });
+        let probes: BTreeSet<Key> = plan.probes.iter().copied().collect();
+        self.prober.want(&probes);
+    }
+
+    fn schedule(&mut self, plan: &Plan, failed: usize, now: Moment) {
+        let mut wakes: Vec<Instant> = plan
+            .wake_at
+            .map(|at| instant_of(at, now))
+            .into_iter()
+            .collect();
+        let state = &mut self.state;
+        if failed > 0 || state.doubtful {
+            wakes.push(Instant::now() + state.failures.next());
+        } else {
+            state.failures.reset();
+        }
+        if state.hold.is_some() {
+            wakes.push(Instant::now() + CONFIRM_EVERY);
+        }
+        let fleet_awaited = self
+            .inputs
+            .fleet
+            .as_ref()
+            .is_some_and(|fleet| fleet.borrow().view.is_none());
+        if fleet_awaited && self.started.elapsed() < PATIENCE {
+            wakes.push(self.started + PATIENCE);
+        }
+        state.wake = wakes.into_iter().min();
+    }
+}
+
+/// What the kernel has after a step; false where that is not sure.
+fn reflect(mirror: &mut crate::director::Reading, step: &Step) -> bool {
+    match step {
+        Step::Ipvs(command) => return mirror.table.apply(command).is_ok(),
+        Step::SetSnat(services) => mirror.snat = Some(services.clone()),
+        Step::AddVip(vip) => {
+            mirror.addresses.present.insert(*vip);
+            mirror.addresses.ours.insert(*vip);
+        }
+        Step::RemoveVip(vip) => {
+            mirror.addresses.present.remove(vip);
+            mirror.addresses.ours.remove(vip);
+        }
+        Step::ForgetFlows(..) => {}
+    }
+    true
+}
+
+fn saved(desired: &Desired, table: &ipvs::Table) -> Vec<SavedService> {
+    let one = |(id, service): (&ServiceId, &crate::desired::DesiredService)| SavedService {
+        name: Arc::clone(&service.name),
+        id: *id,
+        settings: service.settings,
+        forwarding: service.forwarding,
+        snat: service.snat,
+        reals: table
+            .get(id)
+            .map(|there| there.reals().to_vec())
+            .unwrap_or_default(),
+    };
+    desired.services.iter().map(one).collect()
+}

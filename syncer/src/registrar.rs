@@ -1,0 +1,178 @@
+//! The node's loop: a host port that nobody registers is registered with the node's Consul agent, and removed when its
+//! allocation stops.
+//!
+//! [`wanted`] says what should be registered and [`steps`] what to do about it; both are pure. Consul runs the checks,
+//! so they live on when we don't. What an earlier process of ours left behind is found by its prefix and compared.
+//! As long as Nomad has not been read, nothing is taken away.
+
+mod agent;
+mod pure;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+pub use agent::Agent;
+pub use pure::{PREFIX, Registered, Registration, Step, steps, wanted};
+
+use crate::config::{Api, Config, Registrar as Settings};
+use crate::model::fleet::Fleet;
+use crate::source::Published;
+use crate::source::blocking::Backoff;
+use crate::source::http::{Http, HttpError};
+use crate::source::nomad::TOKEN_HEADER as NOMAD_TOKEN;
+use crate::status::RegistrationView;
+
+/// How often the agent's registrations are compared although nothing happened: a restarted agent may have forgotten.
+const AUDIT: Duration = Duration::from_secs(5);
+
+/// How the registrar's work stands.
+#[derive(Debug, Clone, Default)]
+pub struct RegistrarStatus {
+    pub registrations: Vec<RegistrationView>,
+    /// When the agent last answered.
+    pub read_at: Option<Instant>,
+    pub error: Option<String>,
+    pub complete: bool,
+}
+
+/// Starts the loop, until `stop`.
+pub fn start(
+    config: &Config,
+    settings: &Settings,
+    nomad: &Api,
+    fleet: watch::Receiver<Published<Fleet>>,
+    stop: CancellationToken,
+) -> Result<watch::Receiver<RegistrarStatus>, reqwest::Error> {
+    let (publisher, status) = watch::channel(RegistrarStatus::default());
+    let registrar = Registrar {
+        agent: Agent::new(&config.consul, settings.check_interval)?,
+        nomad: Http::new(nomad, NOMAD_TOKEN)?,
+        node: settings.node.clone(),
+        fleet,
+        publisher,
+        failed: BTreeMap::new(),
+    };
+    tokio::spawn(async move { stop.run_until_cancelled(registrar.run()).await });
+    Ok(status)
+}
+
+struct Registrar {
+    agent: Agent,
+    nomad: Http,
+    node: Option<String>,
+    fleet: watch::Receiver<Published<Fleet>>,
+    publisher: watch::Sender<RegistrarStatus>,
+    failed: BTreeMap<String, String>,
+}
+
+impl Registrar {
+    async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let pause = match self.pass().await {
+                Ok(()) if self.failed.is_empty() => {
+                    backoff.reset();
+                    AUDIT
+                }
+                Ok(()) => backoff.next(),
+                Err(error) => {
+                    let told = error.told();
+                    warn!(error = told, "registrations can't be compared");
+                    self.publisher
+                        .send_modify(|status| status.error = Some(told));
+                    backoff.next()
+                }
+            };
+            // Cancel-safe: a change that is not seen here is seen by the next pass, which reads the newest view.
+            tokio::select! {
+                changed = self.fleet.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn pass(&mut self) -> Result<(), HttpError> {
+        let Some(fleet) = self.fleet.borrow_and_update().view.clone() else {
+            return Ok(());
+        };
+        let node = self.node().await?;
+        let there = self.agent.services().await?;
+        let wanted = wanted(&fleet, &node, there.keys().map(String::as_str));
+        self.failed.clear();
+        for step in steps(&wanted, &there) {
+            let (id, done) = match &step {
+                Step::Register(registration) => {
+                    (&registration.id, self.agent.register(registration).await)
+                }
+                Step::Deregister(id) => (id, self.agent.deregister(id).await),
+            };
+            match done {
+                Ok(()) => info!(%step, "done"),
+                Err(error) => {
+                    let told = error.told();
+                    warn!(%step, error = told, "step failed");
+                    self.failed.insert(id.clone(), told);
+                }
+            }
+        }
+        self.publish(&wanted);
+        Ok(())
+    }
+
+    fn publish(&self, wanted: &[Registration]) {
+        let view = |one: &Registration| {
+            let error = self.failed.get(&one.id).cloned();
+            let state = if error.is_some() {
+                "failed"
+            } else {
+                "registered"
+            };
+            RegistrationView {
+                id: one.id.clone(),
+                name: one.name.clone(),
+                address: one.address.to_string(),
+                alloc: one.alloc.to_string(),
+                state: state.to_owned(),
+                error,
+            }
+        };
+        self.publisher.send_replace(RegistrarStatus {
+            registrations: wanted.iter().map(view).collect(),
+            read_at: Some(Instant::now()),
+            error: self.failed.values().next().cloned(),
+            complete: self.failed.is_empty(),
+        });
+    }
+
+    /// The node's name or id: as configured, or that of the agent that answers us.
+    async fn node(&mut self) -> Result<String, HttpError> {
+        if let Some(node) = &self.node {
+            return Ok(node.clone());
+        }
+        let path = "/v1/agent/self";
+        let agent: Value = self
+            .nomad
+            .get(path, Duration::from_secs(5))
+            .await?
+            .json(path)?;
+        let id = agent
+            .pointer("/stats/client/node_id")
+            .and_then(Value::as_str);
+        let why = "the Nomad agent is no client: set registrar.node, or nomad.address to a client's agent";
+        let node = id
+            .ok_or(HttpError::Unusable {
+                path: path.to_owned(),
+                why: why.to_owned(),
+            })?
+            .to_owned();
+        info!(node, "node of the registrar");
+        self.node = Some(node.clone());
+        Ok(node)
+    }
+}

@@ -1,0 +1,96 @@
+//! The node's Consul agent: what it has registered, and how it is told otherwise.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::pure::{Registered, Registration};
+use crate::config::Api;
+use crate::source::consul::{TOKEN_HEADER, encoded};
+use crate::source::http::{Http, HttpError};
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// One agent.
+#[derive(Debug)]
+pub struct Agent {
+    http: Http,
+    check_interval: Duration,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Service {
+    service: String,
+    #[serde(default)]
+    address: String,
+    #[serde(default)]
+    port: i64,
+}
+
+impl Agent {
+    /// Its checks run that often.
+    pub fn new(api: &Api, check_interval: Duration) -> Result<Self, reqwest::Error> {
+        Ok(Self {
+            http: Http::new(api, TOKEN_HEADER)?,
+            check_interval,
+        })
+    }
+
+    /// Everything it has registered, by id.
+    pub async fn services(&self) -> Result<BTreeMap<String, Registered>, HttpError> {
+        let path = "/v1/agent/services";
+        let services: BTreeMap<String, Service> = self.http.get(path, LIMIT).await?.json(path)?;
+        let registered = |one: Service| Registered {
+            name: one.service,
+            address: one.address,
+            port: one.port,
+        };
+        Ok(services
+            .into_iter()
+            .map(|(id, one)| (id, registered(one)))
+            .collect())
+    }
+
+    /// Registers with a TCP check that starts critical: nobody has seen it listen yet.
+    pub async fn register(&self, one: &Registration) -> Result<(), HttpError> {
+        let (ip, port) = (one.address.ip().to_string(), one.address.port());
+        let body = json!({
+            "ID": one.id,
+            "Name": one.name,
+            "Address": ip,
+            "Port": port,
+            "Meta": { "external-source": "nomad-ipvs", "alloc": one.alloc.to_string() },
+            "Check": {
+                "Name": format!("tcp {}", one.address),
+                "TCP": one.address.to_string(),
+                "Interval": format!("{}ms", self.check_interval.as_millis()),
+                "Timeout": "1s",
+                "Status": "critical",
+            },
+        });
+        let path = "/v1/agent/service/register?replace-existing-checks=true";
+        self.http
+            .put(path, Some(body.to_string().into_bytes()), LIMIT)
+            .await
+            .map(drop)
+    }
+
+    /// Removes; what is not there is removed.
+    pub async fn deregister(&self, id: &str) -> Result<(), HttpError> {
+        match self
+            .http
+            .put(
+                &format!("/v1/agent/service/deregister/{}", encoded(id)),
+                None,
+                LIMIT,
+            )
+            .await
+        {
+            Err(HttpError::Status { status, .. }) if status == 404 => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}

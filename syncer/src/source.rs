@@ -1,0 +1,58 @@
+//! Where snapshots come from: whole views of Nomad and Consul on `watch` channels.
+//!
+//! ```text
+//! consul ──▶ watch<Published<Catalog>> ──▶ reconcile
+//! nomad  ──▶ watch<Published<Fleet>>   ──▶ reconcile, registrar
+//! ```
+//!
+//! A source never decides anything: it keeps the last good view, its index and age, and the last error. Whoever reads
+//! is woken only by a view that differs.
+
+pub mod blocking;
+pub mod consul;
+mod consul_json;
+pub mod http;
+pub mod nomad;
+mod nomad_json;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+use crate::model::Moment;
+
+/// A view and what is known about it.
+#[derive(Debug, Clone)]
+pub struct Published<T> {
+    /// The last good view; `None` until there was one.
+    pub view: Option<Arc<T>>,
+    /// The server's index of the last answer.
+    pub index: u64,
+    /// When the server last answered well.
+    pub read_at: Option<Instant>,
+    /// When the answer that made this view arrived.
+    pub arrived: Option<Instant>,
+    /// What is wrong now; `None` while the server answers.
+    pub error: Option<String>,
+}
+
+impl<T> Default for Published<T> {
+    fn default() -> Self {
+        Self {
+            view: None,
+            index: 0,
+            read_at: None,
+            arrived: None,
+            error: None,
+        }
+    }
+}
+
+/// The wall clock, for what has to survive a restart.
+pub fn now() -> Moment {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Moment(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

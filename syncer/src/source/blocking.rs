@@ -1,0 +1,154 @@
+//! The rules of blocking queries, which Nomad and Consul share.
+//!
+//! An answer is no proof of a change, an index may go back (restored snapshot, new cluster) and then starts anew, one
+//! below 1 would not block at all. Failures wait with backoff and jitter; a server that answers at once all the time
+//! is asked at a bounded rate.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long the server may hold a query.
+pub const WAIT: Duration = Duration::from_secs(60);
+
+/// When the client gives up: the server adds up to a sixteenth of jitter.
+pub const LIMIT: Duration = Duration::from_secs(60 + 4 + 10);
+
+/// The index to ask for next; 0 asks for an answer at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cursor(pub u64);
+
+impl Cursor {
+    /// Takes the index of an answer.
+    #[must_use]
+    pub fn after(self, index: Option<u64>) -> Self {
+        match index {
+            Some(index) if index < self.0 => Self(0),
+            Some(index) => Self(index.max(1)),
+            None => Self(0),
+        }
+    }
+
+    /// The query part of a path.
+    pub fn query(self) -> String {
+        if self.0 == 0 {
+            String::new()
+        } else {
+            format!("index={}&wait={}s", self.0, WAIT.as_secs())
+        }
+    }
+}
+
+/// Waits that grow with each failure in a row.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(50);
+    const LONGEST: Duration = Duration::from_secs(5);
+
+    /// How long to wait after one more failure: doubled each time, between half and all of it.
+    pub fn next(&mut self) -> Duration {
+        let whole = Self::FIRST
+            .saturating_mul(1 << self.failures.min(16))
+            .min(Self::LONGEST);
+        self.failures = self.failures.saturating_add(1);
+        let half = whole / 2;
+        half + half.mul_f64(random_share())
+    }
+
+    /// It works again.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+/// From 0 to 1.
+fn random_share() -> f64 {
+    let bits = uuid::Uuid::new_v4().as_bytes()[0];
+    f64::from(bits) / 255.0
+}
+
+/// A token bucket: bursts pass at once, a flood is slowed down.
+#[derive(Debug, Clone, Copy)]
+pub struct Bucket {
+    tokens: f64,
+    filled: Instant,
+}
+
+impl Bucket {
+    const BURST: f64 = 20.0;
+    const PER_SECOND: f64 = 50.0;
+
+    /// Full.
+    pub fn new() -> Self {
+        Self {
+            tokens: Self::BURST,
+            filled: Instant::now(),
+        }
+    }
+
+    /// Waits until one more is allowed.
+    pub async fn take(&mut self) {
+        let now = Instant::now();
+        let gained = now.duration_since(self.filled).as_secs_f64() * Self::PER_SECOND;
+        self.tokens = (self.tokens + gained).min(Self::BURST) - 1.0;
+        self.filled = now;
+        if self.tokens < 0.0 {
+            tokio::time::sleep(Duration::from_secs_f64(-self.tokens / Self::PER_SECOND)).await;
+        }
+    }
+}
+
+impl Default for Bucket {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_that_goes_back_starts_anew_and_zero_becomes_one() {
+        assert_eq!(Cursor(7).after(Some(9)), Cursor(9));
+        assert_eq!(Cursor(7).after(Some(7)), Cursor(7));
+        assert_eq!(Cursor(7).after(Some(6)), Cursor(0));
+        assert_eq!(Cursor(0).after(Some(0)), Cursor(1));
+        assert_eq!(Cursor(7).after(None), Cursor(0));
+        assert_eq!(Cursor(0).query(), "");
+        assert_eq!(Cursor(7).query(), "index=7&wait=60s");
+    }
+
+    #[test]
+    fn backoff_grows_to_its_bound_and_starts_again() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<Duration> = (0..20).map(|_| backoff.next()).collect();
+        assert!(waits[0] <= Backoff::FIRST && waits[0] >= Backoff::FIRST / 2);
+        assert!(waits.iter().all(|wait| *wait <= Backoff::LONGEST));
+        assert!(waits[19] >= Backoff::LONGEST / 2);
+        backoff.reset();
+        assert!(backoff.next() <= Backoff::FIRST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_slowed_down_and_a_burst_is_not() {
+        let mut bucket = Bucket::new();
+        let start = Instant::now();
+        for _ in 0..20 {
+            bucket.take().await;
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        for _ in 0..50 {
+            bucket.take().await;
+        }
+        assert!(
+            start.elapsed() >= Duration::from_millis(900),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+}

@@ -1,0 +1,122 @@
+//! What the syncer shows: one value, served as JSON, as metrics and by the `status` command.
+//!
+//! [`view`] builds it from what a pass left behind; it explains each real server by the rule that decided about it.
+
+mod metrics;
+mod text;
+mod view;
+
+use ipvs::Scheduler;
+use serde::{Deserialize, Serialize};
+
+pub use metrics::{Acknowledged, metrics};
+pub use text::text;
+pub use view::{PassView, services};
+
+/// Everything.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub roles: Vec<String>,
+    pub ready: bool,
+    pub uptime_ms: u64,
+    /// The table comes from the disk; the sources have not been read yet.
+    pub stale: bool,
+    pub pass: Option<Pass>,
+    pub sources: Vec<Source>,
+    pub services: Vec<Service>,
+    pub rejected: Vec<Rejection>,
+    pub registrations: Vec<RegistrationView>,
+    pub held: Option<Held>,
+    pub errors: Vec<Failure>,
+    pub kernel_ack: Acknowledged,
+}
+
+/// The last pass.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Pass {
+    pub number: u64,
+    /// What set it off: startup, consul, nomad, warmed, timer, audit.
+    pub reason: String,
+    pub age_ms: u64,
+    pub duration_us: u64,
+    pub steps: usize,
+    pub failed: usize,
+}
+
+/// One source of truth.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Source {
+    pub name: String,
+    pub address: String,
+    pub synced: bool,
+    pub index: u64,
+    pub age_ms: Option<u64>,
+    pub error: Option<String>,
+}
+
+/// One virtual service.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Service {
+    pub name: String,
+    pub vip: String,
+    pub protocol: String,
+    pub scheduler: Scheduler,
+    pub forward: String,
+    pub snat: bool,
+    pub declared: String,
+    pub real_servers: Vec<RealServerView>,
+}
+
+/// One real server, or an endpoint that is none yet.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RealServerView {
+    pub address: String,
+    pub alloc: Option<String>,
+    pub job: Option<String>,
+    pub group: Option<String>,
+    pub task: Option<String>,
+    pub node: Option<String>,
+    pub nomad: Option<String>,
+    pub consul: String,
+    pub weight: Option<u32>,
+    pub active: Option<u32>,
+    pub inactive: Option<u32>,
+    pub state: String,
+    pub why: String,
+    pub deadline_ms: Option<u64>,
+}
+
+/// A service that gets no virtual service.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Rejection {
+    pub service: String,
+    pub reason: String,
+}
+
+/// A registration of ours in Consul.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RegistrationView {
+    pub id: String,
+    pub name: String,
+    pub address: String,
+    pub alloc: String,
+    /// registered, pending or failed.
+    pub state: String,
+    pub error: Option<String>,
+}
+
+/// What the shrink guard holds back.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Held {
+    pub since_ms: u64,
+    pub real_servers: usize,
+    pub reason: String,
+}
+
+/// Something that went wrong.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Failure {
+    pub age_ms: u64,
+    pub what: String,
+}

@@ -1,0 +1,84 @@
+//! The status as lines for a person at a terminal.
+
+use std::fmt::Write;
+
+use super::Status;
+
+/// What `ipvs-syncer status` prints.
+pub fn text(status: &Status) -> String {
+    let mut text = String::new();
+    // Writing into a String does not fail.
+    let mut line = |line: String| {
+        let _ = writeln!(text, "{line}");
+    };
+    let ready = if status.ready { "ready" } else { "not ready" };
+    let stale = if status.stale {
+        ", table from disk"
+    } else {
+        ""
+    };
+    line(format!(
+        "ipvs-syncer {} {}: {ready}{stale}",
+        status.version,
+        status.roles.join("+")
+    ));
+    for source in &status.sources {
+        let age = source.age_ms.map_or_else(
+            || "never read".to_owned(),
+            |age| format!("read {age} ms ago"),
+        );
+        let error = source
+            .error
+            .as_ref()
+            .map(|error| format!(", FAILING: {error}"))
+            .unwrap_or_default();
+        line(format!(
+            "  {} {}: {age}{error}",
+            source.name, source.address
+        ));
+    }
+    if let Some(held) = &status.held {
+        line(format!("  HELD for {} ms: {}", held.since_ms, held.reason));
+    }
+    for service in &status.services {
+        let snat = if service.snat { "+snat" } else { "" };
+        let (vip, scheduler, forward) = (&service.vip, service.scheduler, &service.forward);
+        line(format!(
+            "{}://{vip} {scheduler} {forward}{snat}  {}",
+            service.protocol, service.name
+        ));
+        for real in &service.real_servers {
+            let number = |n: Option<u32>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
+            line(format!(
+                "  {:<22} {:<9} weight {:<4} active {:<5} inactive {:<5} {}",
+                real.address,
+                real.state,
+                number(real.weight),
+                number(real.active),
+                number(real.inactive),
+                real.why
+            ));
+        }
+    }
+    for rejection in &status.rejected {
+        line(format!(
+            "REJECTED {}: {}",
+            rejection.service, rejection.reason
+        ));
+    }
+    for registration in &status.registrations {
+        let error = registration
+            .error
+            .as_ref()
+            .map(|error| format!(": {error}"))
+            .unwrap_or_default();
+        line(format!(
+            "{} {} {}{error}",
+            registration.state, registration.name, registration.address
+        ));
+    }
+    for failure in &status.errors {
+        line(format!("error {} ms ago: {}", failure.age_ms, failure.what));
+    }
+    text
+}
