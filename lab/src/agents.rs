@@ -20,10 +20,11 @@ use crate::stream;
 use crate::ui::Step;
 use crate::version::Version;
 
+mod go;
 mod modules;
 mod release;
 
-pub use modules::go_toolchain;
+pub use go::go_toolchain;
 pub use release::releases_answer;
 
 /// Which agent.

@@ -10,7 +10,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How many lines a failure shows.
-const TAIL: usize = 20;
+const TAIL: usize = 40;
 
 /// A command that ended.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ mod tests {
         let text = end.tail.indented(2);
         assert_eq!(text.lines().count(), TAIL);
         assert!(
-            text.starts_with("  81\n") && text.ends_with("  100\n"),
+            text.starts_with("  61\n") && text.ends_with("  100\n"),
             "{text}"
         );
     }

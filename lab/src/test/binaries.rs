@@ -47,7 +47,11 @@ pub(super) fn build(
     })
     .context("run cargo")?;
     if !finished.status.success() {
-        bail!("the tests of {} do not compile", packages.join(" and "));
+        bail!(
+            "the tests of {} do not compile:\n{}",
+            packages.join(" and "),
+            finished.tail.indented(4)
+        );
     }
     Ok(binaries)
 }

@@ -67,7 +67,7 @@ fn run_in(guest: &InGuest<'_>, binaries: &[Binary], show: &mut dyn FnMut(&str)) 
     }
     let reading = reader.end(success);
     let failures = if reading.tally.failed > 0 {
-        told(&reading.failures, &tail)
+        told(&reading, &tail)
     } else {
         String::new()
     };

@@ -5,6 +5,9 @@
 
 use super::tally::Tally;
 
+/// How much of what a failed test wrote is shown again at the end.
+const LINES: usize = 20;
+
 /// Counts so far.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
@@ -13,6 +16,9 @@ pub(super) struct Reader {
     open: Option<String>,
     /// Tests that failed, and binaries that broke down.
     failures: Vec<String>,
+    /// Lines of the failure that is being told, and how many of them more are kept.
+    telling: Option<usize>,
+    told: Vec<String>,
     /// Tests that were left out, by the binary they are in.
     ignored: Vec<Ignored>,
 }
@@ -31,6 +37,8 @@ pub(super) struct Reading {
     /// Ignored tests are not in it.
     pub(super) tally: Tally,
     pub(super) failures: Vec<String>,
+    /// What those tests wrote, as far as the harness shows it.
+    pub(super) told: Vec<String>,
     pub(super) ignored: Vec<Ignored>,
 }
 
@@ -55,6 +63,20 @@ impl Reader {
             .and_then(|rest| rest.strip_suffix(" ... FAILED"))
         {
             self.failures.push(test.to_owned());
+        }
+        self.listen(line);
+    }
+
+    /// Between `---- NAME stdout ----` and the list of names stands what a failed test wrote.
+    fn listen(&mut self, line: &str) {
+        if line.starts_with("---- ") && line.ends_with(" ----") {
+            self.telling = Some(LINES);
+        } else if line == "failures:" {
+            self.telling = None;
+        }
+        if let Some(left) = self.telling {
+            self.told.push(line.to_owned());
+            self.telling = left.checked_sub(1);
         }
     }
 
@@ -100,6 +122,7 @@ impl Reader {
         Reading {
             tally: self.tally,
             failures: self.failures,
+            told: self.told,
             ignored: self.ignored,
         }
     }
@@ -152,9 +175,21 @@ test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
             Reading {
                 tally: tally(1, 1),
                 failures: vec!["a::b".into()],
+                told: vec![],
                 ignored: vec![]
             }
         );
+    }
+
+    #[test]
+    fn what_a_failed_test_wrote_is_kept_up_to_a_point() {
+        let long = "backtrace\n".repeat(100);
+        let text = format!(
+            "failures:\n\n---- a::b stdout ----\npanicked\n{long}\n---- c stdout ----\nno\n\nfailures:\n    a::b\n"
+        );
+        let told = read(&text, false).told;
+        assert_eq!(told[..2], ["---- a::b stdout ----", "panicked"]);
+        assert_eq!(told[LINES + 1..], ["---- c stdout ----", "no", ""]);
     }
 
     #[test]

@@ -23,7 +23,6 @@ pub(super) fn run(bench: &Bench<'_>, run: &mut Run) {
     });
     let clippy = [
         "clippy",
-        "--quiet",
         "--workspace",
         "--all-targets",
         "--",
@@ -32,7 +31,7 @@ pub(super) fn run(bench: &Bench<'_>, run: &mut Run) {
     ];
     run.part("clippy", |show| check(cargo(bench, &clippy), show));
     run.part("doc", |show| {
-        let mut doc = cargo(bench, &["doc", "--quiet", "--workspace", "--no-deps"]);
+        let mut doc = cargo(bench, &["doc", "--workspace", "--no-deps"]);
         doc.env("RUSTDOCFLAGS", "-D warnings");
         check(doc, show)
     });

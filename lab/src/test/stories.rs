@@ -44,7 +44,7 @@ pub(super) fn run(bench: &Bench<'_>, show: &mut dyn FnMut(&str)) -> Verdict {
     let mut tally = reading.tally;
     tally.skipped = reading.ignored.iter().map(|ignored| ignored.tests).sum();
     let failures = if tally.failed > 0 {
-        told(&reading.failures, &tail)
+        told(&reading, &tail)
     } else {
         String::new()
     };

@@ -32,17 +32,23 @@ fn verdict(reading: &Reading, tail: &Tail) -> Verdict {
         .filter(|ignored| !super::guest::runs(&ignored.binary));
     tally.skipped = left_out.map(|ignored| ignored.tests).sum();
     let failures = if tally.failed > 0 {
-        told(&reading.failures, tail)
+        told(reading, tail)
     } else {
         String::new()
     };
     Verdict::Ran { tally, failures }
 }
 
-/// Names of what failed, and the end of the output.
-pub(super) fn told(names: &[String], tail: &Tail) -> String {
-    let names: String = names.iter().flat_map(|name| ["  ", name, "\n"]).collect();
-    format!("{names}{}", tail.indented(4))
+/// Names of what failed, what those tests wrote, and the end of the output where that says nothing.
+pub(super) fn told(reading: &Reading, tail: &Tail) -> String {
+    let names = reading.failures.iter().map(|name| format!("  {name}\n"));
+    let lines = reading.told.iter().map(|line| format!("    {line}\n"));
+    let text: String = names.chain(lines).collect();
+    if reading.told.is_empty() {
+        text + &tail.indented(4)
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]
@@ -63,6 +69,7 @@ mod tests {
                 ..Tally::default()
             },
             failures: Vec::new(),
+            told: Vec::new(),
             ignored: vec![
                 ignored("tests/kernel.rs (t/deps/kernel-1)"),
                 ignored("tests/docker.rs (t/deps/docker-1)"),
@@ -83,12 +90,20 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_named_before_the_end_of_the_output() {
+    fn what_failed_is_told_by_the_tests_and_else_by_the_end_of_the_output() {
         let mut tail = Tail::default();
         tail.push("error: 1 target failed");
+        let mut reading = Reading {
+            tally: Tally::default(),
+            failures: vec!["a::b".into()],
+            told: vec![],
+            ignored: vec![],
+        };
         assert_eq!(
-            told(&["a::b".into()], &tail),
+            told(&reading, &tail),
             "  a::b\n    error: 1 target failed\n"
         );
+        reading.told.push("panicked".into());
+        assert_eq!(told(&reading, &tail), "  a::b\n    panicked\n");
     }
 }
