@@ -88,7 +88,7 @@ pub enum Verdict {
 }
 
 /// Every address that any view knows, in order.
-pub fn rows(view: &View) -> Vec<Row> {
+pub(super) fn rows(view: &View) -> Vec<Row> {
     let empty = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let allocations = view.allocations.as_ref().unwrap_or(&empty.0);
     let instances = view.instances.as_ref().unwrap_or(&empty.1);
