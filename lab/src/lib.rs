@@ -12,6 +12,7 @@ pub mod fabric;
 pub mod guest;
 pub mod http;
 pub mod kernel;
+pub mod load;
 pub mod lock;
 pub mod logs;
 pub mod netns;
