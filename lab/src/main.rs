@@ -58,7 +58,10 @@ fn run(cli: &Cli) -> Result<ExitCode> {
                     .map_or(ExitCode::FAILURE, |()| done),
             )
         }
-        Command::Status(args) => status::run(&Lab::open(&cli.profile, None)?, args.json),
+        Command::Status(args) => {
+            privilege::become_root()?;
+            status::run(&Lab::open(&cli.profile, None)?, args.json)
+        }
         Command::Doctor(args) => {
             let lab = Lab::open(&cli.profile, args.kernel)?;
             let report = doctor::examine(&lab.intent(installing(args.no_install))).report;

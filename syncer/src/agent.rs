@@ -1,5 +1,6 @@
 //! The `agent` command: start what the config asks for, wait for the end, let go.
 
+use std::io::IsTerminal;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,12 +28,13 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Runs until a signal.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(&config.log_level));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("warn,ipvs_syncer={}", config.log_level)));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     let stop = CancellationToken::new();
     let listener = match config.status {

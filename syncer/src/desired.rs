@@ -111,7 +111,8 @@ pub struct Desired {
     pub rejected: Vec<(Arc<str>, Rejected)>,
     /// Whether the sources have been read: if not, what is missing here may still exist, and nothing may be removed.
     pub complete: bool,
-    fleet: Option<Arc<Fleet>>,
+    /// Nomad's view, for the fate of what the catalogue has not.
+    pub fleet: Option<Arc<Fleet>>,
 }
 
 impl Desired {
@@ -123,11 +124,6 @@ impl Desired {
             .and_then(|fleet| fleet.at(address))
             .map(|alloc| alloc.phase(address));
         (rule::want(phase, None), phase)
-    }
-
-    /// The allocation at that address, for display.
-    pub fn fleet(&self) -> Option<&Arc<Fleet>> {
-        self.fleet.as_ref()
     }
 
     /// Whether the real server at `address`, which is told to stop, should serve on because nothing else does yet and a
@@ -210,7 +206,7 @@ fn add(
     let mut reject = |reason: String| {
         desired
             .rejected
-            .push((Arc::clone(name), Rejected::because(reason)))
+            .push((Arc::clone(name), Rejected::because(reason)));
     };
     if !policy.ownership.owns(&vip.id) {
         return reject(format!(

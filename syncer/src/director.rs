@@ -7,6 +7,7 @@
 mod address;
 mod command;
 mod kernel;
+mod rules;
 pub mod snat;
 mod sysctl;
 mod thread;
@@ -52,8 +53,13 @@ pub enum DirectorError {
     Snat(#[from] SnatError),
     #[error("{0}")]
     Sysctl(#[from] SysctlError),
-    #[error("interface {interface}: `ip` answers what is not understood")]
-    Addresses { interface: String },
+    #[error("interface {interface}: its addresses can't be read: {source}")]
+    Addresses {
+        interface: String,
+        source: nix::errno::Errno,
+    },
+    #[error("there is no network interface {interface} here (director.interface)")]
+    NoInterface { interface: String },
 }
 
 /// What a reconciler needs of a director.

@@ -19,7 +19,7 @@ use crate::model::fleet::Phase;
 use crate::model::policy::Policy;
 
 /// How long a contradiction between Nomad and Consul is resolved in favour of what serves.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A catalogue that is not believed for now.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -194,7 +194,7 @@ async fn changed<T>(watch: Option<&mut watch::Receiver<T>>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn until(wake: Option<Instant>) {

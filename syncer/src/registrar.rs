@@ -80,13 +80,13 @@ impl Registrar {
                     backoff.reset();
                     AUDIT
                 }
-                Ok(()) => backoff.next(),
+                Ok(()) => backoff.failed(),
                 Err(error) => {
                     let told = error.told();
                     warn!(error = told, "registrations can't be compared");
                     self.publisher
                         .send_modify(|status| status.error = Some(told));
-                    backoff.next()
+                    backoff.failed()
                 }
             };
             // Cancel-safe: a change that is not seen here is seen by the next pass, which reads the newest view.

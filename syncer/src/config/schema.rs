@@ -14,7 +14,7 @@ use super::{Api, Config, Director, Problem, Registrar, SnatBackend};
 use crate::model::policy::{Ownership, VipPolicy};
 use crate::tags;
 
-const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
+const DRAIN_DEADLINE: Duration = Duration::from_mins(1);
 const AUDIT_INTERVAL: Duration = Duration::from_secs(30);
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 const SHRINK_GUARD: f64 = 0.5;
@@ -208,7 +208,7 @@ fn services_of(sections: Vec<Section>, ownership: &Ownership) -> BTreeMap<Arc<st
             services
                 .iter()
                 .find(|(_, other)| other.id == *id)
-                .map(|(name, _)| name.clone())
+                .map(|(name, _)| Arc::clone(name))
         };
         if let Some(policy) = service(section, ownership, taken) {
             services.insert(name.into(), policy);

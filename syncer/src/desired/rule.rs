@@ -60,6 +60,7 @@ impl Seen {
 }
 
 /// `phase` is `None` for what is not from Nomad, `seen` is `None` for what the catalogue has not.
+#[expect(clippy::match_same_arms, reason = "one arm for each row of the table")]
 pub fn want(phase: Option<Phase>, seen: Option<Seen>) -> Want {
     match (phase, seen) {
         (Some(Phase::Pending | Phase::Restarting), _) => Want::Quiesce,
@@ -83,12 +84,12 @@ pub fn want(phase: Option<Phase>, seen: Option<Seen>) -> Want {
 mod tests {
     use super::*;
 
-    fn seen(health: Health) -> Option<Seen> {
-        Some(Seen {
+    fn seen(health: Health) -> Seen {
+        Seen {
             health,
             weight_passing: 10,
             weight_warning: 3,
-        })
+        }
     }
 
     const HEALTHS: [Option<Health>; 5] = [
@@ -130,7 +131,7 @@ mod tests {
         for (phase, wants) in rows {
             for (health, expected) in HEALTHS.into_iter().zip(wants) {
                 assert_eq!(
-                    want(phase, health.and_then(seen)),
+                    want(phase, health.map(seen)),
                     expected,
                     "{phase:?} {health:?}"
                 );

@@ -3,33 +3,35 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use serde::Deserialize;
+use nix::ifaddrs::getifaddrs;
 
 use super::DirectorError;
 use super::command::{CommandError, run};
 
-#[derive(Deserialize)]
-struct Link {
-    #[serde(default)]
-    addr_info: Vec<Info>,
-}
-
-#[derive(Deserialize)]
-struct Info {
-    local: Option<IpAddr>,
-}
-
-/// All addresses of the interface.
-pub(super) async fn list(interface: &str) -> Result<BTreeSet<IpAddr>, DirectorError> {
-    let listed = run("ip", &["-json", "address", "show", "dev", interface], None).await?;
-    let links: Vec<Link> = serde_json::from_str(&listed).map_err(|_| DirectorError::Addresses {
+/// All addresses of the interface. Asked of the kernel itself: it is part of every audit, and a program takes long.
+pub(super) fn list(interface: &str) -> Result<BTreeSet<IpAddr>, DirectorError> {
+    let failed = |source| DirectorError::Addresses {
         interface: interface.to_owned(),
-    })?;
-    Ok(links
-        .into_iter()
-        .flat_map(|link| link.addr_info)
-        .filter_map(|info| info.local)
-        .collect())
+        source,
+    };
+    if nix::net::if_::if_nametoindex(interface).is_err() {
+        return Err(DirectorError::NoInterface {
+            interface: interface.to_owned(),
+        });
+    }
+    let addresses = getifaddrs()
+        .map_err(failed)?
+        .filter(|one| one.interface_name == interface);
+    let ip = |one: nix::ifaddrs::InterfaceAddress| {
+        let address = one.address?;
+        let four = address
+            .as_sockaddr_in()
+            .map(|address| IpAddr::V4(address.ip()));
+        four.or(address
+            .as_sockaddr_in6()
+            .map(|address| IpAddr::V6(address.ip())))
+    };
+    Ok(addresses.filter_map(ip).collect())
 }
 
 /// Adds a host address. `nodad`: a VIP answers at once, there is no other holder to look for.

@@ -7,20 +7,18 @@ use std::net::{IpAddr, SocketAddr};
 use ipvs::{Command, Kernel, Refused, ServiceId, Table, errno};
 use tracing::debug;
 
-use super::snat::Snat;
+use super::rules::Rules;
 use super::thread::KernelThread;
-use super::{Counts, Director, DirectorError, Reading, address, command, snat, sysctl};
+use super::{Counts, Director, DirectorError, Reading, address, command, sysctl};
 use crate::config;
-use crate::plan::{Addresses, SnatSet, Step};
+use crate::plan::{Addresses, Step};
 
 /// IPVS, addresses, SNAT and sysctls of this network namespace.
 #[derive(Debug)]
 pub struct KernelDirector {
     thread: KernelThread,
     interface: String,
-    wanted_backend: config::SnatBackend,
-    /// Chosen when it is first needed: without SNAT no backend has to be there.
-    backend: Option<Box<dyn Snat>>,
+    rules: Rules,
     /// Addresses that we added; outlives the process by way of the store.
     ours: BTreeSet<IpAddr>,
 }
@@ -31,8 +29,7 @@ impl KernelDirector {
         Ok(Self {
             thread: KernelThread::start()?,
             interface: config.interface.clone(),
-            wanted_backend: config.snat_backend,
-            backend: None,
+            rules: Rules::new(config.snat_backend),
             ours,
         })
     }
@@ -52,7 +49,7 @@ impl KernelDirector {
             .await;
         match answer {
             Ok(Ok(results)) => {
-                outcomes.extend(results.into_iter().map(|result| result.map_err(Into::into)))
+                outcomes.extend(results.into_iter().map(|result| result.map_err(Into::into)));
             }
             Ok(Err(error)) => {
                 // The whole conversation failed: nothing is known of any of them.
@@ -67,7 +64,7 @@ impl KernelDirector {
 
     async fn one(&mut self, step: &Step) -> Result<(), DirectorError> {
         match step {
-            Step::SetSnat(services) => self.set_snat(services).await,
+            Step::SetSnat(services) => self.rules.set(services).await,
             Step::AddVip(vip) => {
                 if vip.is_ipv6() {
                     sysctl::ensure(&sysctl::of_ipv6())?;
@@ -84,21 +81,6 @@ impl KernelDirector {
             Step::ForgetFlows(id, real) => forget_flows(id, *real).await,
             Step::Ipvs(_) => Ok(()),
         }
-    }
-
-    async fn set_snat(&mut self, services: &SnatSet) -> Result<(), DirectorError> {
-        if services.is_empty() && self.backend.is_none() {
-            return Ok(());
-        }
-        // The order matters: a connection that began before the flag never gets its address rewritten.
-        sysctl::ensure(&sysctl::of_snat())?;
-        let backend = match self.backend.take() {
-            Some(backend) => backend,
-            None => snat::choose(self.wanted_backend).await?,
-        };
-        let done = backend.set(services).await;
-        self.backend = Some(backend);
-        Ok(done?)
     }
 }
 
@@ -136,12 +118,9 @@ impl Director for KernelDirector {
             .thread
             .ask(move |client| client.read(&expected))
             .await??;
-        let present = address::list(&self.interface).await?;
+        let present = address::list(&self.interface)?;
         self.ours.retain(|vip| present.contains(vip));
-        let snat = match &self.backend {
-            Some(backend) => backend.read().await?,
-            None => None,
-        };
+        let snat = self.rules.read().await?;
         let addresses = Addresses {
             present,
             ours: self.ours.clone(),

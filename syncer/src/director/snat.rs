@@ -8,6 +8,7 @@ pub mod iptables;
 pub mod nftables;
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tracing::info;
 
@@ -41,9 +42,9 @@ pub struct SnatError {
 }
 
 /// The wanted backend, or the first that works.
-pub async fn choose(wanted: SnatBackend) -> Result<Box<dyn Snat>, SnatError> {
-    let nftables = || Box::new(nftables::Nftables) as Box<dyn Snat>;
-    let iptables = || Box::new(iptables::Iptables::new()) as Box<dyn Snat>;
+pub async fn choose(wanted: SnatBackend) -> Result<Arc<dyn Snat>, SnatError> {
+    let nftables = || Arc::new(nftables::Nftables) as Arc<dyn Snat>;
+    let iptables = || Arc::new(iptables::Iptables::new()) as Arc<dyn Snat>;
     let candidates = match wanted {
         SnatBackend::Auto => vec![nftables(), iptables()],
         SnatBackend::Nftables => vec![nftables()],

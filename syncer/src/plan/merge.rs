@@ -14,7 +14,7 @@ use crate::model::Moment;
 use crate::model::policy::Ownership;
 
 /// Without a policy any more (its service is gone), a drain has this long.
-const FORSAKEN_DRAIN: Duration = Duration::from_secs(60);
+const FORSAKEN_DRAIN: Duration = Duration::from_mins(1);
 
 /// The walk's state: what it has decided so far.
 pub(super) struct Merge<'a> {

@@ -1,1 +1,403 @@
-//! x
+//! Plans of single situations, and properties of all of them.
+//!
+//! The world of the properties is small on purpose: few services, few addresses, all states. What matters is met often.
+
+mod properties;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ipvs::{Command, Connections};
+
+use super::*;
+use crate::desired::{Declared, DesiredService, Endpoint, Want};
+use world::{address, id, real, service_with, weight};
+
+fn ownership() -> Ownership {
+    Ownership {
+        ranges: vec!["198.18.0.0/24".parse().unwrap()],
+    }
+}
+
+fn desired(services: Vec<(ServiceId, DesiredService)>) -> Desired {
+    Desired {
+        services: services.into_iter().collect(),
+        complete: true,
+        ..Desired::default()
+    }
+}
+
+fn table(reals: &[(u16, u32)]) -> Table {
+    let reals = reals
+        .iter()
+        .map(|(port, weight)| real(*port, *weight))
+        .collect();
+    [(
+        id(80),
+        ipvs::VirtualService::new(world::settings("rr"), reals),
+    )]
+    .into_iter()
+    .collect()
+}
+
+struct Seen {
+    table: Table,
+    connections: BTreeMap<(ServiceId, SocketAddr), Connections>,
+    addresses: Addresses,
+    snat: Option<SnatSet>,
+    drains: Drains,
+}
+
+impl Seen {
+    fn of(table: Table) -> Self {
+        let vip: BTreeSet<IpAddr> = ["198.18.0.29".parse().unwrap()].into();
+        let addresses = Addresses {
+            present: vip.clone(),
+            ours: vip,
+        };
+        let (connections, snat, drains) =
+            (BTreeMap::new(), Some(SnatSet::new()), Drains::default());
+        Self {
+            table,
+            connections,
+            addresses,
+            snat,
+            drains,
+        }
+    }
+
+    fn plan(&self, desired: &Desired, now: u64) -> Plan {
+        let observed = Observed {
+            table: &self.table,
+            connections: &self.connections,
+            addresses: &self.addresses,
+            snat: self.snat.as_ref(),
+        };
+        plan(desired, &observed, &self.drains, &ownership(), Moment(now))
+    }
+
+    fn count(&mut self, port: u16, active: u32) {
+        let connections = Connections {
+            active,
+            ..Connections::default()
+        };
+        self.connections
+            .insert((id(80), address(port)), connections);
+    }
+}
+
+fn told(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_new_service_gets_snat_then_its_vip_then_itself_then_its_real_servers() {
+    let mut wanted = service_with(&[(1, Want::Serve(weight(5)))]);
+    wanted.snat = true;
+    let seen = Seen {
+        addresses: Addresses::default(),
+        ..Seen::of(Table::default())
+    };
+    let plan = seen.plan(&desired(vec![(id(80), wanted)]), 0);
+    assert_eq!(
+        told(&plan),
+        [
+            "rewrite clients' addresses for 1 services",
+            "add address 198.18.0.29",
+            "add tcp://198.18.0.29:80 rr",
+            "add tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 5",
+        ]
+    );
+}
+
+#[test]
+fn new_real_servers_come_before_old_ones_are_quiesced() {
+    let seen = Seen::of(table(&[(1, 1), (2, 0)]));
+    let wants = [
+        (1, Want::Drain),
+        (2, Want::Serve(weight(1))),
+        (3, Want::Serve(weight(1))),
+    ];
+    let plan = seen.plan(&desired(vec![(id(80), service_with(&wants))]), 0);
+    assert_eq!(
+        told(&plan),
+        [
+            "edit tcp://198.18.0.29:80 -> 198.18.0.11:2 weight 1",
+            "add tcp://198.18.0.29:80 -> 198.18.0.11:3 weight 1",
+            "edit tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 0",
+        ]
+    );
+}
+
+#[test]
+fn a_drain_quiesces_waits_for_idleness_and_removes() {
+    let gone = desired(vec![(id(80), service_with(&[]))]);
+    let mut seen = Seen::of(table(&[(1, 1)]));
+    seen.count(1, 0);
+    let first = seen.plan(&gone, 1_000);
+    assert_eq!(
+        told(&first),
+        ["edit tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 0"],
+        "counts from before say nothing"
+    );
+    assert_eq!(first.wake_at, Some(Moment(1_200)));
+    seen = Seen {
+        drains: first.drains,
+        ..Seen::of(table(&[(1, 0)]))
+    };
+    assert!(
+        seen.plan(&gone, 1_200).steps.is_empty(),
+        "without counts nobody knows that it is idle"
+    );
+    seen.count(1, 1);
+    assert!(seen.plan(&gone, 1_200).steps.is_empty());
+    seen.count(1, 0);
+    let last = seen.plan(&gone, 1_400);
+    assert_eq!(
+        told(&last),
+        ["remove tcp://198.18.0.29:80 -> 198.18.0.11:1"]
+    );
+    assert!(last.drains.0.is_empty());
+}
+
+#[test]
+fn a_drain_ends_at_its_deadline_and_a_clock_that_jumped_does_not_prolong_it() {
+    let gone = desired(vec![(id(80), service_with(&[]))]);
+    let mut seen = Seen::of(table(&[(1, 0)]));
+    seen.count(1, 3);
+    seen.drains = seen.plan(&gone, 1_000).drains;
+    assert!(seen.plan(&gone, 60_999).steps.is_empty());
+    assert_eq!(seen.plan(&gone, 61_000).steps.len(), 1);
+    let (_, drain) = seen.plan(&gone, 500).drains.0.into_iter().next().unwrap();
+    assert_eq!(
+        drain,
+        Drain {
+            since: Moment(500),
+            deadline: Moment(60_500)
+        }
+    );
+}
+
+#[test]
+fn an_endpoint_that_comes_back_is_a_weight_edit_and_its_drain_is_forgotten() {
+    let mut seen = Seen::of(table(&[(1, 0)]));
+    seen.drains = seen
+        .plan(&desired(vec![(id(80), service_with(&[]))]), 0)
+        .drains;
+    assert_eq!(seen.drains.0.len(), 1);
+    let back = desired(vec![(id(80), service_with(&[(1, Want::Serve(weight(7)))]))]);
+    let plan = seen.plan(&back, 100);
+    assert_eq!(
+        told(&plan),
+        ["edit tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 7"]
+    );
+    assert!(plan.drains.0.is_empty());
+}
+
+#[test]
+fn wants_that_depend_on_what_is_there_are_resolved() {
+    let wants = [Want::Quiesce, Want::Drain, Want::Remove, Want::Keep];
+    for want in wants {
+        let plan =
+            Seen::of(table(&[])).plan(&desired(vec![(id(80), service_with(&[(1, want)]))]), 0);
+        assert!(plan.steps.is_empty(), "{want:?}: none if new");
+    }
+    let known = |want| {
+        told(
+            &Seen::of(table(&[(1, 4)]))
+                .plan(&desired(vec![(id(80), service_with(&[(1, want)]))]), 0),
+        )
+    };
+    assert_eq!(
+        known(Want::Quiesce),
+        ["edit tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 0"]
+    );
+    assert_eq!(
+        known(Want::Remove),
+        ["remove tcp://198.18.0.29:80 -> 198.18.0.11:1"]
+    );
+    assert!(known(Want::Keep).is_empty());
+    assert_eq!(
+        known(Want::Warm(weight(9))),
+        ["edit tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 9"]
+    );
+}
+
+#[test]
+fn a_cold_endpoint_is_tried_first_whether_new_or_quiesced() {
+    for there in [table(&[]), table(&[(1, 0)])] {
+        let warm = desired(vec![(id(80), service_with(&[(1, Want::Warm(weight(1)))]))]);
+        let plan = Seen::of(there).plan(&warm, 0);
+        assert!(plan.steps.is_empty());
+        assert_eq!(plan.probes, [(id(80), address(1))]);
+    }
+}
+
+#[test]
+fn a_service_that_should_not_be_goes_after_its_last_real_server_and_takes_its_vip_along() {
+    let none = desired(Vec::new());
+    let mut seen = Seen::of(table(&[(1, 1)]));
+    let first = seen.plan(&none, 0);
+    assert_eq!(
+        told(&first),
+        ["edit tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 0"]
+    );
+    seen = Seen {
+        drains: first.drains,
+        ..Seen::of(table(&[(1, 0)]))
+    };
+    seen.count(1, 0);
+    assert_eq!(
+        told(&seen.plan(&none, 200)),
+        [
+            "remove tcp://198.18.0.29:80 -> 198.18.0.11:1",
+            "remove tcp://198.18.0.29:80",
+            "remove address 198.18.0.29",
+        ]
+    );
+}
+
+#[test]
+fn snat_of_a_service_on_its_way_out_stays_until_it_is_gone() {
+    let none = desired(Vec::new());
+    let mut seen = Seen {
+        snat: Some([id(80)].into()),
+        ..Seen::of(table(&[(1, 0)]))
+    };
+    seen.count(1, 2);
+    assert!(seen.plan(&none, 0).steps.is_empty());
+    seen.count(1, 0);
+    let steps = told(&seen.plan(&none, 0));
+    assert_eq!(
+        steps[2], "rewrite clients' addresses for 0 services",
+        "{steps:?}"
+    );
+}
+
+#[test]
+fn snat_that_was_not_read_is_set_again() {
+    let mut wanted = service_with(&[]);
+    wanted.snat = true;
+    let seen = Seen {
+        snat: None,
+        ..Seen::of(table(&[]))
+    };
+    assert_eq!(
+        seen.plan(&desired(vec![(id(80), wanted)]), 0).steps,
+        [Step::SetSnat([id(80)].into())]
+    );
+}
+
+#[test]
+fn an_address_that_somebody_else_added_is_used_and_left_behind() {
+    let mut seen = Seen::of(table(&[]));
+    seen.addresses.ours.clear();
+    assert_eq!(
+        told(&seen.plan(&desired(Vec::new()), 0)),
+        ["remove tcp://198.18.0.29:80"]
+    );
+}
+
+#[test]
+fn a_udp_real_server_goes_at_once_with_its_flows() {
+    let udp: ServiceId = "udp://198.18.0.29:53".parse().unwrap();
+    let service = ipvs::VirtualService::new(world::settings("rr"), vec![real(1, 1)]);
+    let seen = Seen::of([(udp, service)].into_iter().collect());
+    let plan = seen.plan(&desired(vec![(udp, service_with(&[(1, Want::Drain)]))]), 0);
+    let expected = [
+        Step::Ipvs(Command::RemoveReal(udp, address(1))),
+        Step::ForgetFlows(udp, address(1)),
+    ];
+    assert_eq!(plan.steps, expected);
+}
+
+#[test]
+fn before_the_sources_are_read_nothing_is_taken_away() {
+    let seen = Seen {
+        snat: Some([id(80)].into()),
+        ..Seen::of(table(&[(1, 1)]))
+    };
+    let incomplete = Desired {
+        complete: false,
+        ..desired(vec![(id(80), service_with(&[(2, Want::Serve(weight(1)))]))])
+    };
+    assert_eq!(
+        told(&seen.plan(&incomplete, 0)),
+        ["add tcp://198.18.0.29:80 -> 198.18.0.11:2 weight 1"]
+    );
+    assert!(seen.plan(&Desired::default(), 0).steps.is_empty());
+}
+
+#[test]
+fn what_is_not_ours_is_not_touched() {
+    let foreign: ServiceId = "192.0.2.1:80".parse().unwrap();
+    let mark: ServiceId = "fwmark:1".parse().unwrap();
+    let service = ipvs::VirtualService::new(world::settings("rr"), vec![real(1, 1)]);
+    let seen = Seen::of(
+        [(foreign, service.clone()), (mark, service)]
+            .into_iter()
+            .collect(),
+    );
+    assert_eq!(
+        told(&seen.plan(&desired(Vec::new()), 0)),
+        ["remove address 198.18.0.29"]
+    );
+}
+
+#[test]
+fn settings_and_forwarding_that_differ_are_edited() {
+    let seen = Seen::of(table(&[(1, 1)]));
+    let mut wanted = service_with(&[(1, Want::Serve(weight(1)))]);
+    wanted.settings = world::settings("wlc");
+    wanted.forwarding = ipvs::Forwarding::DirectRouting;
+    let plan = seen.plan(&desired(vec![(id(80), wanted)]), 0);
+    assert_eq!(plan.steps.len(), 2);
+    assert!(matches!(
+        plan.steps[0],
+        Step::Ipvs(Command::EditService(..))
+    ));
+    assert!(
+        matches!(plan.steps[1], Step::Ipvs(Command::EditReal(_, real)) if real.forwarding == ipvs::Forwarding::DirectRouting)
+    );
+}
+
+#[test]
+fn words_of_the_steps_name_what_they_touch() {
+    let steps = [
+        Step::RemoveVip("198.18.0.29".parse().unwrap()),
+        Step::ForgetFlows(id(80), address(1)),
+    ];
+    let told: Vec<String> = steps.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "remove address 198.18.0.29",
+            "forget flows tcp://198.18.0.29:80 -> 198.18.0.11:1"
+        ]
+    );
+}
+
+/// Endpoint and service with nothing special, for the cases above.
+fn endpoint(port: u16, want: Want) -> Endpoint {
+    Endpoint {
+        address: address(port),
+        want,
+        phase: None,
+        health: None,
+        alloc: None,
+        held: false,
+    }
+}
+
+fn plain_service(endpoints: Vec<Endpoint>) -> DesiredService {
+    DesiredService {
+        name: "web".into(),
+        settings: world::settings("rr"),
+        forwarding: ipvs::Forwarding::Masquerade,
+        snat: false,
+        drain: Duration::from_mins(1),
+        declared: Declared::Config,
+        endpoints,
+    }
+}

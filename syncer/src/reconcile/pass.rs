@@ -45,7 +45,7 @@ impl<D: Director> Reconciler<D> {
             .map(|fleet| fleet.borrow_and_update().view.clone());
         let now = source::now();
         let mut desired = self.desire(catalog.as_deref(), fleet.as_ref());
-        self.hold_back(&mut desired, catalog.as_deref(), now).await;
+        self.hold_back(&mut desired, catalog.as_deref(), now);
         let plan = self.decide(&desired, now);
         let (steps, failed) = self.act(&plan).await;
         let fresh = self.state.seen_arrival != arrived;
@@ -87,7 +87,7 @@ impl<D: Director> Reconciler<D> {
                 Err(error) => {
                     state.told.failed(format!("reading the kernel: {error}"));
                     state.doubtful = true;
-                    state.wake = Some(Instant::now() + state.failures.next());
+                    state.wake = Some(Instant::now() + state.failures.failed());
                     return false;
                 }
             }
@@ -107,10 +107,9 @@ impl<D: Director> Reconciler<D> {
 
     fn desire(&self, catalog: Option<&Catalog>, fleet: Option<&Option<Arc<Fleet>>>) -> Desired {
         let fleet = match fleet {
-            None => FleetView::Absent,
             Some(Some(fleet)) => FleetView::Known(fleet),
             Some(None) if self.started.elapsed() < PATIENCE => FleetView::Awaited,
-            Some(None) => FleetView::Absent,
+            None | Some(None) => FleetView::Absent,
         };
         let state = &self.state;
         desired(
@@ -124,7 +123,7 @@ impl<D: Director> Reconciler<D> {
         )
     }
 
-    async fn hold_back(&mut self, desired: &mut Desired, catalog: Option<&Catalog>, now: Moment) {
+    fn hold_back(&mut self, desired: &mut Desired, catalog: Option<&Catalog>, now: Moment) {
         let state = &mut self.state;
         let confirmations = catalog.map_or(0, |catalog| catalog.confirmations);
         let evidence = Evidence {
@@ -237,7 +236,7 @@ impl<D: Director> Reconciler<D> {
             .collect();
         let state = &mut self.state;
         if failed > 0 || state.doubtful {
-            wakes.push(Instant::now() + state.failures.next());
+            wakes.push(Instant::now() + state.failures.failed());
         } else {
             state.failures.reset();
         }

@@ -23,7 +23,8 @@ pub struct Agent {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Service {
-    service: String,
+    #[serde(rename = "Service")]
+    name: String,
     #[serde(default)]
     address: String,
     #[serde(default)]
@@ -44,7 +45,7 @@ impl Agent {
         let path = "/v1/agent/services";
         let services: BTreeMap<String, Service> = self.http.get(path, LIMIT).await?.json(path)?;
         let registered = |one: Service| Registered {
-            name: one.service,
+            name: one.name,
             address: one.address,
             port: one.port,
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long the server may hold a query.
-pub const WAIT: Duration = Duration::from_secs(60);
+pub const WAIT: Duration = Duration::from_mins(1);
 
 /// When the client gives up: the server adds up to a sixteenth of jitter.
 pub const LIMIT: Duration = Duration::from_secs(60 + 4 + 10);
@@ -50,7 +50,7 @@ impl Backoff {
     const LONGEST: Duration = Duration::from_secs(5);
 
     /// How long to wait after one more failure: doubled each time, between half and all of it.
-    pub fn next(&mut self) -> Duration {
+    pub fn failed(&mut self) -> Duration {
         let whole = Self::FIRST
             .saturating_mul(1 << self.failures.min(16))
             .min(Self::LONGEST);
@@ -126,12 +126,12 @@ mod tests {
     #[test]
     fn backoff_grows_to_its_bound_and_starts_again() {
         let mut backoff = Backoff::default();
-        let waits: Vec<Duration> = (0..20).map(|_| backoff.next()).collect();
+        let waits: Vec<Duration> = (0..20).map(|_| backoff.failed()).collect();
         assert!(waits[0] <= Backoff::FIRST && waits[0] >= Backoff::FIRST / 2);
         assert!(waits.iter().all(|wait| *wait <= Backoff::LONGEST));
         assert!(waits[19] >= Backoff::LONGEST / 2);
         backoff.reset();
-        assert!(backoff.next() <= Backoff::FIRST);
+        assert!(backoff.failed() <= Backoff::FIRST);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@
 //! `confirm` asks for a second, independent read of everything: consistent, over fresh connections.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -168,7 +169,7 @@ impl Follower {
                 Err(error) => {
                     debug!(error = error.told(), "consul's list of services");
                     self.lock().failed(&error);
-                    tokio::time::sleep(backoff.next()).await;
+                    tokio::time::sleep(backoff.failed()).await;
                     Cursor::default()
                 }
             };
@@ -211,7 +212,7 @@ impl Follower {
                     );
                     self.lock().failed(&error);
                     cursor = Cursor::default();
-                    tokio::time::sleep(backoff.next()).await;
+                    tokio::time::sleep(backoff.failed()).await;
                 }
             }
         }
@@ -336,7 +337,8 @@ pub fn encoded(name: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            // Writing into a String does not fail.
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded

@@ -63,7 +63,7 @@ impl Follower {
                     if !complete {
                         // A shape is missing: read again soon instead of after the next change.
                         cursor = Cursor::default();
-                        tokio::time::sleep(backoff.next()).await;
+                        tokio::time::sleep(backoff.failed()).await;
                     }
                     pace.take().await;
                 }
@@ -75,7 +75,7 @@ impl Follower {
                         false
                     });
                     cursor = Cursor::default();
-                    tokio::time::sleep(backoff.next()).await;
+                    tokio::time::sleep(backoff.failed()).await;
                 }
             }
         }

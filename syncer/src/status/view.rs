@@ -126,7 +126,7 @@ fn endpoint_view(
     real: Option<&RealServer>,
     drain: Option<&Drain>,
 ) -> RealServerView {
-    let fleet = pass.desired.fleet();
+    let fleet = pass.desired.fleet.as_ref();
     let alloc = fleet.and_then(|fleet| match endpoint.alloc {
         Some(id) => fleet.get(id),
         None => fleet.at(endpoint.address),
@@ -145,10 +145,10 @@ fn endpoint_view(
         "warming" => why.push_str(": takes no connection yet"),
         "held" => why.push_str(": held until a second read agrees"),
         "waiting" if matches!(endpoint.want, Want::Keep) => {
-            why.push_str(": Nomad has not been read yet")
+            why.push_str(": Nomad has not been read yet");
         }
         "draining" if real.is_some_and(|real| real.weight.serves()) => {
-            why.push_str(": serves until its successor does")
+            why.push_str(": serves until its successor does");
         }
         "draining" => why.push_str(": takes nothing new, keeps its connections"),
         _ => {}

@@ -4,6 +4,7 @@
 //! have the same in `ip6tables`, which is left alone as long as there is none.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ipvs::{Family, Protocol, ServiceId};
 
@@ -15,9 +16,14 @@ const CHAIN: &str = "NOMAD-IPVS-SNAT";
 
 /// Which of the two iptables there is. The legacy one is asked for by name: where nf_tables is missing, the other one
 /// installs and then fails.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Iptables {
     suffix: &'static str,
+    /// The jump was seen or added; a reading that misses it takes that back.
+    jump_four: AtomicBool,
+    jump_six: AtomicBool,
+    /// There was an IPv6 service once.
+    six: AtomicBool,
 }
 
 impl Iptables {
@@ -26,12 +32,17 @@ impl Iptables {
         let legacy = ["/usr/sbin/iptables-legacy", "/sbin/iptables-legacy"]
             .iter()
             .any(|path| Path::new(path).exists());
+        let suffix = if legacy { "-legacy" } else { "" };
+        let [jump_four, jump_six, six] = std::array::from_fn(|_| AtomicBool::new(false));
         Self {
-            suffix: if legacy { "-legacy" } else { "" },
+            suffix,
+            jump_four,
+            jump_six,
+            six,
         }
     }
 
-    fn program(self, family: Family) -> String {
+    fn program(&self, family: Family) -> String {
         let name = if family == Family::V4 {
             "iptables"
         } else {
@@ -40,20 +51,18 @@ impl Iptables {
         format!("{name}{}", self.suffix)
     }
 
-    async fn set_family(self, family: Family, services: &SnatSet) -> Result<(), CommandError> {
+    async fn set_family(&self, family: Family, services: &SnatSet) -> Result<(), CommandError> {
         let program = self.program(family);
         let rules: Vec<String> = services
             .iter()
             .filter(|id| id.family() == family)
             .filter_map(rule)
             .collect();
-        if family == Family::V6
-            && rules.is_empty()
-            && run(&program, &["-w", "-t", "nat", "-S", CHAIN], None)
-                .await
-                .is_err()
-        {
+        if family == Family::V6 && rules.is_empty() && !self.six.load(Ordering::Relaxed) {
             return Ok(());
+        }
+        if family == Family::V6 {
+            self.six.store(true, Ordering::Relaxed);
         }
         let restore = format!("*nat\n:{CHAIN} - [0:0]\n{}COMMIT\n", rules.concat());
         run(
@@ -74,26 +83,44 @@ impl Iptables {
             "-j",
             CHAIN,
         ];
+        let jumps = self.jump_of(family);
+        if jumps.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         if run(&program, &jump, None).await.is_err() {
             let add = jump.map(|word| if word == "-C" { "-A" } else { word });
             run(&program, &add, None).await?;
         }
+        jumps.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    async fn read_family(self, family: Family) -> Result<Option<SnatSet>, CommandError> {
+    async fn read_family(&self, family: Family) -> Result<Option<SnatSet>, CommandError> {
+        if family == Family::V6 && !self.six.load(Ordering::Relaxed) {
+            return Ok(Some(SnatSet::new()));
+        }
         let program = self.program(family);
-        let chain = run(&program, &["-w", "-t", "nat", "-S", CHAIN], None).await;
-        let jumps = run(&program, &["-w", "-t", "nat", "-S", "POSTROUTING"], None).await;
-        let (Ok(chain), Ok(jumps)) = (chain, jumps) else {
-            // Without a single IPv6 service there is no chain, and none is needed.
-            return Ok((family == Family::V6).then(SnatSet::new));
-        };
+        let listed = run(&program, &["-w", "-t", "nat", "-S"], None).await?;
         let jump = format!("-A POSTROUTING -m ipvs --ipvs -j {CHAIN}");
-        Ok(jumps
-            .lines()
-            .any(|line| line == jump)
-            .then(|| chain.lines().filter_map(parse).collect()))
+        if !listed.lines().any(|line| line == jump) {
+            self.jump_of(family).store(false, Ordering::Relaxed);
+            return Ok(None);
+        }
+        let ours = format!("-A {CHAIN} ");
+        Ok(Some(
+            listed
+                .lines()
+                .filter(|line| line.starts_with(&ours))
+                .filter_map(parse)
+                .collect(),
+        ))
+    }
+
+    fn jump_of(&self, family: Family) -> &AtomicBool {
+        match family {
+            Family::V4 => &self.jump_four,
+            Family::V6 => &self.jump_six,
+        }
     }
 }
 

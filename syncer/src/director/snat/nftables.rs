@@ -3,6 +3,7 @@
 //! A rule matches the connection's original tuple, which stays client → VIP, so it knows nothing of real servers. The
 //! whole table is replaced in one transaction.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
 
 use ipvs::{Family, Protocol, ServiceId};
@@ -77,12 +78,15 @@ fn script(table: &str, services: &SnatSet) -> String {
         } else {
             format!(" elements = {{ {} }};", elements.join(", "))
         };
-        sets.push_str(&format!(
-            "  set {name} {{ type ipv{version}_addr . inet_service;{elements} }}\n"
-        ));
-        rules.push_str(&format!(
-            "    meta l4proto {protocol} ct original {word} daddr . ct original proto-dst @{name} masquerade fully-random\n"
-        ));
+        // Writing into a String does not fail.
+        let _ = writeln!(
+            sets,
+            "  set {name} {{ type ipv{version}_addr . inet_service;{elements} }}"
+        );
+        let _ = writeln!(
+            rules,
+            "    meta l4proto {protocol} ct original {word} daddr . ct original proto-dst @{name} masquerade fully-random"
+        );
     }
     format!(
         "add table inet {table}\ndelete table inet {table}\ntable inet {table} {{\n{sets}  chain post {{\n    type nat hook postrouting priority srcnat; policy accept;\n{rules}  }}\n}}\n"

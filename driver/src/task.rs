@@ -1,0 +1,97 @@
+//! A running task: one container, from its start (or its recovery) to its exit.
+//!
+//! ```text
+//!            ┌─ exit watcher: pidfd says the process is gone, the engine says with which code ─▶ exit (watch channel)
+//!  Task ─────┤
+//!            └─ log pump: drained before the exit is told, so that nothing of a short task is lost
+//! ```
+
+mod exit;
+pub mod handle;
+pub mod options;
+mod pidfd;
+mod store;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use nomad_driver_sdk::TaskConfig;
+use nomad_driver_sdk::value::{DriverNetwork, Exit};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Container, ContainerEngine, ContainerId};
+
+pub use store::Tasks;
+
+/// A container the agent knows as a task.
+#[derive(Debug)]
+pub struct Task {
+    pub config: TaskConfig,
+    pub container: ContainerId,
+    pub network: Option<DriverNetwork>,
+    pub started_at: Option<SystemTime>,
+    exit: watch::Receiver<Option<Ended>>,
+    /// Ends the watcher and the log pump.
+    cancel: CancellationToken,
+}
+
+/// The exit and when it was known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    pub exit: Exit,
+    pub at: SystemTime,
+}
+
+impl Task {
+    /// Watches `container` from now on. `pump` moves its output and ends after the container does.
+    pub fn watch<E: ContainerEngine>(
+        engine: Arc<E>,
+        config: TaskConfig,
+        container: &Container,
+        network: Option<DriverNetwork>,
+        pump: Option<JoinHandle<()>>,
+        cancel: CancellationToken,
+    ) -> Self {
+        let (exit_tx, exit) = watch::channel(None);
+        let watcher = exit::watch(engine, container.id.clone(), container.pid, pump, exit_tx);
+        let stop = cancel.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = watcher => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        Self {
+            config,
+            container: container.id.clone(),
+            network,
+            started_at: container.started_at,
+            exit,
+            cancel,
+        }
+    }
+
+    /// Answers once the task has ended. `None`: it was destroyed before that was known.
+    pub async fn ended(&self) -> Option<Ended> {
+        let mut exit = self.exit.clone();
+        // Cancel-safe: dropping the wait leaves the channel as it is.
+        let ended = exit.wait_for(Option::is_some).await.ok()?;
+        ended.clone()
+    }
+
+    pub async fn ended_within(&self, limit: Duration) -> bool {
+        tokio::time::timeout(limit, self.ended()).await.is_ok()
+    }
+
+    pub fn exit(&self) -> Option<Ended> {
+        self.exit.borrow().clone()
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
