@@ -1,6 +1,7 @@
 //! The lab as a library: what its binary and the end-to-end tests share.
 
 pub mod agents;
+pub mod bench;
 pub mod cgroup;
 pub mod command;
 pub mod context;

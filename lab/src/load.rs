@@ -42,6 +42,14 @@ pub struct Outcome {
     pub seconds: f64,
 }
 
+impl Outcome {
+    /// Requests a second that were asked.
+    pub fn rate(&self) -> f64 {
+        let asked = u32::try_from(self.answered + self.failed).unwrap_or(u32::MAX);
+        f64::from(asked) / self.seconds
+    }
+}
+
 /// A stream under way.
 #[derive(Debug)]
 pub struct Load {
@@ -118,7 +126,7 @@ impl Load {
 fn work(plan: &Plan, shared: &Shared) {
     while !shared.stop.load(Ordering::Acquire) {
         let number = shared.next.fetch_add(1, Ordering::Relaxed);
-        let due = shared.started + Duration::from_secs_f64(number as f64 / f64::from(plan.rate));
+        let due = shared.started + Duration::from_micros(number * 1_000_000 / u64::from(plan.rate));
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let result = request(plan.target);
         let took = due.elapsed();

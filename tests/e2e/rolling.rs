@@ -72,7 +72,7 @@ fn scale_under_load(lab: &Lab, job: &str, vip: std::net::SocketAddrV4) {
         }
     });
     let outcome = load.stop().unwrap();
-    let rate = (outcome.answered + outcome.failed) as f64 / outcome.seconds;
+    let rate = outcome.rate();
     assert_eq!(outcome.failed, 0, "{:?}", outcome.failures);
     assert!(rate >= 50.0, "only {rate:.0} requests a second were asked");
 }
