@@ -104,6 +104,25 @@ pub struct SavedService {
     pub reals: Vec<RealServer>,
 }
 
+impl SavedService {
+    fn policy(&self) -> VipPolicy {
+        let Self {
+            id,
+            settings,
+            forwarding,
+            snat,
+            ..
+        } = *self;
+        VipPolicy {
+            id,
+            settings,
+            forwarding,
+            snat,
+            drain: None,
+        }
+    }
+}
+
 /// The whole of what should be.
 #[derive(Debug, Clone, Default)]
 pub struct Desired {
@@ -187,7 +206,22 @@ pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
                 snapshots,
                 policy,
             ),
-            Some(Err(rejected)) => desired.rejected.push((Arc::clone(name), rejected.clone())),
+            Some(Err(rejected)) => {
+                desired.rejected.push((Arc::clone(name), rejected.clone()));
+                // A tag that went bad takes nothing down: the last good policy holds on.
+                if let Some(saved) = snapshots.last.iter().find(|saved| saved.name == *name) {
+                    let vip = saved.policy();
+                    add(
+                        &mut desired,
+                        name,
+                        &vip,
+                        service,
+                        Declared::Disk,
+                        snapshots,
+                        policy,
+                    );
+                }
+            }
         }
     }
     refuse_loops(&mut desired);
