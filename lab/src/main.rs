@@ -1,1 +1,154 @@
-fn main() {}
+//! The lab: nomad-ipvs with real Nomad, Consul, Docker and IPVS on one machine, in one command.
+//!
+//! This file is the life of the process: what was typed, whether root is needed, the command, the exit code. A guest's
+//! first process is this program too; it is recognised by its settings in the environment.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use lab::context::Lab;
+use lab::kernel::scratch::Scratch;
+use lab::ui::{Mode, Ui};
+use lab::{doctor, down, env, exec, guest, logs, privilege, products, status, test, ui, up};
+
+use crate::cli::{Cli, Command, Internal};
+
+fn main() -> ExitCode {
+    if let Ok(settings) = std::env::var(guest::init::VARIABLE)
+        && std::process::id() == 1
+    {
+        guest::init::run(&settings);
+        return ExitCode::FAILURE;
+    }
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(code) => code,
+        Err(error) => {
+            ui::complain(&format!("lab: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<ExitCode> {
+    let done = ExitCode::SUCCESS;
+    match &cli.command {
+        Command::Up(args) => {
+            if std::env::var_os("SUDO_UID").is_none() {
+                products::build()?;
+            }
+            privilege::become_root()?;
+            let ui = Ui::new(Mode::choose(args.json));
+            let lab = Lab::open(&cli.profile, args.kernel)?;
+            let wish = up::Wish {
+                install: installing(args.no_install),
+                job: !args.no_job,
+            };
+            Ok(up::run(&lab, &ui, wish).map_or(ExitCode::FAILURE, |()| done))
+        }
+        Command::Down(args) => {
+            privilege::become_root()?;
+            let ui = Ui::new(Mode::choose(args.json));
+            Ok(
+                down::run(&Lab::open(&cli.profile, None)?, &ui)
+                    .map_or(ExitCode::FAILURE, |()| done),
+            )
+        }
+        Command::Status(args) => {
+            privilege::become_root()?;
+            status::run(&Lab::open(&cli.profile, None)?, args.json)
+        }
+        Command::Doctor(args) => {
+            let lab = Lab::open(&cli.profile, args.kernel)?;
+            let report = doctor::examine(&lab.intent(installing(args.no_install))).report;
+            ui::print(&if args.json {
+                report.json().to_string()
+            } else {
+                report.table()
+            });
+            Ok(if report.is_fit() {
+                done
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+        Command::Env => env::lines(&Lab::open(&cli.profile, None)?)
+            .map(|lines| ui::print(&lines))
+            .map(|()| done),
+        Command::Logs { follow, part } => {
+            logs::run(&Lab::open(&cli.profile, None)?, part, *follow).map(|()| done)
+        }
+        Command::Exec { node, command } => {
+            privilege::become_root()?;
+            let code = exec::run(&Lab::open(&cli.profile, None)?, *node, command)?;
+            Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
+        }
+        Command::Test { stage } => run_tests(*stage),
+        Command::Internal { command } => internal(command).map(|()| done),
+    }
+}
+
+fn installing(forbidden: bool) -> doctor::Installing {
+    if forbidden {
+        doctor::Installing::Forbidden
+    } else {
+        doctor::Installing::Allowed
+    }
+}
+
+/// The tests have a profile of their own, so that a lab that is up isn't touched.
+fn run_tests(stage: Option<test::Stage>) -> Result<ExitCode> {
+    let program = std::env::current_exe().context("find the own program")?;
+    if test::needs_root(stage) {
+        privilege::become_root()?;
+    }
+    let lab = Lab::open("kernel", None)?;
+    let scratch = std::cell::OnceCell::new();
+    let in_guest = |argv: &[String]| {
+        if scratch.get().is_none() {
+            let _ = scratch.set(Scratch::boot(&lab.paths, &lab.person)?);
+        }
+        let guest = scratch.get().context("no guest")?;
+        let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+        let output = guest.run(&words)?;
+        Ok(test::Ran {
+            code: output.code,
+            output: output.stdout + &output.stderr,
+        })
+    };
+    let root = privilege::standing() == privilege::Standing::Root;
+    let bench = test::Bench {
+        person: &lab.person,
+        cache: &lab.paths.cache,
+        lab: program,
+        guest: if root {
+            Ok(&in_guest)
+        } else {
+            Err("a guest needs root, and there is no sudo".to_owned())
+        },
+        stories: if root {
+            Ok(())
+        } else {
+            Err("the lab needs root, and there is no sudo".to_owned())
+        },
+    };
+    Ok(test::run(stage, &bench))
+}
+
+fn internal(command: &Internal) -> Result<()> {
+    match command {
+        Internal::Keeper { description } => {
+            let text = std::fs::read_to_string(description)
+                .with_context(|| format!("read {}", description.display()))?;
+            guest::keeper::run(
+                &serde_json::from_str(&text).context("read the guest's description")?,
+            )
+        }
+        Internal::GuestServer => guest::server::run(),
+        Internal::IpvsTable => status::print_kernel_table(),
+    }
+}

@@ -1,1 +1,36 @@
-//! Placeholder.
+//! A Nomad task driver as one trait: implement [`TaskDriver`], call [`serve()`], and the process speaks go-plugin's
+//! handshake and Nomad's driver protocol on a unix socket.
+//!
+//! ```text
+//!  agent ──exec──▶ handshake ──▶ serve ──▶ goplugin   Controller, Stdio, Broker, Health
+//!                                   ├────▶ base       PluginInfo, ConfigSchema, SetConfig
+//!                                   └────▶ service    Driver: messages in, values of this crate out ──▶ TaskDriver
+//! ```
+//!
+//! What the agent would panic on (sub-messages it reads without looking) can't be left out of the answer types here.
+//! Not for running anything: this crate knows nothing of containers.
+
+mod base;
+pub mod cty;
+pub mod driver;
+pub mod error;
+mod goplugin;
+pub mod handshake;
+pub mod hclog;
+pub mod hclspec;
+pub mod serve;
+mod service;
+mod socket;
+pub mod value;
+
+pub use driver::TaskDriver;
+pub use error::DriverError;
+pub use handshake::Handshake;
+pub use serve::{Identity, serve};
+
+/// Messages that travel through a driver unchanged: what the agent sends with a task, and the handle it keeps.
+pub use nomad_ipvs_proto::base::{ClientTopology, NomadDriverConfig};
+pub use nomad_ipvs_proto::driver::{
+    AllocatedMemoryResources, DnsConfig, LinuxResources, NetworkIsolationSpec, PortMapping,
+    TaskConfig, TaskHandle,
+};

@@ -1,0 +1,279 @@
+//! An agent from its source, as the Go module proxy serves it.
+//!
+//! `go install module@version` refuses modules with replace directives, so a small module of our own
+//! requires the agent, repeats the replacements that matter, and builds the agent's main package. Its
+//! `go.sum` starts as a copy of the agent's: a few old modules are missing from the public checksum
+//! database, and the copied sums make the look-up unnecessary. Not for choosing this way: that is
+//! [`super::ensure`].
+
+use std::cell::Cell;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::go::go_toolchain;
+use super::{Agent, settle};
+use crate::paths::Person;
+use crate::privilege::command_for;
+use crate::stream;
+use crate::version::Version;
+
+/// How often a long build says how far it is.
+const PACE: Duration = Duration::from_secs(10);
+
+/// What to require, and how to build it.
+struct Recipe {
+    module: &'static str,
+    /// Lines of `go.mod` after the module's own.
+    requirements: &'static str,
+    cgo: &'static str,
+}
+
+impl Agent {
+    fn recipe(self) -> Recipe {
+        match self {
+            Self::Nomad => Recipe {
+                module: "github.com/hashicorp/nomad",
+                requirements: "\
+require (
+	github.com/hashicorp/nomad v1.6.1
+	github.com/hashicorp/nomad/api v0.0.0-20230718173136-3a687930bd3e
+)
+
+replace (
+	github.com/Microsoft/go-winio => github.com/endocrimes/go-winio v0.4.13-0.20190628114223-fb47a8b41948
+	github.com/armon/go-metrics => github.com/armon/go-metrics v0.0.0-20230509193637-d9ca9af9f1f9
+	github.com/hashicorp/hcl => github.com/hashicorp/hcl v1.0.1-0.20201016140508-a07e7d50bbee
+)
+",
+                cgo: "1",
+            },
+            Self::Consul => Recipe {
+                module: "github.com/hashicorp/consul",
+                requirements: "require github.com/hashicorp/consul v1.14.11\n",
+                cgo: "0",
+            },
+        }
+    }
+}
+
+/// Builds the agent into the cache, as the person.
+pub(super) fn build(
+    agent: Agent,
+    person: &Person,
+    agents: &Path,
+    note: &dyn Fn(&str),
+) -> Result<()> {
+    let (go, _) = go_toolchain(person)?;
+    let recipe = agent.recipe();
+    let folder = agents.join("build").join(agent.folder());
+    person.make_dir(&folder)?;
+    let build = Build {
+        agent,
+        recipe,
+        person,
+        go,
+        folder,
+        note,
+        said: Cell::new(None),
+    };
+    build.write_module()?;
+    build.copy_sums()?;
+    build.tidy()?;
+    let part = agents.join(format!("{}.part", agent.folder()));
+    build.compile(&part)?;
+    let said = stream::answer(
+        command_for(person, &part).arg("version"),
+        Duration::from_secs(20),
+    );
+    if said.as_deref().and_then(Version::find) != Some(agent.version()) {
+        bail!(
+            "{} was built, but does not say that it is {}",
+            part.display(),
+            agent.version()
+        );
+    }
+    settle(agent, person, agents, &part)?;
+    // The log of a build that went well is of no use to anybody.
+    let _ = std::fs::remove_dir_all(&build.folder);
+    let _ = std::fs::remove_dir(agents.join("build"));
+    Ok(())
+}
+
+/// One build under way.
+struct Build<'a> {
+    agent: Agent,
+    recipe: Recipe,
+    person: &'a Person,
+    go: PathBuf,
+    folder: PathBuf,
+    note: &'a dyn Fn(&str),
+    /// When it last said how far it is.
+    said: Cell<Option<Instant>>,
+}
+
+impl Build<'_> {
+    fn write_module(&self) -> Result<()> {
+        let Recipe {
+            module,
+            requirements,
+            ..
+        } = &self.recipe;
+        let own = format!(
+            "module agents.invalid/{}\n\ngo 1.20\n\n{requirements}",
+            self.agent.name()
+        );
+        self.person.write(&self.folder.join("go.mod"), &own)?;
+        // Behind a tag that nobody sets: it keeps tidy from dropping the requirement, and is never compiled.
+        let keep = format!("//go:build keep\n\npackage keep\n\nimport _ \"{module}\"\n");
+        self.person.write(&self.folder.join("keep.go"), &keep)
+    }
+
+    fn copy_sums(&self) -> Result<()> {
+        (self.note)("fetching its source");
+        let wanted = format!("{}@v{}", self.recipe.module, self.agent.version());
+        let output = self
+            .command(&["mod", "download", "-json", &wanted])
+            .output()
+            .context("run go")?;
+        let sums = source_folder(&output.stdout)
+            .map_err(|error| {
+                anyhow::anyhow!(
+                    "fetch {wanted}: {error} {}",
+                    String::from_utf8_lossy(&output.stderr).trim()
+                )
+            })?
+            .join("go.sum");
+        let text =
+            std::fs::read_to_string(&sums).with_context(|| format!("read {}", sums.display()))?;
+        self.person.write(&self.folder.join("go.sum"), &text)
+    }
+
+    fn tidy(&self) -> Result<()> {
+        let mut modules = 0;
+        self.go(&["mod", "tidy"], |line| {
+            modules += usize::from(line.starts_with("go: downloading "));
+            self.pace(|| format!("fetching what it is made of: {modules} modules"));
+        })
+    }
+
+    fn compile(&self, part: &Path) -> Result<()> {
+        let listed = self
+            .command(&["list", "-deps", self.recipe.module])
+            .output()
+            .context("run go")?;
+        let total = String::from_utf8_lossy(&listed.stdout).lines().count();
+        let part = part.to_str().context("the cache's path is not text")?;
+        let started = Instant::now();
+        let mut done = 0;
+        (self.note)(&format!("compiling {total} packages"));
+        let arguments = [
+            "build",
+            "-v",
+            "-trimpath",
+            "-ldflags=-s -w",
+            "-o",
+            part,
+            self.recipe.module,
+        ];
+        self.go(&arguments, |line| {
+            done += usize::from(!line.starts_with("go: "));
+            self.pace(|| {
+                format!(
+                    "compiling, {done} of {total} packages, {} s",
+                    started.elapsed().as_secs()
+                )
+            });
+        })
+    }
+
+    fn pace(&self, text: impl FnOnce() -> String) {
+        if self.said.get().is_none_or(|at| at.elapsed() >= PACE) {
+            self.said.set(Some(Instant::now()));
+            (self.note)(&text());
+        }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = command_for(self.person, &self.go);
+        command.args(arguments).current_dir(&self.folder);
+        command
+            .env("GOFLAGS", "-mod=mod -buildvcs=false")
+            .env("GOWORK", "off")
+            .env("CGO_ENABLED", self.recipe.cgo);
+        command.env_remove("GOOS").env_remove("GOARCH");
+        command
+    }
+
+    fn go(&self, arguments: &[&str], mut each: impl FnMut(&str)) -> Result<()> {
+        let path = self.folder.join("build.log");
+        let mut log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("open {}", path.display()))?;
+        self.person.give(&path)?;
+        let finished = stream::run(self.command(arguments), |line| {
+            let _ = writeln!(log, "{line}");
+            each(line);
+        })
+        .with_context(|| format!("run {}", self.go.display()))?;
+        if !finished.status.success() {
+            let words: Vec<&str> = arguments.iter().take(2).copied().collect();
+            bail!(
+                "go {} failed; all of it is in {}:\n{}",
+                words.join(" "),
+                path.display(),
+                finished.tail.indented(4)
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Where `go mod download -json` put a module's source.
+fn source_folder(json: &[u8]) -> Result<PathBuf, String> {
+    let value: serde_json::Value =
+        serde_json::from_slice(json).map_err(|_| "go said nothing useful.".to_owned())?;
+    if let Some(error) = value["Error"].as_str() {
+        return Err(error.to_owned());
+    }
+    value["Dir"]
+        .as_str()
+        .map(PathBuf::from)
+        .ok_or_else(|| "go did not say where it is.".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_is_where_go_says_and_its_error_is_passed_on() {
+        let told = br#"{"Path": "m", "Version": "v1.6.1", "Dir": "/go/pkg/mod/m@v1.6.1"}"#;
+        assert_eq!(
+            source_folder(told).unwrap(),
+            Path::new("/go/pkg/mod/m@v1.6.1")
+        );
+        let refused = br#"{"Path": "m", "Error": "m@v1.6.1: not found"}"#;
+        assert_eq!(source_folder(refused).unwrap_err(), "m@v1.6.1: not found");
+        assert!(source_folder(b"").is_err() && source_folder(b"{}").is_err());
+    }
+
+    #[test]
+    fn recipes_build_the_versions_that_the_cache_is_named_after() {
+        for agent in Agent::ALL {
+            let recipe = agent.recipe();
+            let line = format!("{} v{}\n", recipe.module, agent.version());
+            assert!(
+                recipe.requirements.contains(&line),
+                "{}",
+                recipe.requirements
+            );
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The command line: what may be typed, as typed. Deciding and doing is for the commands' own modules.
+
+use clap::{Args, Parser, Subcommand};
+
+use lab::kernel::Choice;
+use lab::topology::Node;
+
+/// Nomad, Consul, Docker and IPVS on one machine, with real parts.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lab",
+    bin_name = "cargo lab",
+    version,
+    propagate_version = true
+)]
+pub(crate) struct Cli {
+    /// A lab of its own, with its own subnet, beside others.
+    #[arg(
+        long,
+        global = true,
+        default_value = "default",
+        env = "NOMAD_IPVS_PROFILE"
+    )]
+    pub(crate) profile: String,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bring the lab up, or mend what died in it.
+    Up(UpArgs),
+    /// Remove all that `up` made.
+    Down(JsonArgs),
+    /// Nomad's, Consul's and the kernel's view side by side, and where they differ.
+    Status(JsonArgs),
+    /// What this machine has and lacks for the lab.
+    Doctor(DoctorArgs),
+    /// Shell lines that make nomad, consul and docker speak to the lab: eval "$(cargo lab env)".
+    Env,
+    /// What a part has written.
+    Logs {
+        /// Go on as it grows.
+        #[arg(short, long)]
+        follow: bool,
+        part: String,
+    },
+    /// Run a command on a node.
+    Exec {
+        node: Node,
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Run the tests; without a name all of them, in order.
+    Test { stage: Option<lab::test::Stage> },
+    /// For the lab itself.
+    #[command(hide = true)]
+    Internal {
+        #[command(subcommand)]
+        command: Internal,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// The director's kernel; without it the machine's own where it has IPVS, else User-mode Linux.
+    #[arg(long)]
+    pub(crate) kernel: Option<Choice>,
+    /// Only list missing packages.
+    #[arg(long)]
+    pub(crate) no_install: bool,
+    /// Bring the parts up without the articles' job.
+    #[arg(long)]
+    pub(crate) no_job: bool,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[arg(long)]
+    pub(crate) kernel: Option<Choice>,
+    /// Treat missing packages as missing: nothing would be installed.
+    #[arg(long)]
+    pub(crate) no_install: bool,
+    /// One JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JsonArgs {
+    /// JSON instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Internal {
+    /// Owns a guest.
+    Keeper { description: std::path::PathBuf },
+    /// Serves commands inside a guest.
+    GuestServer,
+    /// Prints the kernel's IPVS table as JSON.
+    IpvsTable,
+}

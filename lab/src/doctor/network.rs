@@ -1,0 +1,178 @@
+//! Would the fabric's addresses and names get in somebody's way?
+//!
+//! Ports can't clash: all of ours are inside namespaces. What can is the subnet, which becomes one route of
+//! the machine's, and the names of devices and namespaces.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::finding::Finding;
+use crate::programs;
+use crate::stream;
+
+/// What the fabric takes of the machine's own network.
+#[derive(Debug, Clone)]
+pub struct Claims {
+    pub subnet: Ipv4Net,
+    /// Devices in the machine's own namespace.
+    pub links: Vec<String>,
+    /// Named network namespaces.
+    pub namespaces: Vec<String>,
+    /// Those of the names that a lab of ours made and still knows.
+    pub made: Vec<String>,
+}
+
+pub(super) fn clashes(claims: &Claims) -> Vec<Finding> {
+    vec![subnet(claims), names(claims)]
+}
+
+fn subnet(claims: &Claims) -> Finding {
+    const NAME: &str = "subnet";
+    let mut command = Command::new(programs::find("ip").unwrap_or_else(|| "ip".into()));
+    command.args(["-json", "route", "show", "table", "all"]);
+    let Some(routes) = stream::answer(&mut command, Duration::from_secs(10)) else {
+        return Finding::warn(
+            NAME,
+            "not looked at: there is no ip to ask for routes yet",
+            "`lab doctor` again later",
+        );
+    };
+    let overlaps = overlapping(&routes, claims);
+    let Some(Route { net, device }) = overlaps.first() else {
+        return Finding::ok(NAME, format!("{} is free", claims.subnet));
+    };
+    let finding = format!("{} is routed to {device} ({net})", claims.subnet);
+    if net.prefix_len() < claims.subnet.prefix_len() {
+        // Ours is the narrower one and wins: the lab works, the other network loses that part meanwhile.
+        Finding::warn(
+            NAME,
+            finding,
+            "while the lab is up, that part of the network is out of reach",
+        )
+    } else {
+        Finding::missing(
+            NAME,
+            finding,
+            format!("remove that route (ip route del {net} dev {device}) or end what made it"),
+        )
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Route {
+    net: IpNet,
+    device: String,
+}
+
+/// Routes of others that share addresses with the subnet, the narrowest first. Default routes share all
+/// addresses and hurt nobody.
+fn overlapping(json: &str, claims: &Claims) -> Vec<Route> {
+    let all: Vec<serde_json::Value> = serde_json::from_str(json).unwrap_or_default();
+    let subnet = IpNet::V4(claims.subnet);
+    let mut routes: Vec<Route> = all
+        .iter()
+        .filter_map(|route| {
+            let text = route["dst"].as_str()?;
+            let net = text
+                .parse::<IpNet>()
+                .ok()
+                .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
+            let device = route["dev"].as_str().unwrap_or("no device").to_owned();
+            let shares = net.contains(&subnet) || subnet.contains(&net);
+            (shares && net.prefix_len() > 0 && !claims.made.contains(&device))
+                .then_some(Route { net, device })
+        })
+        .collect();
+    routes.sort_by_key(|route| std::cmp::Reverse(route.net.prefix_len()));
+    routes
+}
+
+fn names(claims: &Claims) -> Finding {
+    const NAME: &str = "names";
+    let taken = |names: &[String], folder: &str| {
+        let taken = names
+            .iter()
+            .filter(|name| !claims.made.contains(name) && Path::new(folder).join(name).exists());
+        taken.cloned().collect::<Vec<_>>()
+    };
+    let links = taken(&claims.links, "/sys/class/net");
+    let namespaces = taken(&claims.namespaces, "/run/netns");
+    let mut found = Vec::new();
+    let mut remedies = vec!["`lab down` removes what a lab left".to_owned()];
+    if !links.is_empty() {
+        found.push(format!("device {}", links.join(", ")));
+        remedies.extend(links.iter().map(|name| format!("ip link delete {name}")));
+    }
+    if !namespaces.is_empty() {
+        found.push(format!("network namespace {}", namespaces.join(", ")));
+        remedies.extend(
+            namespaces
+                .iter()
+                .map(|name| format!("ip netns delete {name}")),
+        );
+    }
+    if found.is_empty() {
+        return Finding::ok(NAME, "devices and namespaces are free");
+    }
+    Finding::missing(
+        NAME,
+        format!("taken by something that no lab knows: {}", found.join("; ")),
+        remedies.join("; "),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims() -> Claims {
+        Claims {
+            subnet: "198.18.0.0/24".parse().unwrap(),
+            links: vec!["lo".into()],
+            namespaces: vec![],
+            made: vec!["ours0".into()],
+        }
+    }
+
+    fn devices(json: &str) -> Vec<String> {
+        overlapping(json, &claims())
+            .into_iter()
+            .map(|route| route.device)
+            .collect()
+    }
+
+    #[test]
+    fn routes_of_others_inside_and_around_the_subnet_are_found_narrowest_first() {
+        let json = r#"[{"dst": "default", "dev": "eth0"}, {"dst": "198.18.0.0/15", "dev": "tun0"}, {"dst": "198.18.1.0/24", "dev": "x"},
+                       {"dst": "198.18.0.0/24", "dev": "ours0"}, {"dst": "198.18.0.9", "dev": "tun1"}, {"dst": "fe80::/64", "dev": "y"}]"#;
+        assert_eq!(devices(json), ["tun1", "tun0"]);
+    }
+
+    #[test]
+    fn what_is_no_list_of_routes_has_no_overlap() {
+        assert!(
+            devices("").is_empty()
+                && devices("{}").is_empty()
+                && devices(r#"[{"dst": 7}]"#).is_empty()
+        );
+    }
+
+    #[test]
+    fn a_name_in_use_is_told_with_the_command_that_frees_it() {
+        let finding = names(&claims());
+        assert_eq!(
+            finding.finding,
+            "taken by something that no lab knows: device lo"
+        );
+        assert!(finding.remedy.unwrap().ends_with("ip link delete lo"));
+        let known = Claims {
+            made: vec!["lo".into()],
+            ..claims()
+        };
+        assert_eq!(names(&known).finding, "devices and namespaces are free");
+    }
+}

@@ -1,0 +1,148 @@
+//! The network that the lab's nodes share: one bridge in a namespace of its own, one veth to the machine.
+//!
+//! ```text
+//!   machine 198.18.N.1 ── veth ──┐
+//!   client  198.18.N.100 ─ veth ─┤ br0 in namespace …-fabric
+//!   node1   198.18.N.11 ── veth ─┤
+//!   director 198.18.N.28 ─ tap or veth
+//! ```
+//! The bridge stays out of the machine's own namespace, because a FORWARD policy of DROP there (Docker, ufw)
+//! would eat bridged frames. The machine gets one address and one connected route, no rule and no forwarding.
+
+use anyhow::{Context, Result};
+
+use crate::topology::{Node, Topology};
+use crate::{command, netns};
+
+/// The bridge's name inside the fabric.
+const BRIDGE: &str = "br0";
+
+/// How the director is joined: a guest opens a tap, a namespace gets a veth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirectorLink {
+    Tap,
+    Veth,
+}
+
+/// Is the fabric there, whole?
+pub fn is_up(topology: &Topology) -> bool {
+    netns::exists(&topology.fabric_netns())
+        && [Node::Client, Node::Node1]
+            .iter()
+            .all(|node| netns::exists(&topology.netns(node.name())))
+        && link_exists(&topology.host_link())
+}
+
+/// Makes whatever of the fabric is missing.
+pub fn up(topology: &Topology, director: DirectorLink) -> Result<()> {
+    let fabric = topology.fabric_netns();
+    netns::ensure(&fabric)?;
+    netns::within(&fabric, || {
+        if !link_exists(BRIDGE) {
+            command::run(
+                "ip",
+                &[
+                    "link",
+                    "add",
+                    BRIDGE,
+                    "type",
+                    "bridge",
+                    "forward_delay",
+                    "0",
+                ],
+            )?;
+        }
+        // Absent where br_netfilter isn't loaded: then nothing filters bridged frames anyway.
+        let _ = std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "0");
+        command::run("ip", &["link", "set", BRIDGE, "up"])
+    })??;
+    join_machine(topology, &fabric)?;
+    join_node(topology, Node::Client)?;
+    join_node(topology, Node::Node1)?;
+    match director {
+        DirectorLink::Veth => join_node(topology, Node::Director),
+        DirectorLink::Tap => add_tap(&fabric),
+    }
+}
+
+/// Removes the machine's end and the namespaces; their links, bridge and taps go with them.
+pub fn down(topology: &Topology) -> Result<()> {
+    let link = topology.host_link();
+    if link_exists(&link) {
+        command::run("ip", &["link", "delete", &link])?;
+    }
+    for node in ["client", "node1", "director", "fabric"] {
+        netns::remove(&topology.netns(node))?;
+    }
+    Ok(())
+}
+
+/// The guest's end of the fabric.
+pub fn director_tap() -> &'static str {
+    "director0"
+}
+
+fn join_machine(topology: &Topology, fabric: &str) -> Result<()> {
+    let link = topology.host_link();
+    if link_exists(&link) {
+        return Ok(());
+    }
+    command::run(
+        "ip",
+        &[
+            "link", "add", &link, "type", "veth", "peer", "name", "machine0", "netns", fabric,
+        ],
+    )?;
+    attach(fabric, "machine0")?;
+    let address = format!("{}/24", topology.host_address());
+    command::run("ip", &["address", "add", &address, "dev", &link])?;
+    command::run("ip", &["link", "set", &link, "up"]).map(drop)
+}
+
+fn join_node(topology: &Topology, node: Node) -> Result<()> {
+    let (fabric, inside) = (topology.fabric_netns(), topology.netns(node.name()));
+    netns::ensure(&inside)?;
+    let outside = format!("{}0", node.name());
+    if netns::within(&inside, || link_exists("eth0"))? {
+        return Ok(());
+    }
+    command::run(
+        "ip",
+        &[
+            "-n", &inside, "link", "add", "eth0", "type", "veth", "peer", "name", &outside,
+            "netns", &fabric,
+        ],
+    )?;
+    attach(&fabric, &outside)?;
+    let address = format!("{}/24", topology.node_address(node));
+    command::run(
+        "ip",
+        &["-n", &inside, "address", "add", &address, "dev", "eth0"],
+    )?;
+    command::run("ip", &["-n", &inside, "link", "set", "eth0", "up"]).map(drop)
+}
+
+fn add_tap(fabric: &str) -> Result<()> {
+    if netns::within(fabric, || link_exists(director_tap()))? {
+        return Ok(());
+    }
+    command::run(
+        "ip",
+        &["-n", fabric, "tuntap", "add", director_tap(), "mode", "tap"],
+    )
+    .context("a tap needs /dev/net/tun (module tun)")?;
+    attach(fabric, director_tap())
+}
+
+fn attach(fabric: &str, link: &str) -> Result<()> {
+    command::run(
+        "ip",
+        &["-n", fabric, "link", "set", link, "master", BRIDGE, "up"],
+    )
+    .map(drop)
+}
+
+/// In the calling thread's namespace. Asked of the kernel, since /sys shows another namespace's links.
+fn link_exists(link: &str) -> bool {
+    nix::net::if_::if_nametoindex(link).is_ok()
+}

@@ -1,0 +1,53 @@
+//! Small HTTP requests of the lab's own, from any namespace, with errors that name the address.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::netns;
+
+/// Status and body of an answer, whatever the status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
+}
+
+/// GET from this process's own network.
+pub fn get(url: &str, patience: Duration) -> Result<Answer> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(patience))
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let mut answer = agent
+        .get(url)
+        .call()
+        .with_context(|| format!("GET {url}"))?;
+    let body = answer
+        .body_mut()
+        .read_to_string()
+        .with_context(|| format!("read the answer of {url}"))?;
+    Ok(Answer {
+        status: answer.status().as_u16(),
+        body,
+    })
+}
+
+/// GET from inside a network namespace.
+pub fn get_from(netns: &str, url: &str, patience: Duration) -> Result<Answer> {
+    netns::within(netns, || get(url, patience))?
+}
+
+/// GET a JSON document; any status but 200 is an error.
+pub fn get_json(url: &str, patience: Duration) -> Result<serde_json::Value> {
+    let answer = get(url, patience)?;
+    if answer.status != 200 {
+        anyhow::bail!(
+            "GET {url} answered {}: {}",
+            answer.status,
+            answer.body.trim()
+        );
+    }
+    serde_json::from_str(&answer.body).with_context(|| format!("GET {url}: not JSON"))
+}

@@ -1,0 +1,86 @@
+//! A guest for one purpose, such as a test binary that needs IPVS: no fabric, gone when dropped.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::guest::client::{self, Output};
+use crate::guest::init::Settings;
+use crate::guest::keeper::Guest;
+use crate::paths::{Paths, Person};
+use crate::process::{Daemon, Identity, log_tail};
+use crate::wait;
+
+/// A running guest that nobody else knows of.
+#[derive(Debug)]
+pub struct Scratch {
+    keeper: Identity,
+    socket: PathBuf,
+    folder: PathBuf,
+}
+
+impl Scratch {
+    /// Boots one; its folder and log are under the profile's state.
+    pub fn boot(paths: &Paths, person: &Person) -> Result<Self> {
+        let name = format!("guest-{}", std::process::id());
+        let folder = paths.state.join(&name);
+        person.make_dir(&folder)?;
+        person.make_dir(&paths.run)?;
+        let guest = Guest {
+            memory: 768,
+            tap: None,
+            settings: Settings {
+                address: None,
+                folder: folder.display().to_string(),
+            },
+            log: folder.join("guest.log"),
+            socket: paths.run.join(format!("{name}.sock")),
+        };
+        let description = folder.join("guest.json");
+        person.write(
+            &description,
+            &serde_json::to_string(&guest).context("describe the guest")?,
+        )?;
+        let keeper = Daemon {
+            name: &name,
+            program: &std::env::current_exe().context("find the own program")?,
+            args: vec![
+                "internal".to_owned(),
+                "keeper".to_owned(),
+                description.display().to_string(),
+            ],
+            env: Vec::new(),
+            netns: None,
+            log: guest.log.clone(),
+        };
+        let scratch = Self {
+            keeper: keeper.start()?,
+            socket: guest.socket,
+            folder,
+        };
+        wait::until(
+            "boot a guest",
+            Duration::from_secs(30),
+            || client::capture(&scratch.socket, &["true"]).map(drop),
+            || (!scratch.keeper.is_alive()).then(|| log_tail(&guest.log, 8)),
+        )?;
+        Ok(scratch)
+    }
+
+    pub fn run(&self, argv: &[&str]) -> Result<Output> {
+        client::capture(&self.socket, argv)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Orderly first: a guest that powers itself off leaves no helper process behind.
+        let _ = client::capture(&self.socket, &["halt", "-f", "-p"]);
+        if !self.keeper.gone_within(Duration::from_secs(3)) {
+            self.keeper.stop(Duration::from_secs(1));
+        }
+        let _ = std::fs::remove_file(&self.socket);
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}

@@ -1,0 +1,35 @@
+//! The lab as a library: what its binary and the end-to-end tests share.
+
+pub mod agents;
+pub mod cgroup;
+pub mod command;
+pub mod context;
+pub mod doctor;
+pub mod down;
+pub mod env;
+pub mod exec;
+pub mod fabric;
+pub mod guest;
+pub mod http;
+pub mod kernel;
+pub mod lock;
+pub mod logs;
+pub mod netns;
+pub mod packages;
+pub mod part;
+pub mod paths;
+pub mod ports;
+pub mod privilege;
+pub mod process;
+pub mod products;
+pub mod programs;
+pub mod record;
+pub mod status;
+pub mod stream;
+pub mod test;
+pub mod tools;
+pub mod topology;
+pub mod ui;
+pub mod up;
+pub mod version;
+pub mod wait;

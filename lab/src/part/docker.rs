@@ -1,0 +1,123 @@
+//! A Docker engine of the lab's own in node1's namespace: nothing of the machine's engine is touched.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::Up;
+use crate::context::Lab;
+use crate::process::{Daemon, log_tail};
+use crate::topology::Node;
+use crate::{command, programs, wait};
+
+const PART: &str = "docker";
+
+/// Oldest engine whose API the driver is tested against.
+const OLDEST: (u32, u32) = (20, 10);
+
+/// Starts the engine unless it runs; returns when it answers.
+pub fn up(lab: &Lab) -> Result<Up> {
+    if lab.records.living(PART).is_some() {
+        return Ok(Up::already(format!("{} in node1", version(lab)?)));
+    }
+    let (run, state) = (&lab.paths.run, lab.paths.state.join("node1/docker"));
+    lab.person.make_dir(&state)?;
+    // Left by an engine that was killed; another process may have its pid by now.
+    let pidfile = run.join("docker.pid");
+    for stale in [
+        pidfile.clone(),
+        run.join("docker/containerd/containerd.pid"),
+    ] {
+        let _ = std::fs::remove_file(stale);
+    }
+    let program =
+        programs::find("dockerd").context("dockerd is not on PATH (package docker.io)")?;
+    let daemon = Daemon {
+        name: PART,
+        program: &program,
+        args: vec![
+            format!("--data-root={}", state.display()),
+            format!("--exec-root={}", run.join("docker").display()),
+            format!("--pidfile={}", pidfile.display()),
+            format!("--host={}", lab.docker_host()),
+            "--exec-opt=native.cgroupdriver=cgroupfs".to_owned(),
+            format!("--cgroup-parent={}", cgroup_parent(lab)),
+            // The machine's own configuration is for the machine's own engine.
+            format!("--config-file={}", empty_configuration(lab)?.display()),
+            "--live-restore".to_owned(),
+        ],
+        env: Vec::new(),
+        netns: Some(lab.topology.netns(Node::Node1.name())),
+        log: lab.paths.log(PART),
+    };
+    let identity = daemon.start()?;
+    lab.records.save(PART, &identity)?;
+    let found = wait::until(
+        "wait for Docker",
+        Duration::from_secs(30),
+        || version(lab),
+        || {
+            (!identity.is_alive())
+                .then(|| format!("it ended; {}", log_tail(&lab.paths.log(PART), 8)))
+        },
+    )?;
+    lab.person.give(&run.join("docker.sock"))?;
+    refuse_old(&found)?;
+    Ok(Up::now(format!("{found} in node1")))
+}
+
+/// Runs the docker program against the lab's engine.
+pub fn docker(lab: &Lab, args: &[&str]) -> Result<String> {
+    let host = lab.docker_host();
+    let mut all = vec!["--host", host.as_str()];
+    all.extend(args);
+    command::run("docker", &all)
+}
+
+/// Where containers' cgroups go, in every hierarchy, so that they can be removed with the lab.
+pub fn cgroup_parent(lab: &Lab) -> String {
+    format!("/nomad-ipvs-lab/{}/containers", lab.topology.profile())
+}
+
+fn version(lab: &Lab) -> Result<String> {
+    let version = docker(lab, &["version", "--format", "{{.Server.Version}}"])?;
+    Ok(version.trim().trim_end_matches("+dfsg1").to_owned())
+}
+
+fn empty_configuration(lab: &Lab) -> Result<PathBuf> {
+    let file = lab.paths.state.join("node1/dockerd.json");
+    lab.person.write(&file, "{}\n")?;
+    Ok(file)
+}
+
+fn refuse_old(version: &str) -> Result<()> {
+    let mut numbers = version
+        .split(['.', '+', '-'])
+        .map_while(|part| part.parse::<u32>().ok());
+    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if found < OLDEST {
+        bail!(
+            "Docker {version} is too old: {}.{} or newer is needed (Debian's package docker.io has it)",
+            OLDEST.0,
+            OLDEST.1
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_engine_is_named_with_the_remedy() {
+        assert!(refuse_old("20.10.24").is_ok());
+        assert!(refuse_old("29.0.1").is_ok());
+        let error = refuse_old("18.09.1").unwrap_err().to_string();
+        assert!(
+            error.contains("18.09.1") && error.contains("20.10"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,142 @@
+//! Nomad: one real agent on node1, server and client, with our driver in place of its own Docker driver.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::{Up, docker};
+use crate::context::Lab;
+use crate::process::{Daemon, log_tail};
+use crate::topology::Node;
+use crate::{http, netns, wait};
+
+const PART: &str = "nomad";
+
+/// Short: the agent is on this machine.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Starts the agent unless it runs; returns when the node is ready and its driver `docker` is ours and healthy.
+pub fn up(lab: &Lab, program: &Path, plugin: &Path) -> Result<Up> {
+    let url = lab.topology.nomad_url();
+    if let Some(identity) = lab.records.living(PART) {
+        let driver = wait::until(
+            "wait for the driver",
+            Duration::from_mins(1),
+            || driver_state(lab),
+            || (!identity.is_alive()).then(|| "Nomad ended".to_owned()),
+        )?;
+        return Ok(Up::already(format!("{url}  {driver}")));
+    }
+    let folder = lab.paths.state.join("node1/nomad");
+    lab.person.make_dir(&folder)?;
+    install_plugin(lab, plugin)?;
+    let config = folder.join("agent.hcl");
+    lab.person.write(&config, &configuration(lab, &folder))?;
+    let daemon = Daemon {
+        name: PART,
+        program,
+        args: vec!["agent".to_owned(), format!("-config={}", config.display())],
+        env: Vec::new(),
+        netns: Some(lab.topology.netns(Node::Node1.name())),
+        log: lab.paths.log(PART),
+    };
+    let identity = daemon.start()?;
+    lab.records.save(PART, &identity)?;
+    let driver = wait::until(
+        "wait for Nomad",
+        Duration::from_mins(1),
+        || driver_state(lab),
+        || {
+            (!identity.is_alive())
+                .then(|| format!("it ended; {}", log_tail(&lab.paths.log(PART), 12)))
+        },
+    )?;
+    Ok(Up::now(format!("{url}  {driver}")))
+}
+
+/// Where the plugin's executable is: its name is the driver's name.
+fn plugin_path(lab: &Lab) -> PathBuf {
+    lab.paths.state.join("node1/plugins/docker")
+}
+
+fn install_plugin(lab: &Lab, plugin: &Path) -> Result<()> {
+    let target = plugin_path(lab);
+    if let Some(folder) = target.parent() {
+        lab.person.make_dir(folder)?;
+    }
+    let part = target.with_extension("part");
+    std::fs::copy(plugin, &part).with_context(|| format!("copy {}", plugin.display()))?;
+    std::fs::rename(&part, &target).context("install the plugin")
+}
+
+/// "driver docker: ours", or why not yet.
+fn driver_state(lab: &Lab) -> Result<String> {
+    let nodes = http::get_json(&format!("{}/v1/nodes", lab.topology.nomad_url()), PATIENCE)?;
+    let Some(node) = nodes.as_array().and_then(|nodes| nodes.first()) else {
+        bail!("no node has registered yet")
+    };
+    if node["Status"] != "ready" {
+        bail!("the node is {}", node["Status"]);
+    }
+    let driver = &node["Drivers"]["docker"];
+    if driver["Healthy"] != true {
+        bail!(
+            "driver docker: {}",
+            driver["HealthDescription"]
+                .as_str()
+                .unwrap_or("not detected yet")
+        );
+    }
+    let ours = netns::pids(&lab.topology.netns(Node::Node1.name()))
+        .iter()
+        .any(|pid| {
+            std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == plugin_path(lab))
+        });
+    if !ours {
+        bail!("driver docker is healthy, but it is not ours");
+    }
+    Ok("driver docker: ours".to_owned())
+}
+
+fn configuration(lab: &Lab, folder: &Path) -> String {
+    let address = lab.topology.node_address(Node::Node1);
+    format!(
+        r#"name = "node1"
+data_dir = "{folder}/data"
+plugin_dir = "{plugins}"
+bind_addr = "{address}"
+disable_update_check = true
+leave_on_interrupt = false
+leave_on_terminate = false
+
+server {{
+  enabled = true
+  bootstrap_expect = 1
+  # A single server on one machine elects itself quickly.
+  raft_multiplier = 1
+}}
+
+client {{
+  enabled = true
+  network_interface = "eth0"
+  cgroup_parent = "{cgroup}"
+  # These wait for addresses that only clouds answer.
+  options = {{ "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean" }}
+}}
+
+consul {{ address = "{address}:8500" }}
+
+telemetry {{ publish_allocation_metrics = true }}
+
+# The label is the executable's file name. From 1.10 on a plugin without a block is not started.
+plugin "docker" {{
+  config {{ endpoint = "{docker}" }}
+}}
+"#,
+        folder = folder.display(),
+        plugins = plugin_path(lab).parent().unwrap_or(folder).display(),
+        cgroup = docker::cgroup_parent(lab).replace("/containers", "/nomad"),
+        docker = lab.docker_host(),
+    )
+}

@@ -1,0 +1,156 @@
+//! Our syncer, twice: the director's role inside the director's kernel, the registrar's beside the agents.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::Up;
+use crate::context::Lab;
+use crate::process::{Daemon, log_tail};
+use crate::topology::Node;
+use crate::{http, wait};
+
+/// The program's name, as the kernel shows it.
+const PROGRAM: &str = "ipvs-syncer";
+const DIRECTOR: &str = "syncer-director";
+const REGISTRAR: &str = "syncer-registrar";
+
+/// Starts both roles unless they run; returns when both have made their first pass.
+pub fn up(lab: &Lab, program: &Path) -> Result<Up> {
+    let registrar = registrar_up(lab, program)?;
+    let director = director_up(lab, program)?;
+    let finding = format!("director: {} rr masq+snat", lab.topology.vip());
+    Ok(if registrar && director {
+        Up::already(finding)
+    } else {
+        Up::now(finding)
+    })
+}
+
+/// Is the director's process there? The guest's pid is on disk, since the guest has no records of its own.
+pub fn director_runs(lab: &Lab) -> bool {
+    director_pid(lab).is_some_and(|pid| lab.kernel.runs(pid, PROGRAM))
+}
+
+/// The configuration that the director runs with.
+pub fn director_config(lab: &Lab) -> PathBuf {
+    lab.paths.state.join("director/syncer.hcl")
+}
+
+fn registrar_up(lab: &Lab, program: &Path) -> Result<bool> {
+    if lab.records.living(REGISTRAR).is_some() {
+        return ready(lab, Node::Node1).map(|()| true);
+    }
+    let folder = lab.paths.state.join("node1/syncer");
+    lab.person.make_dir(&folder)?;
+    let config = folder.join("syncer.hcl");
+    let text = format!("{}\nregistrar {{}}\n", sources(lab, &folder, Node::Node1));
+    lab.person.write(&config, &text)?;
+    let daemon = Daemon {
+        name: REGISTRAR,
+        program,
+        args: vec![
+            "agent".to_owned(),
+            "--config".to_owned(),
+            config.display().to_string(),
+        ],
+        env: Vec::new(),
+        netns: Some(lab.topology.netns(Node::Node1.name())),
+        log: lab.paths.log(REGISTRAR),
+    };
+    let identity = daemon.start()?;
+    lab.records.save(REGISTRAR, &identity)?;
+    wait::until(
+        "wait for the registrar",
+        Duration::from_secs(20),
+        || ready(lab, Node::Node1),
+        || {
+            (!identity.is_alive())
+                .then(|| format!("it ended; {}", log_tail(&lab.paths.log(REGISTRAR), 8)))
+        },
+    )?;
+    Ok(false)
+}
+
+fn director_up(lab: &Lab, program: &Path) -> Result<bool> {
+    if director_runs(lab) {
+        return ready(lab, Node::Director).map(|()| true);
+    }
+    let folder = lab.paths.state.join("director");
+    lab.person.make_dir(&folder)?;
+    let config = director_config(lab);
+    lab.person
+        .write(&config, &director_configuration(lab, &folder))?;
+    let log = folder.join("syncer.log");
+    let words = [program.display().to_string(), config.display().to_string()];
+    let pid = lab
+        .kernel
+        .detach(DIRECTOR, &[&words[0], "agent", "--config", &words[1]], &log)?;
+    lab.person.write(&pid_file(lab), &pid.to_string())?;
+    wait::until(
+        "wait for the director's syncer",
+        Duration::from_secs(20),
+        || ready(lab, Node::Director),
+        || (!lab.kernel.runs(pid, PROGRAM)).then(|| format!("it ended; {}", log_tail(&log, 8))),
+    )?;
+    Ok(false)
+}
+
+fn pid_file(lab: &Lab) -> PathBuf {
+    lab.paths.state.join("director/syncer.pid")
+}
+
+fn director_pid(lab: &Lab) -> Option<i32> {
+    std::fs::read_to_string(pid_file(lab))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+fn ready(lab: &Lab, node: Node) -> Result<()> {
+    let answer = http::get(
+        &format!("{}/ready", lab.topology.syncer_url(node)),
+        Duration::from_secs(2),
+    )?;
+    if answer.status != 200 {
+        bail!("not ready: {}", answer.body.trim());
+    }
+    Ok(())
+}
+
+fn sources(lab: &Lab, folder: &Path, node: Node) -> String {
+    format!(
+        r#"state_dir = "{folder}/state"
+consul {{ address = "{consul}" }}
+nomad  {{ address = "{nomad}" }}
+status {{ listen = "{listen}:9180" }}
+"#,
+        folder = folder.display(),
+        consul = lab.topology.consul_url(),
+        nomad = lab.topology.nomad_url(),
+        listen = lab.topology.node_address(node),
+    )
+}
+
+fn director_configuration(lab: &Lab, folder: &Path) -> String {
+    format!(
+        r#"{sources}
+director {{
+  interface = "eth0"
+  own       = ["{subnet}"]
+}}
+
+service "hello-world-servers" {{
+  vip       = "{vip}"
+  scheduler = "rr"
+  forward   = "masq"
+  snat      = true
+}}
+"#,
+        sources = sources(lab, folder, Node::Director),
+        subnet = lab.topology.subnet(),
+        vip = lab.topology.vip(),
+    )
+}

@@ -1,0 +1,125 @@
+//! Which process listens on a TCP port.
+//!
+//! "Port in use" is half an answer; this gives the other half. Reads a network namespace's socket tables
+//! through `/proc/<thread>/net`, and then looks for the socket among the open files of all processes. Not for
+//! UDP, and not for ports behind a translation.
+
+use std::fmt;
+use std::path::Path;
+
+/// Who listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    pub pid: u32,
+    /// The process's name, at most 15 bytes of it as the kernel keeps it.
+    pub name: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {})", self.name, self.pid)
+    }
+}
+
+/// What is known of a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Port {
+    Free,
+    Held(Holder),
+    /// Somebody listens, in a process that we may not look into.
+    HeldBySomebody,
+}
+
+/// Who listens on `port`, on whatever address, in the network namespace of process or thread `inside`
+/// (`None`: our own).
+pub fn holder_of(port: u16, inside: Option<u32>) -> Port {
+    let tables = inside.map_or_else(
+        || "/proc/thread-self/net".to_owned(),
+        |pid| format!("/proc/{pid}/net"),
+    );
+    let inodes: Vec<u64> = ["tcp", "tcp6"]
+        .iter()
+        .filter_map(|name| std::fs::read_to_string(Path::new(&tables).join(name)).ok())
+        .flat_map(|table| listening_on(port, &table))
+        .collect();
+    if inodes.is_empty() {
+        return Port::Free;
+    }
+    let links: Vec<String> = inodes
+        .iter()
+        .map(|inode| format!("socket:[{inode}]"))
+        .collect();
+    process_with(&links).map_or(Port::HeldBySomebody, Port::Held)
+}
+
+/// Inodes of the sockets that listen on a port, in the text of `/proc/net/tcp`.
+fn listening_on(port: u16, table: &str) -> Vec<u64> {
+    const LISTEN: &str = "0A";
+    let inode_of = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (_, hex) = fields.get(1)?.rsplit_once(':')?;
+        let here = u16::from_str_radix(hex, 16).ok()? == port && *fields.get(3)? == LISTEN;
+        here.then(|| fields.get(9)?.parse().ok()).flatten()
+    };
+    table.lines().skip(1).filter_map(inode_of).collect()
+}
+
+/// The first process that has one of these open.
+fn process_with(links: &[String]) -> Option<Holder> {
+    let processes = std::fs::read_dir("/proc").ok()?.flatten();
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let pid = pids.find(|pid| {
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        files
+            .filter_map(|file| std::fs::read_link(file.path()).ok())
+            .any(|target| links.iter().any(|link| target.as_os_str() == link.as_str()))
+    })?;
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    Some(Holder {
+        pid,
+        name: name.trim().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000:07E8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1684 1 000000008f611f9f 100 0 0 10 0
+   1: 020200C0:07E8 507100CB:01BB 01 00000000:00000000 00:00000000 00000000     0        0 22246 1 000000000139d48c 21 4 1 76 148
+   2: 0100007F:2134 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 77 1
+";
+
+    #[test]
+    fn only_sockets_that_listen_hold_a_port() {
+        assert_eq!(listening_on(2024, TABLE), [1684]);
+        assert_eq!(listening_on(8500, TABLE), [77]);
+        assert_eq!(listening_on(443, TABLE), Vec::<u64>::new());
+        assert_eq!(
+            listening_on(8500, "header\nnonsense\n\n"),
+            Vec::<u64>::new()
+        );
+    }
+
+    #[test]
+    fn the_holder_of_a_port_is_named() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let Port::Held(holder) = holder_of(port, None) else {
+            panic!("port {port} is ours")
+        };
+        assert_eq!(holder.pid, std::process::id());
+        assert!(
+            holder
+                .to_string()
+                .ends_with(&format!("(pid {})", std::process::id()))
+        );
+        drop(listener);
+        assert_eq!(holder_of(port, None), Port::Free);
+    }
+}

@@ -1,0 +1,72 @@
+//! The programs that this workspace makes and the lab runs: built by the person, never by root.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::paths;
+
+/// Where the programs are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Products {
+    pub driver: PathBuf,
+    pub syncer: PathBuf,
+}
+
+impl Products {
+    /// Beside this program, where one build puts them all.
+    pub fn find() -> Result<Self> {
+        let own = std::env::current_exe().context("find the own program")?;
+        let folder = own.parent().context("the own program has no folder")?;
+        // A test binary lies one folder deeper.
+        let folder = if folder.ends_with("deps") {
+            folder.parent().unwrap_or(folder)
+        } else {
+            folder
+        };
+        let found = Self {
+            driver: folder.join("docker-ipvs"),
+            syncer: folder.join("ipvs-syncer"),
+        };
+        for program in [&found.driver, &found.syncer] {
+            if !program.is_file() {
+                bail!(
+                    "{} is not built; `cargo lab up` builds it, or `cargo build`",
+                    program.display()
+                );
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Builds what is out of date. `cargo` says on the standard error what it compiles.
+pub fn build() -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args([
+        "build",
+        "--quiet",
+        "--package",
+        "docker-ipvs",
+        "--package",
+        "ipvs-syncer",
+        "--bins",
+    ]);
+    if profile_of(&std::env::current_exe().unwrap_or_default()) == Some("release") {
+        command.arg("--release");
+    }
+    let status = command
+        .current_dir(paths::workspace())
+        .status()
+        .context("run cargo build")?;
+    if !status.success() {
+        bail!("cargo build failed ({status})");
+    }
+    Ok(())
+}
+
+fn profile_of(own: &Path) -> Option<&str> {
+    own.parent()?.file_name()?.to_str()
+}

@@ -1,0 +1,46 @@
+//! Is each part of the lab there? One line a part, with what is wrong in words.
+
+use serde::Serialize;
+
+use crate::context::Lab;
+use crate::{fabric, part};
+
+/// A part and, if it isn't well, why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Part {
+    pub name: String,
+    pub pid: Option<i32>,
+    pub trouble: Option<String>,
+}
+
+/// The parts that `up` starts, whether or not they ever were.
+const PARTS: [&str; 4] = ["consul", "docker", "nomad", "syncer-registrar"];
+
+pub(super) fn look(lab: &Lab) -> Vec<Part> {
+    let mut parts = vec![Part {
+        name: "fabric".to_owned(),
+        pid: None,
+        trouble: (!fabric::is_up(&lab.topology)).then(|| "not there".to_owned()),
+    }];
+    parts.extend(PARTS.iter().map(|&name| {
+        let living = lab.records.living(name);
+        Part {
+            name: name.to_owned(),
+            pid: living.as_ref().map(|identity| identity.pid),
+            trouble: living.is_none().then(|| "not running".to_owned()),
+        }
+    }));
+    let director = lab.kernel.is_up();
+    parts.push(Part {
+        name: format!("director ({})", lab.kernel.choice()),
+        pid: lab.records.living("director").map(|identity| identity.pid),
+        trouble: (!director).then(|| "not running".to_owned()),
+    });
+    let syncer = director && part::syncer::director_runs(lab);
+    parts.push(Part {
+        name: "syncer-director".to_owned(),
+        pid: None,
+        trouble: (!syncer).then(|| "not running".to_owned()),
+    });
+    parts
+}

@@ -1,0 +1,80 @@
+//! Checks of the source: each is one test.
+
+use std::ffi::OsString;
+use std::process::Command;
+
+use super::Bench;
+use super::run::Run;
+use super::tally::Verdict;
+use crate::paths::workspace;
+use crate::privilege::{cargo_for, command_for};
+use crate::stream;
+use crate::tools;
+
+pub(super) fn run(bench: &Bench<'_>, run: &mut Run) {
+    run.part("fmt", |show| {
+        check(
+            cargo(
+                bench,
+                &["fmt", "--all", "--check", "--", "--color", "never"],
+            ),
+            show,
+        )
+    });
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    run.part("clippy", |show| check(cargo(bench, &clippy), show));
+    run.part("doc", |show| {
+        let mut doc = cargo(bench, &["doc", "--workspace", "--no-deps"]);
+        doc.env("RUSTDOCFLAGS", "-D warnings");
+        check(doc, show)
+    });
+    run.part("deny", |show| deny(bench, show));
+}
+
+fn cargo(bench: &Bench<'_>, arguments: &[&str]) -> Command {
+    let mut command = cargo_for(bench.person);
+    command.args(arguments).current_dir(workspace());
+    command
+}
+
+/// Licences, sources and bans of everything that is linked. Not advisories: they need a database from afar.
+fn deny(bench: &Bench<'_>, show: &mut dyn FnMut(&str)) -> Verdict {
+    let program = match tools::cargo_deny(bench.person, bench.cache, show) {
+        Ok(program) => program,
+        Err(error) => {
+            return Verdict::Skipped {
+                why: format!("{error:#}"),
+                tests: 1,
+            };
+        }
+    };
+    let cargo: OsString = cargo_for(bench.person).get_program().to_owned();
+    let mut command = command_for(bench.person, program);
+    // It asks cargo for the packages, and sudo's PATH may lead to none.
+    command
+        .args([
+            "--log-level",
+            "warn",
+            "check",
+            "bans",
+            "licenses",
+            "sources",
+        ])
+        .env("CARGO", cargo);
+    command.current_dir(workspace());
+    check(command, show)
+}
+
+fn check(command: Command, show: &mut dyn FnMut(&str)) -> Verdict {
+    match stream::run(command, show) {
+        Ok(end) => Verdict::of_one(end.status.success(), end.tail.indented(2)),
+        Err(error) => Verdict::broken(&error.into()),
+    }
+}

@@ -1,0 +1,109 @@
+//! Tests that any machine can run: all packages but the stories.
+
+use super::Bench;
+use super::libtest::{Reader, Reading};
+use super::tally::Verdict;
+use crate::paths::workspace;
+use crate::privilege::cargo_for;
+use crate::stream::{self, Tail};
+
+pub(super) fn run(bench: &Bench<'_>, show: &mut dyn FnMut(&str)) -> Verdict {
+    let mut command = cargo_for(bench.person);
+    command
+        .args(["test", "--workspace", "--exclude", "e2e", "--no-fail-fast"])
+        .current_dir(workspace());
+    let mut reader = Reader::default();
+    let finished = stream::run(command, |line| {
+        reader.line(line);
+        show(line);
+    });
+    match finished {
+        Ok(end) => verdict(&reader.end(end.status.success()), &end.tail),
+        Err(error) => Verdict::broken(&error.into()),
+    }
+}
+
+/// Ignored tests of the kernel stage run there; any others are skipped by everybody, and count.
+fn verdict(reading: &Reading, tail: &Tail) -> Verdict {
+    let mut tally = reading.tally;
+    let left_out = reading
+        .ignored
+        .iter()
+        .filter(|ignored| !super::guest::runs(&ignored.binary));
+    tally.skipped = left_out.map(|ignored| ignored.tests).sum();
+    let failures = if tally.failed > 0 {
+        told(reading, tail)
+    } else {
+        String::new()
+    };
+    Verdict::Ran { tally, failures }
+}
+
+/// Names of what failed, what those tests wrote, and the end of the output where that says nothing.
+pub(super) fn told(reading: &Reading, tail: &Tail) -> String {
+    let names = reading.failures.iter().map(|name| format!("  {name}\n"));
+    let lines = reading.told.iter().map(|line| format!("    {line}\n"));
+    let text: String = names.chain(lines).collect();
+    if reading.told.is_empty() {
+        text + &tail.indented(4)
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::libtest::Ignored;
+    use super::super::tally::Tally;
+    use super::*;
+
+    #[test]
+    fn ignored_tests_count_as_skipped_unless_another_stage_runs_them() {
+        let ignored = |binary: &str| Ignored {
+            binary: binary.into(),
+            tests: 2,
+        };
+        let reading = Reading {
+            tally: Tally {
+                passed: 5,
+                ..Tally::default()
+            },
+            failures: Vec::new(),
+            told: Vec::new(),
+            ignored: vec![
+                ignored("tests/kernel.rs (t/deps/kernel-1)"),
+                ignored("tests/docker.rs (t/deps/docker-1)"),
+            ],
+        };
+        let expected = Tally {
+            passed: 5,
+            failed: 0,
+            skipped: 2,
+        };
+        assert_eq!(
+            verdict(&reading, &Tail::default()),
+            Verdict::Ran {
+                tally: expected,
+                failures: String::new()
+            }
+        );
+    }
+
+    #[test]
+    fn what_failed_is_told_by_the_tests_and_else_by_the_end_of_the_output() {
+        let mut tail = Tail::default();
+        tail.push("error: 1 target failed");
+        let mut reading = Reading {
+            tally: Tally::default(),
+            failures: vec!["a::b".into()],
+            told: vec![],
+            ignored: vec![],
+        };
+        assert_eq!(
+            told(&reading, &tail),
+            "  a::b\n    error: 1 target failed\n"
+        );
+        reading.told.push("panicked".into());
+        assert_eq!(told(&reading, &tail), "  a::b\n    panicked\n");
+    }
+}

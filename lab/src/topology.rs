@@ -1,0 +1,175 @@
+//! Who is where on the fabric: names and addresses of one profile, as values.
+//!
+//! Each profile has one subnet of the benchmarking range 198.18.0.0/15, so that several labs stand side by
+//! side and the addresses answer in the person's own shell. Nothing here touches the system.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use anyhow::{Result, bail};
+use ipnet::Ipv4Net;
+
+/// A lab of its own: name, subnet and everything derived from them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topology {
+    profile: String,
+    subnet: u8,
+}
+
+/// A place where a command can run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Node {
+    /// Where requests come from.
+    Client,
+    /// The Nomad client node: engine, agents, registrar.
+    Node1,
+    /// The machine that runs IPVS.
+    Director,
+}
+
+impl Node {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Node1 => "node1",
+            Self::Director => "director",
+        }
+    }
+
+    /// The node's last octet.
+    fn host(self) -> u8 {
+        match self {
+            Self::Node1 => 11,
+            Self::Director => 28,
+            Self::Client => 100,
+        }
+    }
+}
+
+impl Topology {
+    /// `default` owns 198.18.0.0/24; `test` and `bench` have theirs; any other name gets one by its letters.
+    pub fn of(profile: &str) -> Result<Self> {
+        let fits = !profile.is_empty()
+            && profile.len() <= 12
+            && profile
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if !fits {
+            bail!("profile {profile:?}: up to 12 small letters, digits and hyphens are expected");
+        }
+        let subnet = match profile {
+            "default" => 0,
+            "test" => 1,
+            "bench" => 2,
+            "kernel" => 3,
+            other => {
+                let sum = other
+                    .bytes()
+                    .fold(0_u32, |sum, byte| sum.wrapping_mul(31) + u32::from(byte));
+                u8::try_from(sum % 246).unwrap_or(0) + 10
+            }
+        };
+        Ok(Self {
+            profile: profile.to_owned(),
+            subnet,
+        })
+    }
+
+    pub fn profile(&self) -> &str {
+        &self.profile
+    }
+
+    fn address(&self, host: u8) -> Ipv4Addr {
+        Ipv4Addr::new(198, 18, self.subnet, host)
+    }
+
+    /// The subnet in CIDR notation.
+    pub fn subnet(&self) -> String {
+        self.network().to_string()
+    }
+
+    pub fn network(&self) -> Ipv4Net {
+        Ipv4Net::new_assert(self.address(0), 24)
+    }
+
+    /// The machine's own address on the fabric.
+    pub fn host_address(&self) -> Ipv4Addr {
+        self.address(1)
+    }
+
+    pub fn node_address(&self, node: Node) -> Ipv4Addr {
+        self.address(node.host())
+    }
+
+    /// The articles' director address: where hello-world answers.
+    pub fn vip(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address(29), 80)
+    }
+
+    /// A second one, for the stories that need their own service.
+    pub fn second_vip(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address(30), 80)
+    }
+
+    /// Network namespace of a node, or of the fabric itself.
+    pub fn netns(&self, node: &str) -> String {
+        format!("nomad-ipvs-{}-{node}", self.profile)
+    }
+
+    pub fn fabric_netns(&self) -> String {
+        self.netns("fabric")
+    }
+
+    /// The machine's end of the one veth that joins it to the fabric; at most 15 letters.
+    pub fn host_link(&self) -> String {
+        format!("nilab{}", self.subnet)
+    }
+
+    pub fn consul_url(&self) -> String {
+        format!("http://{}:8500", self.node_address(Node::Node1))
+    }
+
+    pub fn nomad_url(&self) -> String {
+        format!("http://{}:4646", self.node_address(Node::Node1))
+    }
+
+    /// Where the syncer of a node tells its state.
+    pub fn syncer_url(&self, node: Node) -> String {
+        format!("http://{}:9180", self.node_address(node))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_profile_has_the_addresses_of_the_articles() {
+        let topology = Topology::of("default").unwrap();
+        assert_eq!(topology.vip().to_string(), "198.18.0.29:80");
+        assert_eq!(
+            topology.node_address(Node::Node1).to_string(),
+            "198.18.0.11"
+        );
+        assert_eq!(topology.consul_url(), "http://198.18.0.11:8500");
+    }
+
+    #[test]
+    fn every_profile_stays_inside_the_benchmarking_range_and_off_the_fixed_subnets() {
+        for name in ["a", "zz", "my-lab-2", "zzzzzzzzzzzz"] {
+            let topology = Topology::of(name).unwrap();
+            assert!(
+                topology.subnet >= 10,
+                "{name} has subnet {}",
+                topology.subnet
+            );
+            assert!(topology.host_link().len() <= 15);
+        }
+    }
+
+    #[test]
+    fn a_profile_name_that_could_leave_its_folder_is_refused() {
+        for name in ["", "../x", "UPPER", "much-too-long-a-name"] {
+            assert!(Topology::of(name).is_err(), "{name} was accepted");
+        }
+    }
+}

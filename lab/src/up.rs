@@ -1,0 +1,193 @@
+//! `lab up`: from nothing, or from whatever is left, to an answer through the VIP.
+//!
+//! The order is the dependencies' and no more: Consul, Docker with its image and the director's kernel come up side
+//! by side; Nomad waits for Docker (its driver is asked at once and then only every half minute), the syncer for
+//! Consul and Nomad. Each part first looks whether it is there, so a second `up` changes nothing and one after a
+//! crash mends what died.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::context::Lab;
+use crate::part::Up;
+use crate::part::job::Standing;
+use crate::products::Products;
+use crate::ui::{Outcome, Step, Ui};
+use crate::{agents, doctor, fabric, lock, packages, part, paths};
+
+/// The articles' job.
+const JOB: &str = "hello-world";
+
+/// What the person asked for beyond "up".
+#[derive(Debug, Clone, Copy)]
+pub struct Wish {
+    /// Missing packages are installed.
+    pub install: doctor::Installing,
+    /// The articles' job is run and its answer awaited.
+    pub job: bool,
+}
+
+/// Brings the lab up. Every error has been shown as its step's line when this returns.
+pub fn run(lab: &Lab, ui: &Ui, wish: Wish) -> Result<()> {
+    let started = Instant::now();
+    prepare_folders(lab)?;
+    let _one_at_a_time = lock::take(&lab.paths.state.join("lock"))?;
+    step(ui, "doctor", |step| examined(lab, step, wish.install))?;
+    let (nomad, consul) = step_with(ui, "agents", |step| {
+        let (nomad, consul) = agents::ensure_both(&lab.person, &lab.paths.cache, step)?;
+        Ok((Up::now(format!("{nomad}, {consul}")), (nomad, consul)))
+    })?;
+    let products = Products::find()?;
+    lab.save_decisions(nomad.path.clone(), consul.path.clone())?;
+    lab.cgroup.join()?;
+    step(ui, "fabric", |_| fabric_up(lab))?;
+    std::thread::scope(|scope| {
+        let catalogue = scope.spawn(|| step(ui, "consul", |_| part::consul::up(lab, &consul.path)));
+        let director = scope.spawn(|| step(ui, "director", |_| director_up(lab)));
+        let docker = step(ui, "docker", |step| docker_up(lab, step));
+        // Nomad looks for Consul while it starts and again later: it need not wait for it.
+        let scheduler = docker.and_then(|()| {
+            step(ui, "nomad", |_| {
+                part::nomad::up(lab, &nomad.path, &products.driver)
+            })
+        });
+        let others = [joined(catalogue.join()), joined(director.join())];
+        others.into_iter().collect::<Result<()>>().and(scheduler)
+    })?;
+    step(ui, "syncer", |_| part::syncer::up(lab, &products.syncer))?;
+    if wish.job {
+        job_up(lab, ui, started)?;
+    }
+    say_ready(lab, ui, started);
+    Ok(())
+}
+
+fn prepare_folders(lab: &Lab) -> Result<()> {
+    for folder in [&lab.paths.state, &lab.paths.logs(), &lab.paths.cache] {
+        lab.person.make_dir(folder)?;
+    }
+    std::fs::create_dir_all(&lab.paths.run)
+        .with_context(|| format!("make folder {}", lab.paths.run.display()))
+}
+
+/// Says no before anything was changed; installs what is missing and may be installed.
+fn examined(lab: &Lab, step: &mut Step, installing: doctor::Installing) -> Result<Up> {
+    let found = doctor::examine(&lab.intent(installing));
+    if !found.report.is_fit() {
+        bail!(
+            "this machine can't run the lab as it is\n{}",
+            found.report.obstacles().trim_end()
+        );
+    }
+    let missing = packages::packages_of(&packages::missing(found.plans));
+    if !missing.is_empty() {
+        let came = packages::install(&missing, &mut |text| step.note(text))?;
+        return Ok(Up::now(format!("installed {}", came.join(" "))));
+    }
+    Ok(Up::now(found.report.summary()))
+}
+
+fn fabric_up(lab: &Lab) -> Result<Up> {
+    let finding = format!(
+        "{}  client, node1, director ({})",
+        lab.topology.subnet(),
+        lab.kernel.choice()
+    );
+    if fabric::is_up(&lab.topology) {
+        return Ok(Up::already(finding));
+    }
+    fabric::up(&lab.topology, lab.kernel.link())?;
+    Ok(Up::now(finding))
+}
+
+fn director_up(lab: &Lab) -> Result<Up> {
+    let address = lab.topology.node_address(crate::topology::Node::Director);
+    if lab.kernel.is_up() {
+        return Ok(Up::already(address.to_string()));
+    }
+    lab.kernel.up()?;
+    Ok(Up::now(address.to_string()))
+}
+
+fn docker_up(lab: &Lab, step: &mut Step) -> Result<Up> {
+    let mut up = part::docker::up(lab)?;
+    step.note("image busybox:1");
+    let image = part::image::ensure_busybox(lab)?;
+    up.finding = format!("{}  {} {image}", up.finding, part::image::BUSYBOX);
+    Ok(up)
+}
+
+/// The job, then the answer, then the deployment: the page is there long before Nomad calls it healthy.
+fn job_up(lab: &Lab, ui: &Ui, started: Instant) -> Result<()> {
+    let already = part::job::standing(lab, JOB)? == Standing::Deployed;
+    let mut job = ui.step("job");
+    let ran = if already {
+        Ok(())
+    } else {
+        let file = paths::workspace().join("jobs/hello-world.nomad.hcl");
+        part::job::submit(lab, &file).and_then(|()| part::job::wait_running(lab, JOB, &mut job))
+    };
+    if let Err(error) = ran {
+        return Err(fail(job, error));
+    }
+    step(ui, "answer", |_| {
+        let mut up = part::answer::up(lab)?;
+        up.finding = format!(
+            "{}  {:.1} s after the start",
+            up.finding,
+            started.elapsed().as_secs_f64()
+        );
+        Ok(up)
+    })?;
+    match part::job::wait_deployed(lab, JOB) {
+        Ok(()) => {
+            let outcome = if already {
+                Outcome::Already
+            } else {
+                Outcome::Ok
+            };
+            job.end(outcome, "hello-world healthy");
+            Ok(())
+        }
+        Err(error) => Err(fail(job, error)),
+    }
+}
+
+fn say_ready(lab: &Lab, ui: &Ui, started: Instant) {
+    let seconds = started.elapsed().as_secs_f64();
+    let vip = lab.topology.vip();
+    ui.object(&serde_json::json!({
+        "ready": true, "seconds": seconds, "vip": vip.to_string(),
+        "nomad": lab.topology.nomad_url(), "consul": lab.topology.consul_url(), "docker": lab.docker_host(),
+    }));
+    ui.say(&format!(
+        "Ready in {seconds:.1} s. Try: curl http://{}/ · cargo lab status · cargo lab exec director -- ipvsadm -ln · cargo lab down",
+        vip.ip()
+    ));
+}
+
+fn step(ui: &Ui, name: &str, work: impl FnOnce(&mut Step) -> Result<Up>) -> Result<()> {
+    step_with(ui, name, |step| Ok((work(step)?, ())))
+}
+
+fn step_with<T>(ui: &Ui, name: &str, work: impl FnOnce(&mut Step) -> Result<(Up, T)>) -> Result<T> {
+    let mut step = ui.step(name);
+    match work(&mut step) {
+        Ok((up, value)) => {
+            step.end(up.outcome, &up.finding);
+            Ok(value)
+        }
+        Err(error) => Err(fail(step, error)),
+    }
+}
+
+/// Shows the failure as the step's line; the error goes on as the reason to stop.
+fn fail(step: Step, error: anyhow::Error) -> anyhow::Error {
+    step.end(Outcome::Failed, &format!("{error:#}"));
+    error
+}
+
+fn joined(result: std::thread::Result<Result<()>>) -> Result<()> {
+    result.unwrap_or_else(|_| Err(anyhow!("a step panicked")))
+}
