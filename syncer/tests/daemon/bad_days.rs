@@ -143,7 +143,7 @@ async fn of_what_nomad_does_not_know_a_second_read_of_the_catalogue_is_enough() 
             world
                 .services
                 .insert("web".into(), vec![stranger(0), stranger(1)]),
-        )
+        );
     });
     let _daemon = lab.daemon();
     lab.expect(&BOTH).await;

@@ -127,7 +127,7 @@ impl Fake {
             .unwrap_or(0);
         self.world.lock().unwrap().requests += 1;
         if asked != 0 && self.look(|world| world.fault == Fault::None && world.index == asked) {
-            let _ = tokio::time::timeout(Duration::from_secs(60), changed.changed()).await;
+            let _ = tokio::time::timeout(Duration::from_mins(1), changed.changed()).await;
         }
         let (fault, index, body) =
             self.look(|world| (world.fault, world.index, say(world).to_string()));

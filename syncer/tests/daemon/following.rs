@@ -18,7 +18,7 @@ async fn instances_come_change_their_health_and_go() {
             .services
             .get_mut("web")
             .unwrap()
-            .push(instance(1, "critical"))
+            .push(instance(1, "critical"));
     });
     lab.consul
         .change(|world| world.services.get_mut("web").unwrap()[1] = instance(1, "passing"));
@@ -87,7 +87,7 @@ async fn the_last_one_serves_until_its_successor_does() {
             .services
             .get_mut("web")
             .unwrap()
-            .push(instance(1, "passing"))
+            .push(instance(1, "passing"));
     });
     lab.expect(&["198.18.0.11:20001 1"]).await;
 }

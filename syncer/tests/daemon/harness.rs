@@ -68,10 +68,10 @@ impl Lab {
 
     pub(crate) fn config(&self) -> Config {
         let text = format!(
-            "state_dir = {:?}\nconsul {{ address = {:?} }}\nnomad {{ address = {:?} }}\n\
+            "state_dir = \"{}\"\nconsul {{ address = {:?} }}\nnomad {{ address = {:?} }}\n\
              director {{\n interface = \"eth0\"\n own = [\"198.18.0.0/24\"]\n drain_deadline = \"60s\"\n}}\nregistrar {{}}\n\
              service \"web\" {{\n vip = \"198.18.0.29:80\"\n scheduler = \"rr\"\n snat = true\n}}\n",
-            self.state.path(),
+            self.state.path().display(),
             self.consul.address,
             self.nomad.address
         );

@@ -35,7 +35,7 @@ async fn a_restart_does_not_touch_the_table() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     lab.stays(&BOTH).await;
-    assert_eq!(touched(&lab), [String::new(); 0]);
+    assert!(touched(&lab).is_empty(), "{:?}", touched(&lab));
 }
 
 #[tokio::test]
