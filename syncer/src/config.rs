@@ -1,6 +1,6 @@
 //! The config file: HCL in, a validated [`Config`] out. Nothing later checks again.
 //!
-//! [`read`] turns text into blocks and attributes and points at what is wrong by line and column; [`schema`] knows the
+//! `read` turns text into blocks and attributes and points at what is wrong by line and column; `schema` knows the
 //! keys. All problems of a file are reported at once, and nothing is started when there is one.
 
 mod read;

@@ -71,6 +71,21 @@ pub struct Endpoint {
     pub held: bool,
 }
 
+impl Endpoint {
+    /// Of two opinions about one address the livelier one counts, then the one of whom Nomad knows.
+    fn precedence(&self) -> (u8, bool, u32) {
+        let (rank, weight) = match self.want {
+            Want::Serve(weight) => (5, weight.get()),
+            Want::Warm(weight) => (4, weight.get()),
+            Want::Keep => (3, 0),
+            Want::Quiesce => (2, 0),
+            Want::Drain => (1, 0),
+            Want::Remove => (0, 0),
+        };
+        (rank, self.phase.is_some(), weight)
+    }
+}
+
 /// One virtual service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DesiredService {
@@ -104,6 +119,25 @@ pub struct SavedService {
     pub reals: Vec<RealServer>,
 }
 
+impl SavedService {
+    fn policy(&self) -> VipPolicy {
+        let Self {
+            id,
+            settings,
+            forwarding,
+            snat,
+            ..
+        } = *self;
+        VipPolicy {
+            id,
+            settings,
+            forwarding,
+            snat,
+            drain: None,
+        }
+    }
+}
+
 /// The whole of what should be.
 #[derive(Debug, Clone, Default)]
 pub struct Desired {
@@ -126,14 +160,9 @@ impl Desired {
         (rule::want(phase, None), phase)
     }
 
-    /// Whether the real server at `address`, which is told to stop, should serve on because nothing else does yet and a
-    /// successor is on its way: a service that shall have a usable real server never passes through zero.
-    pub fn bridges(&self, service: Option<&DesiredService>, address: SocketAddr) -> bool {
-        let serves =
-            |endpoint: &Endpoint| matches!(endpoint.want, Want::Serve(weight) if weight.serves());
-        if service.is_none_or(|service| service.endpoints.iter().any(serves)) {
-            return false;
-        }
+    /// Whether the allocation at `address` is told to stop and another of its group is on its way: as long as nothing
+    /// else serves, it serves on, for a service that shall have a usable real server never passes through zero.
+    pub fn awaits_successor(&self, address: SocketAddr) -> bool {
         let Some(fleet) = &self.fleet else {
             return false;
         };
@@ -187,7 +216,22 @@ pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
                 snapshots,
                 policy,
             ),
-            Some(Err(rejected)) => desired.rejected.push((Arc::clone(name), rejected.clone())),
+            Some(Err(rejected)) => {
+                desired.rejected.push((Arc::clone(name), rejected.clone()));
+                // A tag that went bad takes nothing down: the last good policy holds on.
+                if let Some(saved) = snapshots.last.iter().find(|saved| saved.name == *name) {
+                    let vip = saved.policy();
+                    add(
+                        &mut desired,
+                        name,
+                        &vip,
+                        service,
+                        Declared::Disk,
+                        snapshots,
+                        policy,
+                    );
+                }
+            }
         }
     }
     refuse_loops(&mut desired);
@@ -217,10 +261,19 @@ fn add(
     if let Some(other) = desired.services.get(&vip.id) {
         return reject(format!("{} is taken by service {}", vip.id, other.name));
     }
-    let mut endpoints = Vec::with_capacity(service.instances.len());
+    let mut endpoints: Vec<Endpoint> = Vec::with_capacity(service.instances.len());
     for instance in &service.instances {
         if Family::of(&instance.address.ip()) == vip.id.family() {
-            endpoints.push(endpoint(instance, &vip.id, snapshots));
+            let endpoint = endpoint(instance, &vip.id, snapshots);
+            match endpoints.last_mut() {
+                // Two registrations of one address are one real server: a leftover does not speak for who lives there now.
+                Some(last) if last.address == endpoint.address => {
+                    if endpoint.precedence() > last.precedence() {
+                        *last = endpoint;
+                    }
+                }
+                _ => endpoints.push(endpoint),
+            }
         } else {
             reject(format!(
                 "instance {} is not of the VIP's address family",

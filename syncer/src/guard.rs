@@ -64,8 +64,9 @@ pub fn guard(
         return None;
     }
     let contradicted = lost.iter().any(|lost| lost.phase.is_some());
+    // A clock that was set back must not prolong it.
     let (since, confirmations) = before.map_or((now, evidence.confirmations), |before| {
-        (before.since, before.confirmations)
+        (before.since.min(now), before.confirmations)
     });
     let confirmed = evidence.confirmations > confirmations;
     if confirmed && (!contradicted || now.since(since) >= PATIENCE) {

@@ -1,6 +1,6 @@
 //! What the syncer shows: one value, served as JSON, as metrics and by the `status` command.
 //!
-//! [`view`] builds it from what a pass left behind; it explains each real server by the rule that decided about it.
+//! `view` builds it from what a pass left behind; it explains each real server by the rule that decided about it.
 
 mod metrics;
 mod text;

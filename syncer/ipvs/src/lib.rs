@@ -3,7 +3,7 @@
 //! [`model`] says what a virtual service and a real server are, and holds tables of them. [`wire`] turns
 //! [`Command`]s into netlink messages and replies back into the model; it does no I/O. [`Client`] owns one socket of
 //! the network namespace it was opened in. [`Kernel`] is what the client and the in-memory table
-//! ([`fake`], feature `testing`) have in common, and [`conformance`] is the suite that both of them pass.
+//! (`fake`, feature `testing`) have in common, and `conformance` is the suite that both of them pass.
 //!
 //! This crate knows nothing of where real servers come from. Numbers and names are those of
 //! `include/uapi/linux/ip_vs.h`; the kernel calls a real server *destination*.

@@ -51,7 +51,7 @@ impl Origin {
 /// One service as it was last read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CatalogService {
-    /// In order of address; an address that two registrations share stands here once, in its healthiest form.
+    /// In order of address, the healthier of two registrations of one address first.
     pub instances: Vec<Instance>,
     /// What its tags ask for; `None` where no tag of ours is.
     pub tagged: Option<Result<VipPolicy, Rejected>>,

@@ -205,7 +205,7 @@ impl<'a> Merge<'a> {
             }
             Want::Remove => self.remove(id, real),
             Want::Drain => {
-                if real.weight.serves() && self.desired.bridges(wanted, real.address) {
+                if real.weight.serves() && self.bridges(id, wanted, real) {
                     return false;
                 }
                 // Nothing tells a UDP flow's end; what is left in the tables only keeps clients from a live one.
@@ -239,6 +239,20 @@ impl<'a> Merge<'a> {
                 false
             }
         }
+    }
+
+    /// Whether this one has to serve on because nobody else does yet.
+    fn bridges(&self, id: &ServiceId, wanted: Option<&DesiredService>, real: &RealServer) -> bool {
+        let Some(wanted) = wanted else { return false };
+        let there = self.observed.table.get(id);
+        let serves = |endpoint: &Endpoint| match endpoint.want {
+            Want::Serve(weight) => weight.serves(),
+            Want::Warm(_) | Want::Keep => there
+                .and_then(|there| there.real(endpoint.address))
+                .is_some_and(|real| real.weight.serves()),
+            Want::Quiesce | Want::Drain | Want::Remove => false,
+        };
+        self.desired.awaits_successor(real.address) && !wanted.endpoints.iter().any(serves)
     }
 
     fn remove(&mut self, id: &ServiceId, real: &RealServer) -> bool {

@@ -1,0 +1,204 @@
+//! How long `desired` and `plan` take, for tables of growing size with one change in them.
+//!
+//! `cargo bench -p ipvs-syncer --bench pure`
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark talks to its terminal and knows its input"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ipvs::{
+    Forwarding, RealServer, Scheduler, ServiceId, ServiceSettings, Table, Thresholds,
+    VirtualService, Weight,
+};
+use ipvs_syncer::desired::{FleetView, Snapshots, desired};
+use ipvs_syncer::model::catalog::{Catalog, CatalogService, Health, Instance, Origin};
+use ipvs_syncer::model::fleet::{Allocation, ClientStatus, Fleet, Port, Task, TaskState};
+use ipvs_syncer::model::policy::{Ownership, Policy, VipPolicy};
+use ipvs_syncer::model::{AllocId, Moment};
+use ipvs_syncer::plan::{Addresses, Drains, Observed, SnatSet, plan};
+
+const REALS: u32 = 5;
+const ROUNDS: usize = 40;
+
+fn main() {
+    println!(
+        "{:>8} {:>8} {:>14} {:>14} {:>10}",
+        "services", "reals", "median", "slowest", "ns/real"
+    );
+    for services in [1_250, 2_500, 5_000, 10_000, 20_000] {
+        let world = World::new(services);
+        let mut times: Vec<Duration> = (0..ROUNDS).map(|_| world.pass()).collect();
+        times.sort();
+        let median = times[ROUNDS / 2];
+        let reals = services * REALS;
+        let each = median.as_nanos() / u128::from(reals);
+        println!(
+            "{services:>8} {reals:>8} {median:>14.2?} {:>14.2?} {each:>10}",
+            times[ROUNDS - 1]
+        );
+    }
+}
+
+struct World {
+    catalog: Catalog,
+    fleet: Arc<Fleet>,
+    policy: Policy,
+    table: Table,
+    snat: SnatSet,
+    addresses: Addresses,
+}
+
+/// A random-looking id, for Nomad's are random.
+fn id(number: u32) -> AllocId {
+    let mixed = u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    AllocId(mixed ^ (mixed >> 61))
+}
+
+fn real(number: u32) -> SocketAddr {
+    let [_, a, b, c] = number.to_be_bytes();
+    SocketAddr::from(([10, a, b, c], 20_000))
+}
+
+fn vip(number: u32) -> ServiceId {
+    let [_, _, a, b] = number.to_be_bytes();
+    format!("198.18.{a}.{b}:80").parse().unwrap()
+}
+
+impl World {
+    fn new(services: u32) -> Self {
+        let settings = ServiceSettings::new(Scheduler::WRR);
+        let forwarding = Forwarding::Masquerade;
+        let mut world = Self {
+            catalog: Catalog::default(),
+            fleet: Arc::default(),
+            policy: Policy {
+                services: BTreeMap::new(),
+                ownership: Ownership {
+                    ranges: vec!["198.18.0.0/15".parse().unwrap()],
+                },
+                drain: Duration::from_mins(1),
+                shrink_percent: 50,
+            },
+            table: Table::default(),
+            snat: SnatSet::new(),
+            addresses: Addresses::default(),
+        };
+        let mut allocations = Vec::new();
+        for service in 0..services {
+            let name: Arc<str> = format!("service-{service}").into();
+            let numbers = service * REALS..(service + 1) * REALS;
+            allocations.extend(numbers.clone().map(|number| allocation(number, &name)));
+            let instances = numbers.clone().map(instance).collect();
+            world.catalog.services.insert(
+                Arc::clone(&name),
+                Arc::new(CatalogService {
+                    instances,
+                    tagged: None,
+                }),
+            );
+            let id = vip(service);
+            let policy = VipPolicy {
+                id,
+                settings,
+                forwarding,
+                snat: true,
+                drain: None,
+            };
+            world.policy.services.insert(name, policy);
+            let thresholds = Thresholds::default();
+            // The change: one real server of one service has another weight than it should.
+            let weight = |number| {
+                if number == services * REALS / 2 {
+                    Weight::ZERO
+                } else {
+                    Weight::ONE
+                }
+            };
+            let one = |number| RealServer {
+                address: real(number),
+                weight: weight(number),
+                forwarding,
+                thresholds,
+            };
+            world.table.insert(
+                id,
+                VirtualService::new(settings, numbers.map(one).collect()),
+            );
+            world.snat.insert(id);
+            world.addresses.present.extend(id.vip());
+        }
+        world.fleet = Arc::new(Fleet::new(allocations));
+        world
+    }
+
+    fn pass(&self) -> Duration {
+        let (warmed, connections, drains) = (BTreeSet::new(), BTreeMap::new(), Drains::default());
+        let started = Instant::now();
+        let fleet = FleetView::Known(&self.fleet);
+        let snapshots = Snapshots {
+            catalog: Some(&self.catalog),
+            fleet,
+            warmed: &warmed,
+            last: &[],
+        };
+        let desired = desired(&snapshots, &self.policy);
+        let observed = Observed {
+            table: &self.table,
+            connections: &connections,
+            addresses: &self.addresses,
+            snat: Some(&self.snat),
+        };
+        let plan = plan(
+            &desired,
+            &observed,
+            &drains,
+            &self.policy.ownership,
+            Moment(0),
+        );
+        let took = started.elapsed();
+        assert_eq!(plan.steps.len(), 1, "{:?}", plan.steps.first());
+        took
+    }
+}
+
+fn instance(number: u32) -> Instance {
+    Instance {
+        address: real(number),
+        health: Health::Passing,
+        checked: true,
+        weight_passing: 1,
+        weight_warning: 1,
+        node: "node".into(),
+        origin: Some(Origin { alloc: id(number) }),
+    }
+}
+
+fn allocation(number: u32, job: &Arc<str>) -> Allocation {
+    Allocation {
+        id: id(number),
+        job: Arc::clone(job),
+        group: "group".into(),
+        node_id: "node".into(),
+        node_name: "node".into(),
+        client: ClientStatus::Running,
+        wanted: true,
+        tasks: vec![Task {
+            name: "www".into(),
+            state: TaskState::Running,
+            started: true,
+        }],
+        ports: vec![Port {
+            label: "http".into(),
+            address: real(number),
+            task: Some("www".into()),
+            registered_by_nomad: true,
+        }],
+        created: u64::from(number),
+    }
+}

@@ -1,0 +1,224 @@
+//! One daemon with everything around it, and waiting for what must come true.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipvs_syncer::config::{self, Config};
+use ipvs_syncer::reconcile::{Inputs, Reconciler, Told};
+use ipvs_syncer::source::{consul, nomad};
+use ipvs_syncer::store::Store;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::fake::Fake;
+use super::kernel::FakeDirector;
+
+pub(crate) const ALLOCS: [&str; 4] = [
+    "00000000-0000-0000-0000-000000000001",
+    "00000000-0000-0000-0000-000000000002",
+    "00000000-0000-0000-0000-000000000003",
+    "00000000-0000-0000-0000-000000000004",
+];
+
+/// The world around daemons; they come and go, it stays.
+pub(crate) struct Lab {
+    pub(crate) consul: Fake,
+    pub(crate) nomad: Fake,
+    pub(crate) director: FakeDirector,
+    pub(crate) state: tempfile::TempDir,
+    stop: CancellationToken,
+}
+
+impl Lab {
+    pub(crate) async fn new() -> Self {
+        let stop = CancellationToken::new();
+        let (consul, nomad) = (
+            Fake::start(stop.clone()).await,
+            Fake::start(stop.clone()).await,
+        );
+        let state = tempfile::tempdir().unwrap();
+        Self {
+            consul,
+            nomad,
+            director: FakeDirector::default(),
+            state,
+            stop,
+        }
+    }
+
+    /// With `web` behind 198.18.0.29:80 and instances of these allocations running and passing.
+    pub(crate) async fn with(allocations: &[usize]) -> Self {
+        let lab = Self::new().await;
+        lab.nomad
+            .change(|world| world.allocations = allocations.iter().map(|n| running(*n)).collect());
+        lab.consul.change(|world| {
+            world.services.insert(
+                "web".into(),
+                allocations
+                    .iter()
+                    .map(|n| instance(*n, "passing"))
+                    .collect(),
+            );
+        });
+        lab
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        let text = format!(
+            "state_dir = \"{}\"\nconsul {{ address = {:?} }}\nnomad {{ address = {:?} }}\n\
+             director {{\n interface = \"eth0\"\n own = [\"198.18.0.0/24\"]\n drain_deadline = \"60s\"\n}}\nregistrar {{}}\n\
+             service \"web\" {{\n vip = \"198.18.0.29:80\"\n scheduler = \"rr\"\n snat = true\n}}\n",
+            self.state.path().display(),
+            self.consul.address,
+            self.nomad.address
+        );
+        config::parse(&text).unwrap()
+    }
+
+    /// Starts a daemon as `agent` would.
+    pub(crate) fn daemon(&self) -> Daemon {
+        let config = self.config();
+        let settings = config.director.clone().unwrap();
+        let stop = self.stop.child_token();
+        let fleet = nomad::start(&config.nomad.unwrap(), stop.clone()).unwrap();
+        let names = settings.services.keys().cloned().collect();
+        let source = consul::start(&config.consul, names, stop.clone()).unwrap();
+        let (ask, asked) = mpsc::channel(4);
+        let inputs = Inputs {
+            catalog: source.published,
+            fleet: Some(fleet),
+            confirm: source.confirm,
+            asked,
+        };
+        let (store, memory) = Store::open(&PathBuf::from(self.state.path())).unwrap();
+        let director = self.director.clone();
+        let audit = Duration::from_millis(500);
+        let reconciler = Reconciler::new(director, settings.policy(), audit, inputs, store, memory);
+        let task = tokio::spawn(reconciler.run(stop.clone()));
+        Daemon { ask, stop, task }
+    }
+
+    /// Waits until the real servers are these.
+    pub(crate) async fn expect(&self, reals: &[&str]) {
+        let expected: Vec<String> = reals
+            .iter()
+            .map(|real| format!("tcp://198.18.0.29:80 -> {real}"))
+            .collect();
+        self.eventually(|| self.director.told(), &expected).await;
+    }
+
+    /// Polls until it is so; fails with what it was last.
+    pub(crate) async fn eventually<T: PartialEq + std::fmt::Debug>(
+        &self,
+        look: impl Fn() -> T,
+        expected: &T,
+    ) {
+        for _ in 0..800 {
+            if look() == *expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(look(), *expected, "after 8 s");
+    }
+
+    /// The real servers stay these for a while.
+    pub(crate) async fn stays(&self, reals: &[&str]) {
+        let expected: Vec<String> = reals
+            .iter()
+            .map(|real| format!("tcp://198.18.0.29:80 -> {real}"))
+            .collect();
+        for _ in 0..80 {
+            assert_eq!(self.director.told(), expected);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// One running daemon.
+pub(crate) struct Daemon {
+    ask: mpsc::Sender<oneshot::Sender<Told>>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Daemon {
+    pub(crate) async fn told(&self) -> Told {
+        let (answer, answered) = oneshot::channel();
+        self.ask.send(answer).await.unwrap();
+        answered.await.unwrap()
+    }
+
+    /// As SIGTERM does.
+    pub(crate) async fn end(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+
+    /// As SIGKILL does.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+        self.stop.cancel();
+    }
+}
+
+pub(crate) fn address(n: usize) -> SocketAddr {
+    format!("198.18.0.11:{}", 20000 + n).parse().unwrap()
+}
+
+/// An allocation as Nomad lists it.
+pub(crate) fn allocation(n: usize, client: &str, wanted: &str, task: &str) -> Value {
+    json!({
+        "ID": ALLOCS[n], "Namespace": "default", "NodeID": "n1", "NodeName": "node1", "JobID": "web", "JobVersion": 0,
+        "TaskGroup": "web", "DesiredStatus": wanted, "ClientStatus": client, "CreateIndex": n,
+        "AllocatedResources": { "Tasks": {}, "Shared": { "Ports": [
+            { "Label": "http", "Value": 20000 + n, "To": 80, "HostIP": "198.18.0.11" } ] } },
+        "TaskStates": { "www": { "State": task, "StartedAt": "2026-11-24T20:00:00Z" } },
+    })
+}
+
+pub(crate) fn running(n: usize) -> Value {
+    allocation(n, "running", "run", "running")
+}
+
+/// A job whose only task serves the port, registered by Nomad.
+pub(crate) fn job(registered: bool) -> Value {
+    let services = if registered {
+        json!([{ "PortLabel": "http", "Provider": "consul" }])
+    } else {
+        json!([])
+    };
+    json!({ "TaskGroups": [{ "Name": "web", "Services": services,
+                             "Tasks": [{ "Name": "www", "Config": { "ports": ["http"] } }] }] })
+}
+
+/// An instance as Consul lists it, with a check of its own.
+pub(crate) fn instance(n: usize, status: &str) -> Value {
+    let id = format!("_nomad-task-{}-group-web-web-http", ALLOCS[n]);
+    json!({
+        "Node": { "Node": "node1", "Address": "198.18.0.11" },
+        "Service": { "ID": id, "Address": "198.18.0.11", "Port": 20000 + n, "Tags": [],
+                     "Weights": { "Passing": 1, "Warning": 1 } },
+        "Checks": [{ "CheckID": "serfHealth", "Status": "passing", "ServiceID": "" },
+                   { "CheckID": "c", "Status": status, "ServiceID": id }],
+    })
+}
+
+/// One that has nothing to do with Nomad.
+pub(crate) fn stranger(n: usize) -> Value {
+    let mut instance = instance(n, "passing");
+    let id = format!("by-hand-{n}");
+    instance["Service"]["ID"] = json!(id);
+    instance["Checks"][1]["ServiceID"] = json!(id);
+    instance
+}

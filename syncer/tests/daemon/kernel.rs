@@ -1,0 +1,96 @@
+//! A director in memory: the fake kernel's table, addresses and SNAT set, shared so that it outlives a daemon.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use ipvs::fake::FakeKernel;
+use ipvs::{Kernel, ServiceId, Table};
+use ipvs_syncer::director::{Counts, Director, DirectorError, Reading};
+use ipvs_syncer::plan::{Addresses, SnatSet, Step};
+
+#[derive(Debug, Default)]
+pub(crate) struct Inside {
+    pub(crate) kernel: FakeKernel,
+    pub(crate) addresses: Addresses,
+    pub(crate) snat: Option<SnatSet>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) reads: usize,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FakeDirector(Arc<Mutex<Inside>>);
+
+impl FakeDirector {
+    pub(crate) fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.0.lock().unwrap()
+    }
+
+    /// Each real server as `service -> address weight`.
+    pub(crate) fn told(&self) -> Vec<String> {
+        let inside = self.inside();
+        let services = inside.kernel.table.iter();
+        services
+            .flat_map(|(id, service)| {
+                service
+                    .reals()
+                    .iter()
+                    .map(move |real| format!("{id} -> {} {}", real.address, real.weight))
+            })
+            .collect()
+    }
+}
+
+impl Director for FakeDirector {
+    async fn read(&mut self, expected: &Table) -> Result<Reading, DirectorError> {
+        let mut inside = self.inside();
+        inside.reads += 1;
+        let live = inside.kernel.read(expected)?;
+        let (addresses, snat) = (inside.addresses.clone(), inside.snat.clone());
+        Ok(Reading {
+            table: live.table,
+            counts: live.connections,
+            addresses,
+            snat,
+        })
+    }
+
+    async fn count(&mut self, services: &[ServiceId]) -> Result<Counts, DirectorError> {
+        let mut inside = self.inside();
+        let mut counts = Counts::new();
+        for id in services {
+            for (real, connections) in inside.kernel.reals(id)? {
+                counts.insert((*id, real.address), connections);
+            }
+        }
+        Ok(counts)
+    }
+
+    async fn apply(&mut self, steps: &[Step]) -> Vec<Result<(), DirectorError>> {
+        let mut inside = self.inside();
+        let mut outcomes = Vec::new();
+        for step in steps {
+            inside.steps.push(step.clone());
+            outcomes.push(match step {
+                Step::Ipvs(command) => match inside.kernel.apply(&[*command]) {
+                    Ok(mut results) => results.pop().unwrap().map_err(Into::into),
+                    Err(error) => Err(error.into()),
+                },
+                Step::SetSnat(services) => {
+                    inside.snat = Some(services.clone());
+                    Ok(())
+                }
+                Step::AddVip(vip) => {
+                    inside.addresses.present.insert(*vip);
+                    inside.addresses.ours.insert(*vip);
+                    Ok(())
+                }
+                Step::RemoveVip(vip) => {
+                    inside.addresses.present.remove(vip);
+                    inside.addresses.ours.remove(vip);
+                    Ok(())
+                }
+                Step::ForgetFlows(..) => Ok(()),
+            });
+        }
+        outcomes
+    }
+}

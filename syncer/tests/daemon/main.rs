@@ -1,0 +1,11 @@
+//! The daemon's parts together, without root: real HTTP sources against an in-process Nomad and Consul, the real loop,
+//! and a kernel table in memory. Each bad day is a test with its expected table.
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+mod bad_days;
+mod fake;
+mod following;
+mod harness;
+mod kernel;
+mod registering;
+mod restarts;

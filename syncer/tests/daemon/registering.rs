@@ -1,0 +1,103 @@
+//! The registrar against an agent.
+
+use ipvs_syncer::registrar;
+use ipvs_syncer::source::nomad;
+use serde_json::json;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::fake::Fault;
+use super::harness::{ALLOCS, Lab, allocation, job, running};
+
+fn start(lab: &Lab) -> DropGuard {
+    let config = lab.config();
+    let stop = CancellationToken::new();
+    let api = config.nomad.clone().unwrap();
+    let fleet = nomad::start(&api, stop.clone()).unwrap();
+    registrar::start(
+        &config,
+        config.registrar.as_ref().unwrap(),
+        &api,
+        fleet,
+        stop.clone(),
+    )
+    .unwrap();
+    stop.drop_guard()
+}
+
+fn ids(lab: &Lab) -> Vec<String> {
+    lab.consul
+        .look(|world| world.registered.keys().cloned().collect())
+}
+
+async fn with_job(registered: bool) -> Lab {
+    let lab = Lab::new().await;
+    lab.nomad.change(|world| {
+        world.allocations = vec![running(0)];
+        world.jobs.insert(ALLOCS[0].into(), job(registered));
+    });
+    lab
+}
+
+#[tokio::test]
+async fn a_port_that_nobody_registers_is_registered_with_a_check_and_removed_when_it_stops() {
+    let lab = with_job(false).await;
+    let _running = start(&lab);
+    let id = format!("nomad-ipvs-{}-www-http", ALLOCS[0]);
+    lab.eventually(|| ids(&lab), &vec![id.clone()]).await;
+    let service = lab.consul.look(|world| world.registered[&id].clone());
+    assert_eq!(
+        (&service["Service"], &service["Port"]),
+        (&json!("web-web-http"), &json!(20000))
+    );
+    assert_eq!(service["Check"]["TCP"], json!("198.18.0.11:20000"));
+    lab.nomad
+        .change(|world| world.allocations[0] = allocation(0, "running", "stop", "running"));
+    lab.eventually(|| ids(&lab), &Vec::new()).await;
+}
+
+#[tokio::test]
+async fn what_the_job_registers_is_left_to_nomad() {
+    let lab = with_job(true).await;
+    let _running = start(&lab);
+    lab.nomad.change(|world| {
+        let mut other = running(1);
+        other["JobID"] = json!("other");
+        world.allocations.push(other);
+        world.jobs.insert(ALLOCS[1].into(), job(false));
+    });
+    lab.eventually(
+        || ids(&lab),
+        &vec![format!("nomad-ipvs-{}-www-http", ALLOCS[1])],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn leftovers_of_ours_go_others_stay_and_a_forgetful_agent_is_told_again() {
+    let lab = with_job(false).await;
+    let other = |id: &str| json!({ "ID": id, "Service": id, "Address": "", "Port": 1 });
+    lab.consul.change(|world| {
+        for id in ["nomad-ipvs-gone-www-http", "by-hand"] {
+            world.registered.insert(id.into(), other(id));
+        }
+    });
+    let _running = start(&lab);
+    let ours = format!("nomad-ipvs-{}-www-http", ALLOCS[0]);
+    lab.eventually(|| ids(&lab), &vec!["by-hand".to_owned(), ours.clone()])
+        .await;
+    lab.consul.change(|world| world.registered.clear());
+    lab.eventually(|| ids(&lab), &vec![ours]).await;
+}
+
+#[tokio::test]
+async fn a_nomad_that_fails_takes_no_registration_away() {
+    let lab = with_job(false).await;
+    let _running = start(&lab);
+    lab.eventually(|| ids(&lab).len(), &1).await;
+    lab.nomad.change(|world| {
+        world.fault = Fault::Status500;
+        world.allocations.clear();
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert_eq!(ids(&lab).len(), 1);
+}

@@ -1,0 +1,210 @@
+//! A daemon around the pure core, as `reconcile` is: mirror, memory on disk, and an end at any step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ipvs::fake::FakeKernel;
+use ipvs::{Connections, Kernel, ServiceId, Table};
+use ipvs_syncer::desired::{FleetView, SavedService, Snapshots, desired};
+use ipvs_syncer::guard::{Evidence, Hold, guard};
+use ipvs_syncer::model::Moment;
+use ipvs_syncer::model::catalog::Catalog;
+use ipvs_syncer::model::fleet::Fleet;
+use ipvs_syncer::model::policy::Policy;
+use ipvs_syncer::plan::{Addresses, Drains, Observed, Plan, SnatSet, Step, plan};
+
+/// What there is outside of the daemon.
+#[derive(Debug, Default)]
+pub(crate) struct Machine {
+    pub(crate) kernel: FakeKernel,
+    pub(crate) addresses: Addresses,
+    pub(crate) snat: Option<SnatSet>,
+    pub(crate) disk: Disk,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Disk {
+    services: Vec<SavedService>,
+    drains: Drains,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Daemon {
+    pub(crate) catalog: Option<Catalog>,
+    pub(crate) fleet: Option<Arc<Fleet>>,
+    pub(crate) hold: Option<Hold>,
+    pub(crate) probes: BTreeSet<(ServiceId, SocketAddr)>,
+    warmed: BTreeSet<(ServiceId, SocketAddr)>,
+    mirror: Option<(Table, Addresses, Option<SnatSet>)>,
+    memory: Disk,
+    failing: bool,
+}
+
+/// How a pass ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Whole(Plan),
+    /// The process died after so many steps.
+    Killed(Plan, usize),
+}
+
+impl Daemon {
+    /// A new process on that machine.
+    pub(crate) fn start(machine: &Machine) -> Self {
+        Self {
+            memory: machine.disk.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Read the kernel before the next plan.
+    pub(crate) fn audit(&mut self) {
+        self.mirror = None;
+    }
+
+    pub(crate) fn warm(&mut self, key: (ServiceId, SocketAddr)) {
+        self.warmed.insert(key);
+    }
+
+    pub(crate) fn quiet(&self, plan: &Plan) -> bool {
+        plan.steps.is_empty() && !self.failing
+    }
+
+    /// One pass that may end after `life` steps.
+    pub(crate) fn pass(
+        &mut self,
+        machine: &mut Machine,
+        policy: &Policy,
+        now: Moment,
+        life: Option<usize>,
+    ) -> Ended {
+        if self.mirror.is_none() || self.failing {
+            let live = machine
+                .kernel
+                .read(
+                    &self
+                        .mirror
+                        .take()
+                        .map(|mirror| mirror.0)
+                        .unwrap_or_default(),
+                )
+                .unwrap();
+            self.mirror = Some((live.table, machine.addresses.clone(), machine.snat.clone()));
+            self.failing = false;
+        }
+        let (table, addresses, snat) = self.mirror.as_mut().unwrap();
+        let mut counts = BTreeMap::new();
+        for (id, real) in self.memory.drains.0.keys() {
+            let counted = machine.kernel.connections.get(&(*id, *real)).copied();
+            counts.insert((*id, *real), counted.unwrap_or(Connections::default()));
+        }
+        let fleet = self
+            .fleet
+            .as_ref()
+            .map_or(FleetView::Awaited, FleetView::Known);
+        let (warmed, last) = (&self.warmed, self.memory.services.as_slice());
+        let mut desired = desired(
+            &Snapshots {
+                catalog: self.catalog.as_ref(),
+                fleet,
+                warmed,
+                last,
+            },
+            policy,
+        );
+        let confirmations = self
+            .catalog
+            .as_ref()
+            .map_or(0, |catalog| catalog.confirmations);
+        let evidence = Evidence {
+            table,
+            last,
+            confirmations,
+        };
+        self.hold = guard(&mut desired, &evidence, policy, self.hold.as_ref(), now);
+        let observed = Observed {
+            table,
+            connections: &counts,
+            addresses,
+            snat: snat.as_ref(),
+        };
+        let plan = plan(
+            &desired,
+            &observed,
+            &self.memory.drains,
+            &policy.ownership,
+            now,
+        );
+        for (done, step) in plan.steps.iter().enumerate() {
+            if life == Some(done) {
+                return Ended::Killed(plan, done);
+            }
+            if machine.step(step) {
+                reflect(step, table, addresses, snat);
+            } else {
+                self.failing = true;
+            }
+        }
+        self.memory.drains = plan.drains.clone();
+        if desired.complete {
+            let saved = desired.services.iter().map(|(id, service)| SavedService {
+                name: Arc::clone(&service.name),
+                id: *id,
+                settings: service.settings,
+                forwarding: service.forwarding,
+                snat: service.snat,
+                reals: table
+                    .get(id)
+                    .map(|there| there.reals().to_vec())
+                    .unwrap_or_default(),
+            });
+            self.memory.services = saved.collect();
+        }
+        machine.disk = self.memory.clone();
+        self.probes = plan.probes.iter().copied().collect();
+        self.warmed.retain(|(id, real)| {
+            let serves = table
+                .get(id)
+                .and_then(|service| service.real(*real))
+                .is_some_and(|real| real.weight.serves());
+            !serves && self.probes.contains(&(*id, *real))
+        });
+        Ended::Whole(plan)
+    }
+}
+
+impl Machine {
+    fn step(&mut self, step: &Step) -> bool {
+        match step {
+            Step::Ipvs(command) => return self.kernel.apply(&[*command]).unwrap()[0].is_ok(),
+            Step::SetSnat(services) => self.snat = Some(services.clone()),
+            Step::AddVip(vip) => {
+                self.addresses.present.insert(*vip);
+                self.addresses.ours.insert(*vip);
+            }
+            Step::RemoveVip(vip) => {
+                self.addresses.present.remove(vip);
+                self.addresses.ours.remove(vip);
+            }
+            Step::ForgetFlows(..) => {}
+        }
+        true
+    }
+}
+
+fn reflect(step: &Step, table: &mut Table, addresses: &mut Addresses, snat: &mut Option<SnatSet>) {
+    match step {
+        Step::Ipvs(command) => drop(table.apply(command)),
+        Step::SetSnat(services) => *snat = Some(services.clone()),
+        Step::AddVip(vip) => {
+            addresses.present.insert(*vip);
+            addresses.ours.insert(*vip);
+        }
+        Step::RemoveVip(vip) => {
+            addresses.present.remove(vip);
+            addresses.ours.remove(vip);
+        }
+        Step::ForgetFlows(..) => {}
+    }
+}

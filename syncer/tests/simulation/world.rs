@@ -1,0 +1,425 @@
+//! The world: truth, deliveries, the daemon and its machine, and everything that can happen to them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipvs::{
+    Command, Connections, Forwarding, Kernel, ServiceId, ServiceSettings, Table, VirtualService,
+    Weight, errno,
+};
+use ipvs_syncer::model::Moment;
+use ipvs_syncer::model::policy::{Ownership, Policy, VipPolicy};
+use ipvs_syncer::plan::{Plan, Step};
+
+use super::daemon::{Daemon, Ended, Machine};
+use super::oracle;
+use super::random::Random;
+use super::truth::{SERVICES, Truth, over};
+
+/// How many events between two healings, at most.
+const STRETCH: usize = 120;
+
+pub(crate) fn vip(service: usize) -> ServiceId {
+    format!("198.18.0.{}:80", 29 + service).parse().unwrap()
+}
+
+fn foreign() -> ServiceId {
+    "192.0.2.1:80".parse().unwrap()
+}
+
+pub(crate) struct World {
+    random: Random,
+    truth: Truth,
+    machine: Machine,
+    daemon: Daemon,
+    policy: Policy,
+    now: Moment,
+    nomad_up: bool,
+    consul_up: bool,
+    foreign: VirtualService,
+    pub(crate) events: u64,
+    story: VecDeque<String>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let settings = ServiceSettings::new("rr".parse().unwrap());
+        let one = |(number, name): (usize, &&str)| {
+            let (forwarding, snat) = (Forwarding::Masquerade, number == 0);
+            (
+                Arc::from(*name),
+                VipPolicy {
+                    id: vip(number),
+                    settings,
+                    forwarding,
+                    snat,
+                    drain: None,
+                },
+            )
+        };
+        let policy = Policy {
+            services: SERVICES
+                .iter()
+                .enumerate()
+                .map(one)
+                .collect::<BTreeMap<_, _>>(),
+            ownership: Ownership {
+                ranges: vec!["198.18.0.0/24".parse().unwrap()],
+            },
+            drain: Duration::from_mins(1),
+            shrink_percent: 50,
+        };
+        let mut machine = Machine::default();
+        let foreign_service = VirtualService::new(settings, Vec::new());
+        machine
+            .kernel
+            .table
+            .insert(foreign(), foreign_service.clone());
+        let daemon = Daemon::start(&machine);
+        Self {
+            random: Random::new(seed),
+            truth: Truth::default(),
+            machine,
+            daemon,
+            policy,
+            now: Moment(1_000_000_000),
+            nomad_up: true,
+            consul_up: true,
+            foreign: foreign_service,
+            events: 0,
+            story: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn run(&mut self, events: u64) {
+        while self.events < events {
+            for _ in 0..1 + self.random.below(STRETCH) {
+                self.events += 1;
+                self.event();
+                self.promises();
+            }
+            self.heal();
+        }
+    }
+
+    /// The last events.
+    pub(crate) fn story(&self) -> String {
+        self.story
+            .iter()
+            .map(|line| format!("  {line}\n"))
+            .collect()
+    }
+
+    fn tell(&mut self, line: String) {
+        if !line.is_empty() {
+            self.story.push_back(line);
+            if self.story.len() > 60 {
+                self.story.pop_front();
+            }
+        }
+    }
+
+    fn event(&mut self) {
+        match self.random.below(40) {
+            0..=13 => {
+                let told = self.truth.happen(&mut self.random);
+                self.tell(told);
+            }
+            14..=17 => self.deliver_nomad(),
+            18..=21 => self.deliver_consul(),
+            22..=28 => self.pass(None),
+            29 => self.nomad_up = !self.random.one_in(2),
+            30 => self.consul_up = !self.random.one_in(2),
+            31 => {
+                self.now = self
+                    .now
+                    .after(Duration::from_millis(self.random.below(20_000) as u64))
+            }
+            32 if self.random.one_in(10) => self.jump(),
+            33 => self.warm(),
+            34 => self.connections(),
+            35 => self.meddle(),
+            36 => {
+                let errno = *self
+                    .random
+                    .pick(&[0, errno::EINVAL, errno::ENOENT])
+                    .unwrap();
+                self.machine.kernel.faults.push_back(errno);
+            }
+            37 if self.random.one_in(4) => {
+                let life = self.random.below(6);
+                self.pass(Some(life));
+            }
+            38 if self.random.one_in(20) => {
+                self.truth.wipe();
+                self.tell("Consul is started again, empty".into());
+            }
+            39 if self.truth.wiped => {
+                self.truth.register_anew(&mut self.random);
+                self.tell("Nomad registers anew".into());
+            }
+            _ => self.daemon.audit(),
+        }
+    }
+
+    fn deliver_nomad(&mut self) {
+        if self.nomad_up {
+            self.daemon.fleet = Some(Arc::new(self.truth.fleet()));
+            self.tell("Nomad's view arrives".into());
+        }
+    }
+
+    fn deliver_consul(&mut self) {
+        if self.consul_up {
+            self.daemon.catalog = Some(self.truth.catalog());
+            self.tell("Consul's view arrives".into());
+        }
+    }
+
+    /// A pass, in which the process may be killed; then it starts again, sometimes on a machine that was rebooted.
+    fn pass(&mut self, life: Option<usize>) {
+        let before = self.machine.kernel.table.clone();
+        match self
+            .daemon
+            .pass(&mut self.machine, &self.policy, self.now, life)
+        {
+            Ended::Whole(plan) => {
+                self.judge(&before, &plan);
+                self.tell(format!(
+                    "pass: {:?}",
+                    plan.steps
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                ));
+            }
+            Ended::Killed(plan, done) => {
+                self.tell(format!("killed after {done} of {} steps", plan.steps.len()));
+                if self.random.one_in(4) {
+                    self.machine.kernel.table = Table::default();
+                    self.machine
+                        .kernel
+                        .table
+                        .insert(foreign(), self.foreign.clone());
+                    self.machine.addresses = ipvs_syncer::plan::Addresses::default();
+                    self.machine.snat = None;
+                    self.tell("and the machine was rebooted".into());
+                }
+                if self.random.one_in(6) {
+                    self.machine.disk = super::daemon::Disk::default();
+                    self.tell("and its disk was lost".into());
+                }
+                self.daemon = Daemon::start(&self.machine);
+            }
+        }
+    }
+
+    fn jump(&mut self) {
+        let hour = Duration::from_hours(1);
+        self.now = if self.random.one_in(2) {
+            self.now.after(hour)
+        } else {
+            Moment(
+                self.now
+                    .0
+                    .saturating_sub(u64::try_from(hour.as_millis()).unwrap()),
+            )
+        };
+        self.tell(format!("the clock jumps to {}", self.now.0));
+    }
+
+    fn warm(&mut self) {
+        let probes: Vec<(ServiceId, SocketAddr)> = self.daemon.probes.iter().copied().collect();
+        if let Some(key) = self.random.pick(&probes) {
+            self.daemon.warm(*key);
+        }
+    }
+
+    fn connections(&mut self) {
+        let keys: Vec<(ServiceId, SocketAddr)> = self.reals();
+        if let Some(key) = self.random.pick(&keys).copied() {
+            let active = u32::try_from(self.random.below(3)).unwrap();
+            self.machine.kernel.connections.insert(
+                key,
+                Connections {
+                    active,
+                    ..Connections::default()
+                },
+            );
+        }
+    }
+
+    fn reals(&self) -> Vec<(ServiceId, SocketAddr)> {
+        let table = self.machine.kernel.table.iter();
+        table
+            .flat_map(|(id, service)| service.reals().iter().map(|real| (*id, real.address)))
+            .collect()
+    }
+
+    /// Somebody else changes the table: theirs, or ours.
+    fn meddle(&mut self) {
+        let faults = std::mem::take(&mut self.machine.kernel.faults);
+        let ours = self.reals();
+        let command = match self.random.below(3) {
+            0 => self
+                .random
+                .pick(&ours)
+                .map(|(id, real)| Command::RemoveReal(*id, *real)),
+            1 => self.random.pick(&ours).and_then(|(id, address)| {
+                let real = self.machine.kernel.table.get(id)?.real(*address)?;
+                Some(Command::EditReal(
+                    *id,
+                    real.with_weight(Weight::saturating(7)),
+                ))
+            }),
+            _ => {
+                let schedulers = ["rr", "lc", "sh"];
+                let scheduler = self.random.pick(&schedulers).unwrap().parse().unwrap();
+                Some(Command::EditService(
+                    foreign(),
+                    ServiceSettings::new(scheduler),
+                ))
+            }
+        };
+        if let Some(command) = command {
+            self.machine.kernel.apply(&[command]).unwrap();
+            self.foreign = self.machine.kernel.table.get(&foreign()).unwrap().clone();
+            self.tell(format!("somebody else: {command}"));
+        }
+        self.machine.kernel.faults = faults;
+        self.daemon.audit();
+    }
+
+    /// What holds after every event.
+    fn promises(&self) {
+        assert_eq!(
+            self.machine.kernel.table.get(&foreign()),
+            Some(&self.foreign),
+            "theirs was touched"
+        );
+    }
+
+    /// What holds for every whole pass: a real server that is known to both to serve is not taken away, nor is one that
+    /// only a wiped catalogue misses.
+    fn judge(&self, before: &Table, plan: &Plan) {
+        let (Some(fleet), Some(catalog)) = (&self.daemon.fleet, &self.daemon.catalog) else {
+            let removes = |step: &&Step| {
+                matches!(
+                    step,
+                    Step::Ipvs(Command::RemoveReal(..) | Command::RemoveService(_))
+                )
+            };
+            if self.daemon.catalog.is_none() {
+                assert!(
+                    !plan.steps.iter().any(|step| removes(&step)),
+                    "removed unread: {:?}",
+                    plan.steps
+                );
+            }
+            return;
+        };
+        for (service, name) in SERVICES.iter().enumerate() {
+            let known: BTreeSet<SocketAddr> = catalog.services[*name]
+                .instances
+                .iter()
+                .filter(|one| {
+                    let alloc = one
+                        .origin
+                        .as_ref()
+                        .and_then(|origin| fleet.get(origin.alloc));
+                    let runs = alloc.is_some_and(|a| {
+                        a.phase(one.address) == ipvs_syncer::model::fleet::Phase::Running
+                    });
+                    one.health == ipvs_syncer::model::catalog::Health::Passing && runs
+                })
+                .map(|one| one.address)
+                .collect();
+            let id = vip(service);
+            let Some(there) = before.get(&id) else {
+                continue;
+            };
+            for real in there
+                .reals()
+                .iter()
+                .filter(|real| real.weight.serves() && known.contains(&real.address))
+            {
+                let after = self
+                    .machine
+                    .kernel
+                    .table
+                    .get(&id)
+                    .and_then(|service| service.real(real.address));
+                assert!(
+                    after.is_some_and(|after| after.weight.serves()),
+                    "{name} {} was taken away",
+                    real.address
+                );
+            }
+        }
+        let empty = catalog
+            .services
+            .values()
+            .all(|service| service.instances.is_empty());
+        for (id, service) in before
+            .iter()
+            .filter(|(id, _)| **id != foreign() && empty && self.daemon.hold.is_some())
+        {
+            for real in service.reals().iter().filter(|real| real.weight.serves()) {
+                let runs = fleet.at(real.address).is_some_and(|alloc| {
+                    alloc.wanted
+                        && !over(alloc)
+                        && alloc.phase(real.address) == ipvs_syncer::model::fleet::Phase::Running
+                });
+                let after = self
+                    .machine
+                    .kernel
+                    .table
+                    .get(id)
+                    .and_then(|service| service.real(real.address));
+                assert!(
+                    !runs || after.is_some_and(|after| after.weight.serves()),
+                    "{id} {} was lost",
+                    real.address
+                );
+            }
+        }
+    }
+
+    /// Everything works and all time passes; then the table is right.
+    fn heal(&mut self) {
+        self.tell("everything heals".into());
+        (self.nomad_up, self.consul_up) = (true, true);
+        self.machine.kernel.faults.clear();
+        if self.truth.wiped {
+            self.truth.register_anew(&mut self.random);
+        }
+        self.daemon.audit();
+        for _ in 0..12 {
+            self.truth.confirm();
+            self.deliver_nomad();
+            self.deliver_consul();
+            for key in std::mem::take(&mut self.daemon.probes) {
+                self.daemon.warm(key);
+            }
+            self.pass(None);
+            self.now = self.now.after(Duration::from_secs(70));
+        }
+        let plan = match self
+            .daemon
+            .pass(&mut self.machine, &self.policy, self.now, None)
+        {
+            Ended::Whole(plan) => plan,
+            Ended::Killed(..) => unreachable!("it had no limit"),
+        };
+        assert!(self.daemon.quiet(&plan), "never quiet: {:?}", plan.steps);
+        assert!(
+            self.daemon.hold.is_none(),
+            "still held: {:?}",
+            self.daemon.hold
+        );
+        oracle::check(&self.truth, &self.machine.kernel.table);
+        self.promises();
+    }
+}
