@@ -2,11 +2,13 @@
 //!
 //! Holds the settings of the moment, the tasks, and the events on their way. What each step does lives in the modules below it.
 
+mod events;
 mod settings;
 mod start;
+mod takeover;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use nomad_driver_sdk::hclspec::Spec;
@@ -15,7 +17,7 @@ use nomad_driver_sdk::value::{
     NetworkMode, Started, TaskEvent, TaskState, TaskStats, TaskStatus,
 };
 use nomad_driver_sdk::{DriverError, NomadDriverConfig, TaskConfig, TaskDriver, TaskHandle};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::config::{self, PluginConfig};
@@ -25,12 +27,11 @@ use crate::image::Images;
 use crate::name::DriverName;
 use crate::task::{Task, Tasks, options};
 
+use events::Events;
 use settings::{Connect, Settings};
 
 /// After the engine said the container is stopped: the exit has to be seen and the log drained.
 const SETTLE: Duration = Duration::from_secs(15);
-/// The agent keeps ten events a task; nobody needs more in flight.
-const EVENTS: usize = 256;
 
 /// The driver over an engine; `E` is Docker, or the fake in tests.
 pub struct DockerDriver<E> {
@@ -38,7 +39,7 @@ pub struct DockerDriver<E> {
     settings: Arc<Settings<E>>,
     tasks: Tasks,
     images: Images,
-    events: broadcast::Sender<TaskEvent>,
+    events: Events,
 }
 
 impl<E: ContainerEngine> DockerDriver<E> {
@@ -49,7 +50,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
             settings: Arc::new(Settings::new(connect)),
             tasks: Tasks::default(),
             images: Images::default(),
-            events: broadcast::channel(EVENTS).0,
+            events: Events::new(),
         }
     }
 
@@ -57,22 +58,6 @@ impl<E: ContainerEngine> DockerDriver<E> {
         self.tasks
             .get(id)
             .ok_or_else(|| DriverError::new(format!("task not found for given id {id:?}")))
-    }
-
-    fn tell(&self, task: &TaskConfig, message: &str, annotations: &[(&str, &str)]) {
-        let event = TaskEvent {
-            task_id: task.id.clone(),
-            alloc_id: task.alloc_id.clone(),
-            task_name: task.name.clone(),
-            at: SystemTime::now(),
-            message: message.to_owned(),
-            annotations: annotations
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-                .collect(),
-        };
-        // Fails when no agent listens, and then there is nobody to tell.
-        let _ = self.events.send(event);
     }
 }
 
@@ -132,15 +117,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
     }
 
     fn task_events(&self) -> impl Stream<Item = TaskEvent> + Send + 'static {
-        stream::unfold(self.events.subscribe(), |mut events| async move {
-            loop {
-                match events.recv().await {
-                    Ok(event) => return Some((event, events)),
-                    Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return None,
-                }
-            }
-        })
+        self.events.listen()
     }
 
     async fn start_task(&self, task: TaskConfig) -> Result<Started, DriverError> {

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use bollard::models::ContainerCreateBody;
 use tokio::sync::mpsc;
 
-pub use output::{Chunk, Output, Source};
+pub use output::{Chunk, History, Output, Source, Stamped};
 
 /// An engine's name for a container: 64 hex digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -159,6 +159,14 @@ pub trait ContainerEngine: Send + Sync + 'static {
 
     /// Output from now on, to the end. Opened before `start` it misses nothing.
     fn attach(&self, id: &ContainerId) -> impl Future<Output = Result<Output, EngineError>> + Send;
+
+    /// Stored output from `since` (whole seconds since 1970; 0: all of it); with `follow` also what comes, to the end.
+    fn history(
+        &self,
+        id: &ContainerId,
+        since: i32,
+        follow: bool,
+    ) -> impl Future<Output = Result<History, EngineError>> + Send;
 
     /// Running containers that carry `label=value`.
     fn list_running(

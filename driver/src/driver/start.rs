@@ -15,11 +15,11 @@ use nomad_driver_sdk::{DriverError, TaskConfig, TaskHandle, cty};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::DockerDriver;
+use super::{DockerDriver, takeover};
 use crate::config::{self, PluginConfig};
 use crate::engine::{Container, ContainerEngine, ContainerId, Credentials, EngineError};
 use crate::image::Want;
-use crate::logs::{self, Paths};
+use crate::logs::{Paths, Pump};
 use crate::spec::{self, Inputs};
 use crate::task::Task;
 use crate::task::handle::State;
@@ -53,7 +53,8 @@ impl<E: ContainerEngine> DockerDriver<E> {
         let engine = self.settings.connected()?;
         self.images
             .ensure(engine.as_ref(), &want, || {
-                self.tell(&task, "Downloading image", &[("image", &want.image)]);
+                self.events
+                    .tell(&task, "Downloading image", &[("image", &want.image)]);
             })
             .await?;
 
@@ -61,10 +62,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
             .container_exists_attempts
             .unwrap_or(plugin.name_conflict_attempts);
         let id = create(engine.as_ref(), &spec::name(&task), &body, attempts).await?;
-        match self
-            .run(Arc::clone(&engine), &task, &options, &plugin, &id)
-            .await
-        {
+        match self.run(Arc::clone(&engine), &task, &options, &id).await {
             Ok(started) => Ok(started),
             Err(error) => {
                 if let Err(left) = engine.remove(&id).await {
@@ -80,17 +78,16 @@ impl<E: ContainerEngine> DockerDriver<E> {
         engine: Arc<E>,
         task: &TaskConfig,
         options: &TaskOptions,
-        plugin: &PluginConfig,
         id: &ContainerId,
     ) -> Result<Started, DriverError> {
         let failed =
             |error: EngineError| recoverable(format!("Failed to start container {id}"), &error);
         let cancel = CancellationToken::new();
-        let pump = match Paths::of(task, plugin.disable_log_collection) {
+        let pump = match self.pump(&engine, task, id) {
             None => None,
-            Some(paths) => {
+            Some(pump) => {
                 let output = engine.attach(id).await.map_err(failed)?;
-                Some(tokio::spawn(logs::pump(output, paths, cancel.clone())))
+                Some(tokio::spawn(pump.run(Some(output), cancel.clone())))
             }
         };
         let abandon = cancel.clone().drop_guard();
@@ -107,6 +104,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
         let handle = State {
             container: id.clone(),
             network: network.clone(),
+            logger: None,
         }
         .into_handle(task.clone());
         self.tasks.insert(Task::watch(
@@ -144,16 +142,33 @@ impl<E: ContainerEngine> DockerDriver<E> {
             running = container.is_alive(),
             "recovered task"
         );
+        if let Some(logger) = state.logger {
+            takeover::end_log_reader(logger);
+        }
         let cancel = CancellationToken::new();
+        let pump = self.pump(&engine, &config, &container.id);
+        let pump = pump.map(|pump| tokio::spawn(pump.run(None, cancel.clone())));
         self.tasks.insert(Task::watch(
             engine,
             config,
             &container,
             state.network,
-            None,
+            pump,
             cancel,
         ));
         Ok(())
+    }
+
+    /// `None`: nobody collects this task's logs.
+    fn pump(&self, engine: &Arc<E>, task: &TaskConfig, container: &ContainerId) -> Option<Pump<E>> {
+        let paths = Paths::of(task, self.settings.config().disable_log_collection)?;
+        let (events, task) = (self.events.clone(), task.clone());
+        Some(Pump {
+            engine: Arc::clone(engine),
+            container: container.clone(),
+            paths,
+            report: Box::new(move |loss| events.tell(&task, &loss, &[])),
+        })
     }
 }
 

@@ -14,22 +14,24 @@ use bollard::errors::Error;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, CreateImageOptionsBuilder,
-    KillContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-    StopContainerOptionsBuilder, WaitContainerOptionsBuilder,
+    KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder, StopContainerOptionsBuilder, WaitContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{Mutex, mpsc};
 
 use super::{
-    Chunk, Container, ContainerEngine, ContainerId, Credentials, EngineError, EngineFacts, Listed,
-    Output, Source,
+    Chunk, Container, ContainerEngine, ContainerId, Credentials, EngineError, EngineFacts, History,
+    Listed, Output, Source,
 };
 
 /// For calls that only read or flip a state.
 const QUICK: Duration = Duration::from_secs(10);
 /// For calls that make the engine work: create, start, remove.
 const SLOW: Duration = Duration::from_mins(1);
+/// For the first line of a stored log.
+const FIRST_LINE: Duration = Duration::from_secs(2);
 /// bollard's own limit must never be the one that strikes: pulls, waits and logs may take days.
 const NEVER: u64 = 10 * 365 * 24 * 3600;
 
@@ -301,6 +303,42 @@ impl ContainerEngine for DockerEngine {
                 std::future::ready(Ok(chunk(item)))
             });
         Ok(output.boxed())
+    }
+
+    async fn history(
+        &self,
+        id: &ContainerId,
+        since: i32,
+        follow: bool,
+    ) -> Result<History, EngineError> {
+        let options = LogsOptionsBuilder::new()
+            .stdout(true)
+            .stderr(true)
+            .timestamps(true)
+            .follow(follow)
+            .since(since)
+            .build();
+        let mut lines = Box::pin(self.api().await?.logs(&id.0, Some(options)));
+        // The first item tells whether the log can be read at all; without one the answer is a quiet container's.
+        let first = tokio::time::timeout(FIRST_LINE, lines.next()).await;
+        let first = match first {
+            Ok(Some(Err(error))) => return Err(convert::error(error)),
+            Ok(Some(Ok(line))) => Some(line),
+            Ok(None) => return Ok(stream::empty().boxed()),
+            Err(_) if follow => None,
+            Err(_) => {
+                return Err(EngineError::Timeout {
+                    operation: "logs",
+                    after: FIRST_LINE,
+                });
+            }
+        };
+        let lines = stream::iter(first.map(Ok))
+            .chain(lines)
+            .map_err(convert::error);
+        Ok(lines
+            .try_filter_map(|line| std::future::ready(Ok(chunk(line).and_then(convert::stamped))))
+            .boxed())
     }
 
     async fn list_running(&self, label: &str, value: &str) -> Result<Vec<Listed>, EngineError> {

@@ -10,8 +10,12 @@ use bollard::models::{
 use jiff::Timestamp;
 
 use crate::engine::{
-    ApiVersion, Container, ContainerId, EngineError, EngineFacts, Listed, Network, State,
+    ApiVersion, Chunk, Container, ContainerId, EngineError, EngineFacts, Listed, Network, Stamped,
+    State,
 };
+
+/// RFC 3339 with nanoseconds and an offset.
+const LONGEST_STAMP: usize = 40;
 
 pub(super) fn error(error: Error) -> EngineError {
     match error {
@@ -113,6 +117,18 @@ pub(super) fn listed(found: ContainerSummary) -> Option<Listed> {
         created: SystemTime::UNIX_EPOCH + Duration::from_secs(created),
         labels: found.labels.unwrap_or_default(),
     })
+}
+
+/// `2026-11-24T21:00:00.123456789Z text`; `None` for what has no time in front.
+pub(super) fn stamped(chunk: Chunk) -> Option<Stamped> {
+    let Chunk { source, mut bytes } = chunk;
+    let space = bytes
+        .iter()
+        .take(LONGEST_STAMP)
+        .position(|byte| *byte == b' ')?;
+    let at = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
+    drop(bytes.split_to(space + 1));
+    Some(Stamped { source, at, bytes })
 }
 
 /// Docker's year-1 time means "not yet".
