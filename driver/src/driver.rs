@@ -10,7 +10,7 @@ mod takeover;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, stream};
+use futures_util::Stream;
 use nomad_driver_sdk::hclspec::Spec;
 use nomad_driver_sdk::value::{
     Capabilities, ExecInput, ExecOutput, ExecRequest, ExecResult, Exit, Fingerprint, FsIsolation,
@@ -26,6 +26,7 @@ use crate::fingerprint;
 use crate::image::Images;
 use crate::name::DriverName;
 use crate::task::{Task, Tasks, options};
+use crate::{exec, stats};
 
 use events::Events;
 use settings::{Connect, Settings};
@@ -100,7 +101,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             send_signals: true,
-            exec: false,
+            exec: true,
             isolation: FsIsolation::Image,
             network_modes: vec![NetworkMode::Host, NetworkMode::Task],
             must_create_network: false,
@@ -230,11 +231,17 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
 
     fn task_stats(
         &self,
-        _: &str,
-        _: Duration,
+        id: &str,
+        interval: Duration,
     ) -> Result<impl Stream<Item = TaskStats> + Send + 'static, DriverError> {
-        // The agent asks again and again, and logs each refusal: no samples is the quiet answer.
-        Ok(stream::empty())
+        let task = self.task(id)?;
+        let engine = self.settings.connected()?;
+        Ok(stats::watch(
+            engine,
+            &task,
+            self.settings.agent().compute,
+            interval,
+        ))
     }
 
     async fn signal_task(&self, id: &str, signal: &str) -> Result<(), DriverError> {
@@ -254,19 +261,34 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
 
     async fn exec_task(
         &self,
-        _: &str,
-        _: Vec<String>,
-        _: Duration,
+        id: &str,
+        command: Vec<String>,
+        timeout: Duration,
     ) -> Result<ExecResult, DriverError> {
-        Err(DriverError::unsupported("running a command inside a task"))
+        let task = self.task(id)?;
+        exec::run(
+            self.settings.connected()?.as_ref(),
+            &task.container,
+            command,
+            timeout,
+        )
+        .await
     }
 
     async fn exec_task_streaming(
         &self,
-        _: ExecRequest,
-        _: mpsc::Receiver<ExecInput>,
-        _: mpsc::Sender<ExecOutput>,
+        request: ExecRequest,
+        input: mpsc::Receiver<ExecInput>,
+        output: mpsc::Sender<ExecOutput>,
     ) -> Result<Exit, DriverError> {
-        Err(DriverError::unsupported("running a command inside a task"))
+        let task = self.task(&request.task_id)?;
+        exec::stream(
+            self.settings.connected()?.as_ref(),
+            &task.container,
+            request,
+            input,
+            output,
+        )
+        .await
     }
 }

@@ -186,6 +186,11 @@ impl<E: ContainerEngine> Pump<E> {
                 None => Skip::nothing(source),
                 Some(end) => self.find(source, &end).await?,
             };
+            debug!(
+                container = self.container.short(),
+                ?skip,
+                "where the files end"
+            );
             if let Some(loss) = skip.loss() {
                 (self.report)(loss);
             }

@@ -37,6 +37,10 @@ pub struct Task {
     cancel: CancellationToken,
 }
 
+/// A look at whether a task has ended.
+#[derive(Debug, Clone)]
+pub struct ExitWatch(watch::Receiver<Option<Ended>>);
+
 /// The exit and when it was known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
@@ -85,8 +89,26 @@ impl Task {
         tokio::time::timeout(limit, self.ended()).await.is_ok()
     }
 
+    /// For who wants to know of the end and must not keep the task alive.
+    pub fn exit_watch(&self) -> ExitWatch {
+        ExitWatch(self.exit.clone())
+    }
+
     pub fn exit(&self) -> Option<Ended> {
         self.exit.borrow().clone()
+    }
+}
+
+impl ExitWatch {
+    /// The task has ended or was destroyed.
+    pub fn is_over(&self) -> bool {
+        self.0.borrow().is_some() || self.0.has_changed().is_err()
+    }
+
+    /// Waits for that. Cancel-safe.
+    pub async fn ended(&mut self) {
+        // An error is the task's destruction.
+        let _ = self.0.wait_for(Option::is_some).await;
     }
 }
 

@@ -11,20 +11,23 @@ use std::time::Duration;
 use bollard::auth::DockerCredentials;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
+use bollard::exec::{CreateExecOptions, ResizeExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, CreateImageOptionsBuilder,
     KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, StopContainerOptionsBuilder, WaitContainerOptionsBuilder,
+    RemoveContainerOptionsBuilder, StatsOptionsBuilder, StopContainerOptionsBuilder,
+    WaitContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{Mutex, mpsc};
 
 use super::{
-    Chunk, Container, ContainerEngine, ContainerId, Credentials, EngineError, EngineFacts, History,
-    Listed, Output, Source,
+    Chunk, Command, CommandId, Container, ContainerEngine, ContainerId, Credentials, EngineError,
+    EngineFacts, History, Listed, Output, Running, Source,
 };
+use crate::stats::Sample;
 
 /// For calls that only read or flip a state.
 const QUICK: Duration = Duration::from_secs(10);
@@ -339,6 +342,77 @@ impl ContainerEngine for DockerEngine {
         Ok(lines
             .try_filter_map(|line| std::future::ready(Ok(chunk(line).and_then(convert::stamped))))
             .boxed())
+    }
+
+    async fn exec(&self, id: &ContainerId, command: Command) -> Result<Running, EngineError> {
+        let options = CreateExecOptions {
+            attach_stdin: Some(command.stdin),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            tty: Some(command.tty),
+            cmd: Some(command.words),
+            ..CreateExecOptions::default()
+        };
+        let created = self
+            .call("exec", QUICK, |docker| async move {
+                docker.create_exec(&id.0, options).await
+            })
+            .await?;
+        let (exec, tty) = (created.id.clone(), command.tty);
+        let options = StartExecOptions {
+            tty,
+            ..StartExecOptions::default()
+        };
+        let started = self
+            .call("exec", QUICK, |docker| async move {
+                docker.start_exec(&exec, Some(options)).await
+            })
+            .await?;
+        let StartExecResults::Attached { output, input } = started else {
+            return Err(EngineError::Refused(
+                "the engine did not attach to the command".to_owned(),
+            ));
+        };
+        let output = output
+            .map_err(convert::error)
+            .try_filter_map(|item| std::future::ready(Ok(chunk(item))))
+            .boxed();
+        Ok(Running {
+            id: CommandId(created.id),
+            output,
+            input,
+        })
+    }
+
+    async fn exec_exit(&self, id: &CommandId) -> Result<Option<i64>, EngineError> {
+        let found = self
+            .call("exec", QUICK, |docker| async move {
+                docker.inspect_exec(&id.0).await
+            })
+            .await?;
+        Ok(found.exit_code.filter(|_| found.running == Some(false)))
+    }
+
+    async fn resize(&self, id: &CommandId, height: u16, width: u16) -> Result<(), EngineError> {
+        let options = ResizeExecOptions { height, width };
+        self.call("resize", QUICK, |docker| async move {
+            docker.resize_exec(&id.0, options).await
+        })
+        .await
+    }
+
+    async fn sample(&self, id: &ContainerId) -> Result<Sample, EngineError> {
+        let options = StatsOptionsBuilder::new()
+            .stream(false)
+            .one_shot(true)
+            .build();
+        let one = self
+            .call("stats", QUICK, |docker| async move {
+                docker.stats(&id.0, Some(options)).try_next().await
+            })
+            .await?;
+        one.map(convert::sample)
+            .ok_or_else(|| EngineError::NotFound(id.0.clone()))
     }
 
     async fn list_running(&self, label: &str, value: &str) -> Result<Vec<Listed>, EngineError> {

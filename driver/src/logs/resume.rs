@@ -15,6 +15,8 @@ use crate::engine::{Chunk, EngineError, History, Output, Source, Stamped};
 
 /// Engine and files may be apart by this much: clocks, a busy reader.
 const SLACK: Duration = Duration::from_secs(2);
+/// Docker, following a log across its rotation, repeats the last entries: same nanosecond, same text.
+const RECENT: usize = 16;
 /// The end is near the last write: of a long log only this many bytes before it are searched.
 const WINDOW: usize = 16 * 1024 * 1024;
 
@@ -175,9 +177,17 @@ fn skip(source: Source, entries: &[Stamped], index: usize, bytes: usize) -> Skip
     }
 }
 
-/// `history` without what `skips` say.
+/// `history` without what `skips` say and without what the engine says twice.
 pub(super) fn skipping(history: History, mut skips: Vec<Skip>) -> Output {
+    let mut recent = VecDeque::with_capacity(RECENT);
     let rest = history.try_filter_map(move |entry| {
+        if recent.contains(&entry) {
+            return std::future::ready(Ok(None));
+        }
+        if recent.len() == RECENT {
+            recent.pop_front();
+        }
+        recent.push_back(entry.clone());
         let chunk = match skips.iter_mut().find(|skip| skip.source == entry.source) {
             Some(skip) => skip.apply(entry),
             None => Some(Chunk {
@@ -284,6 +294,19 @@ mod tests {
             rest(&log, &end(0, "old\nbye\nhello\n")).await.as_deref(),
             Some("world\n")
         );
+    }
+
+    #[tokio::test]
+    async fn an_entry_repeated_at_a_rotation_is_dropped() {
+        let entries = [
+            entry(0, "one\n"),
+            entry(1, "two\n"),
+            entry(1, "two\n"),
+            entry(2, "two\n"),
+        ];
+        let history = stream::iter(entries.into_iter().map(Ok)).boxed();
+        let chunks: Vec<_> = skipping(history, vec![]).try_collect().await.unwrap();
+        assert_eq!(chunks.len(), 3);
     }
 
     #[test]

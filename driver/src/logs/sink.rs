@@ -16,16 +16,18 @@ use nix::libc;
 use rustix::io::ioctl_fionread;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe::Sender;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::Files;
 
-/// Between two looks for a reader, or at one that does not read.
+/// Between two looks for a reader.
 const LOOK: Duration = Duration::from_millis(50);
-/// A reader that took nothing for this long has ended.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// The same for what an earlier process left in the pipe.
+/// A reader that took nothing of a filled pipe for this long has ended.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Between two looks at a reader that may have ended.
+const DOUBT: Duration = Duration::from_millis(500);
+/// The patience with what an earlier process left in the pipe.
 const SETTLE: Duration = Duration::from_millis(300);
 
 #[derive(Debug)]
@@ -33,6 +35,14 @@ pub(super) struct Sink {
     fifo: PathBuf,
     files: Files,
     way: Way,
+    suspicion: Option<Suspicion>,
+}
+
+/// Since when there were unread bytes, and what the files looked like then.
+#[derive(Debug)]
+struct Suspicion {
+    since: Instant,
+    stamp: Option<(u64, SystemTime)>,
 }
 
 #[derive(Debug)]
@@ -49,6 +59,7 @@ impl Sink {
             files: Files::beside(&fifo),
             fifo,
             way: Way::Closed,
+            suspicion: None,
         }
     }
 
@@ -92,13 +103,11 @@ impl Sink {
         }
     }
 
-    /// Looks, now and then, whether the reader still reads. Never completes unless it has just turned to the files.
+    /// Looks whether the reader still reads, while nothing else is to be done. Never completes.
     pub(super) async fn watch(&mut self) {
         loop {
-            sleep(PATIENCE).await;
-            if self.unread() > 0 && self.stuck(PATIENCE).await {
-                self.turn_to_files();
-            }
+            sleep(DOUBT).await;
+            self.doubt();
         }
     }
 
@@ -118,13 +127,11 @@ impl Sink {
                     Err(error) => Err(error),
                 },
                 Way::Fifo(sender) => {
-                    if let Ok(written) = timeout(PATIENCE, sender.write(&left)).await {
-                        written
-                    } else {
-                        if self.stuck(PATIENCE).await {
-                            self.turn_to_files();
-                        }
-                        continue;
+                    let written = timeout(DOUBT, sender.write(&left)).await;
+                    self.doubt();
+                    match written {
+                        Ok(written) => written,
+                        Err(_) => continue,
                     }
                 }
             };
@@ -137,6 +144,25 @@ impl Sink {
                     }
                     sleep(LOOK).await;
                 }
+            }
+        }
+    }
+
+    /// Turns to the files when nobody took anything out of the pipe for too long.
+    fn doubt(&mut self) {
+        if self.unread() == 0 {
+            self.suspicion = None;
+            return;
+        }
+        match &self.suspicion {
+            Some(earlier) if earlier.since.elapsed() < PATIENCE => {}
+            Some(earlier) if earlier.stamp == self.files.stamp() => self.turn_to_files(),
+            _ => {
+                let stamp = self.files.stamp();
+                self.suspicion = Some(Suspicion {
+                    since: Instant::now(),
+                    stamp,
+                });
             }
         }
     }
