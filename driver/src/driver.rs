@@ -151,6 +151,14 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
         }
         let engine = self.settings.connected()?;
         let container = &task.container;
+        if !task.drain.is_zero() {
+            let outcome = task.announcer.withdraw(task.drain).await;
+            self.events.tell(
+                &task.config,
+                &format!("Drain before the stop: {outcome}"),
+                &[],
+            );
+        }
         info!(
             container = container.short(),
             task = id,

@@ -12,6 +12,7 @@
 //! ```
 
 pub mod agent;
+pub mod announce;
 pub mod config;
 pub mod driver;
 pub mod engine;

@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::models::ContainerCreateBody;
 use nix::sys::signal::Signal;
@@ -16,14 +17,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{DockerDriver, takeover};
+use crate::announce::{Announcer, Subject};
 use crate::config::{self, PluginConfig};
 use crate::engine::{Container, ContainerEngine, ContainerId, Credentials, EngineError};
 use crate::image::Want;
 use crate::logs::{Paths, Pump};
 use crate::spec::{self, Inputs};
-use crate::task::Task;
 use crate::task::handle::State;
 use crate::task::options::TaskOptions;
+use crate::task::{Parts, Task};
 
 impl<E: ContainerEngine> DockerDriver<E> {
     pub(super) async fn start(&self, task: TaskConfig) -> Result<Started, DriverError> {
@@ -49,6 +51,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
                 options.image
             ))
         })?;
+        self.drain(&options)?;
         let want = want(&options, &plugin)?;
         let engine = self.settings.connected()?;
         self.images
@@ -107,14 +110,18 @@ impl<E: ContainerEngine> DockerDriver<E> {
             logger: None,
         }
         .into_handle(task.clone());
-        self.tasks.insert(Task::watch(
-            engine,
-            task.clone(),
-            &container,
-            network.clone(),
+        let drain = self.drain(options)?;
+        let announcer = self.announcer(task, options);
+        announcer.running(container.pid).await;
+        let parts = Parts {
+            config: task.clone(),
+            network: network.clone(),
+            announcer,
+            drain,
             pump,
             cancel,
-        ));
+        };
+        self.tasks.insert(Task::watch(engine, &container, parts));
         abandon.disarm();
         Ok(Started { handle, network })
     }
@@ -145,18 +152,48 @@ impl<E: ContainerEngine> DockerDriver<E> {
         if let Some(logger) = state.logger {
             takeover::end_log_reader(logger);
         }
+        // The built-in driver's task may have options that we would refuse: they are history.
+        let options: TaskOptions =
+            cty::from_slice(&config.msgpack_driver_config).unwrap_or_default();
+        let announcer = self.announcer(&config, &options);
+        if container.is_alive() {
+            announcer.running(container.pid).await;
+        }
         let cancel = CancellationToken::new();
         let pump = self.pump(&engine, &config, &container.id);
         let pump = pump.map(|pump| tokio::spawn(pump.run(None, cancel.clone())));
-        self.tasks.insert(Task::watch(
-            engine,
+        let drain = self.drain(&options).unwrap_or_default();
+        let parts = Parts {
             config,
-            &container,
-            state.network,
+            network: state.network,
+            announcer,
+            drain,
             pump,
             cancel,
-        ));
+        };
+        self.tasks.insert(Task::watch(engine, &container, parts));
         Ok(())
+    }
+
+    fn announcer(&self, task: &TaskConfig, options: &TaskOptions) -> Announcer {
+        let ports = spec::published(task, options, &options.network_mode)
+            .unwrap_or_default()
+            .0;
+        let subject = Subject {
+            alloc_id: task.alloc_id.clone(),
+            task: task.name.clone(),
+            ports,
+        };
+        Announcer::new(&self.settings.config().syncer_socket, subject)
+    }
+
+    /// The job's own wish, else the plugin's.
+    fn drain(&self, options: &TaskOptions) -> Result<Duration, DriverError> {
+        if options.drain.is_empty() {
+            return Ok(self.settings.config().drain);
+        }
+        config::duration("drain", &options.drain)
+            .map_err(|error| DriverError::new(error.to_string()))
     }
 
     /// `None`: nobody collects this task's logs.

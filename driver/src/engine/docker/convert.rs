@@ -32,8 +32,13 @@ pub(super) fn error(error: Error) -> EngineError {
         Error::DockerResponseServerError { message, .. } => EngineError::Refused(message),
         Error::DockerStreamError { error } => EngineError::Refused(error),
         Error::RequestTimeoutError => EngineError::Unreachable("no answer".to_owned()),
-        other => EngineError::Unreachable(nomad_driver_sdk::error::chain(&other)),
+        other => EngineError::Unreachable(root(&other)),
     }
+}
+
+/// The HTTP client wraps a cause several times without saying more.
+fn root(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), root)
 }
 
 pub(super) fn facts(
