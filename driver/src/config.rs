@@ -7,6 +7,7 @@ mod raw;
 mod schema;
 
 use std::env;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nomad_driver_sdk::cty::{self, CtyError};
@@ -37,6 +38,9 @@ pub struct PluginConfig {
     /// 0: no limit.
     pub pids_limit: i64,
     pub disable_log_collection: bool,
+    pub syncer_socket: PathBuf,
+    /// How long a stop waits for the drain; zero: not at all.
+    pub drain: Duration,
     /// Options that were set and do nothing here.
     pub without_effect: Vec<&'static str>,
 }
@@ -143,6 +147,8 @@ impl PluginConfig {
             })?,
             pids_limit: raw.pids_limit,
             disable_log_collection: raw.disable_log_collection,
+            syncer_socket: PathBuf::from(raw.syncer.socket),
+            drain: duration("syncer.drain", &raw.syncer.drain)?,
             without_effect,
         })
     }

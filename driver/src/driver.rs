@@ -2,20 +2,22 @@
 //!
 //! Holds the settings of the moment, the tasks, and the events on their way. What each step does lives in the modules below it.
 
+mod events;
 mod settings;
 mod start;
+mod takeover;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use futures_util::{Stream, stream};
+use futures_util::Stream;
 use nomad_driver_sdk::hclspec::Spec;
 use nomad_driver_sdk::value::{
     Capabilities, ExecInput, ExecOutput, ExecRequest, ExecResult, Exit, Fingerprint, FsIsolation,
     NetworkMode, Started, TaskEvent, TaskState, TaskStats, TaskStatus,
 };
 use nomad_driver_sdk::{DriverError, NomadDriverConfig, TaskConfig, TaskDriver, TaskHandle};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::config::{self, PluginConfig};
@@ -24,13 +26,13 @@ use crate::fingerprint;
 use crate::image::Images;
 use crate::name::DriverName;
 use crate::task::{Task, Tasks, options};
+use crate::{exec, stats};
 
+use events::Events;
 use settings::{Connect, Settings};
 
 /// After the engine said the container is stopped: the exit has to be seen and the log drained.
 const SETTLE: Duration = Duration::from_secs(15);
-/// The agent keeps ten events a task; nobody needs more in flight.
-const EVENTS: usize = 256;
 
 /// The driver over an engine; `E` is Docker, or the fake in tests.
 pub struct DockerDriver<E> {
@@ -38,7 +40,7 @@ pub struct DockerDriver<E> {
     settings: Arc<Settings<E>>,
     tasks: Tasks,
     images: Images,
-    events: broadcast::Sender<TaskEvent>,
+    events: Events,
 }
 
 impl<E: ContainerEngine> DockerDriver<E> {
@@ -49,7 +51,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
             settings: Arc::new(Settings::new(connect)),
             tasks: Tasks::default(),
             images: Images::default(),
-            events: broadcast::channel(EVENTS).0,
+            events: Events::new(),
         }
     }
 
@@ -57,22 +59,6 @@ impl<E: ContainerEngine> DockerDriver<E> {
         self.tasks
             .get(id)
             .ok_or_else(|| DriverError::new(format!("task not found for given id {id:?}")))
-    }
-
-    fn tell(&self, task: &TaskConfig, message: &str, annotations: &[(&str, &str)]) {
-        let event = TaskEvent {
-            task_id: task.id.clone(),
-            alloc_id: task.alloc_id.clone(),
-            task_name: task.name.clone(),
-            at: SystemTime::now(),
-            message: message.to_owned(),
-            annotations: annotations
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-                .collect(),
-        };
-        // Fails when no agent listens, and then there is nobody to tell.
-        let _ = self.events.send(event);
     }
 }
 
@@ -115,7 +101,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             send_signals: true,
-            exec: false,
+            exec: true,
             isolation: FsIsolation::Image,
             network_modes: vec![NetworkMode::Host, NetworkMode::Task],
             must_create_network: false,
@@ -132,15 +118,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
     }
 
     fn task_events(&self) -> impl Stream<Item = TaskEvent> + Send + 'static {
-        stream::unfold(self.events.subscribe(), |mut events| async move {
-            loop {
-                match events.recv().await {
-                    Ok(event) => return Some((event, events)),
-                    Err(broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(broadcast::error::RecvError::Closed) => return None,
-                }
-            }
-        })
+        self.events.listen()
     }
 
     async fn start_task(&self, task: TaskConfig) -> Result<Started, DriverError> {
@@ -173,6 +151,14 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
         }
         let engine = self.settings.connected()?;
         let container = &task.container;
+        if !task.drain.is_zero() {
+            let outcome = task.announcer.withdraw(task.drain).await;
+            self.events.tell(
+                &task.config,
+                &format!("Drain before the stop: {outcome}"),
+                &[],
+            );
+        }
         info!(
             container = container.short(),
             task = id,
@@ -253,11 +239,17 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
 
     fn task_stats(
         &self,
-        _: &str,
-        _: Duration,
+        id: &str,
+        interval: Duration,
     ) -> Result<impl Stream<Item = TaskStats> + Send + 'static, DriverError> {
-        // The agent asks again and again, and logs each refusal: no samples is the quiet answer.
-        Ok(stream::empty())
+        let task = self.task(id)?;
+        let engine = self.settings.connected()?;
+        Ok(stats::watch(
+            engine,
+            &task,
+            self.settings.agent().compute,
+            interval,
+        ))
     }
 
     async fn signal_task(&self, id: &str, signal: &str) -> Result<(), DriverError> {
@@ -277,19 +269,34 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
 
     async fn exec_task(
         &self,
-        _: &str,
-        _: Vec<String>,
-        _: Duration,
+        id: &str,
+        command: Vec<String>,
+        timeout: Duration,
     ) -> Result<ExecResult, DriverError> {
-        Err(DriverError::unsupported("running a command inside a task"))
+        let task = self.task(id)?;
+        exec::run(
+            self.settings.connected()?.as_ref(),
+            &task.container,
+            command,
+            timeout,
+        )
+        .await
     }
 
     async fn exec_task_streaming(
         &self,
-        _: ExecRequest,
-        _: mpsc::Receiver<ExecInput>,
-        _: mpsc::Sender<ExecOutput>,
+        request: ExecRequest,
+        input: mpsc::Receiver<ExecInput>,
+        output: mpsc::Sender<ExecOutput>,
     ) -> Result<Exit, DriverError> {
-        Err(DriverError::unsupported("running a command inside a task"))
+        let task = self.task(&request.task_id)?;
+        exec::stream(
+            self.settings.connected()?.as_ref(),
+            &task.container,
+            request,
+            input,
+            output,
+        )
+        .await
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! [`docker`] is the real one. Every call is bounded in time, so that an engine that hangs can't hang the driver.
 
+mod command;
 pub mod docker;
 pub mod output;
 
@@ -14,7 +15,9 @@ use std::time::{Duration, SystemTime};
 use bollard::models::ContainerCreateBody;
 use tokio::sync::mpsc;
 
-pub use output::{Chunk, Output, Source};
+use crate::stats::Sample;
+pub use command::{Command, CommandId, Running};
+pub use output::{Chunk, History, Output, Source, Stamped};
 
 /// An engine's name for a container: 64 hex digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -159,6 +162,37 @@ pub trait ContainerEngine: Send + Sync + 'static {
 
     /// Output from now on, to the end. Opened before `start` it misses nothing.
     fn attach(&self, id: &ContainerId) -> impl Future<Output = Result<Output, EngineError>> + Send;
+
+    /// Stored output from `since` (whole seconds since 1970; 0: all of it); with `follow` also what comes, to the end.
+    fn history(
+        &self,
+        id: &ContainerId,
+        since: i32,
+        follow: bool,
+    ) -> impl Future<Output = Result<History, EngineError>> + Send;
+
+    /// Runs a command inside a running container.
+    fn exec(
+        &self,
+        id: &ContainerId,
+        command: Command,
+    ) -> impl Future<Output = Result<Running, EngineError>> + Send;
+
+    /// The command's exit code; `None` while it runs.
+    fn exec_exit(
+        &self,
+        id: &CommandId,
+    ) -> impl Future<Output = Result<Option<i64>, EngineError>> + Send;
+
+    /// The size of the command's terminal.
+    fn resize(
+        &self,
+        id: &CommandId,
+        height: u16,
+        width: u16,
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    fn sample(&self, id: &ContainerId) -> impl Future<Output = Result<Sample, EngineError>> + Send;
 
     /// Running containers that carry `label=value`.
     fn list_running(

@@ -8,16 +8,19 @@
 //!                 └─▶ task        one container from start or recovery to its exit
 //!                       ├─▶ logs  its output into the agent's FIFOs
 //!                       └─▶ exit  seen by pidfd, confirmed by Docker
-//!      fingerprint: beside the tasks
+//!      fingerprint, stats, exec: beside the tasks
 //! ```
 
 pub mod agent;
+pub mod announce;
 pub mod config;
 pub mod driver;
 pub mod engine;
+pub mod exec;
 pub mod fingerprint;
 pub mod image;
 pub mod logs;
 pub mod name;
 pub mod spec;
+pub mod stats;
 pub mod task;

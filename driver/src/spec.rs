@@ -26,7 +26,7 @@ use crate::config::PluginConfig;
 use crate::name::DriverName;
 use crate::task::options::TaskOptions;
 
-pub use ports::published;
+pub use ports::{PublishedPort, published};
 
 /// Everything a container is made of.
 #[derive(Debug, Clone, Copy)]

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::announce::Announcer;
 use crate::engine::{Container, ContainerEngine, ContainerId};
 
 pub use store::Tasks;
@@ -32,10 +33,29 @@ pub struct Task {
     pub container: ContainerId,
     pub network: Option<DriverNetwork>,
     pub started_at: Option<SystemTime>,
+    pub announcer: Announcer,
+    /// How long a stop waits for the drain; zero: not at all.
+    pub drain: Duration,
     exit: watch::Receiver<Option<Ended>>,
     /// Ends the watcher and the log pump.
     cancel: CancellationToken,
 }
+
+/// What a task is made of, beside its container.
+#[derive(Debug)]
+pub struct Parts {
+    pub config: TaskConfig,
+    pub network: Option<DriverNetwork>,
+    pub announcer: Announcer,
+    pub drain: Duration,
+    /// Moves the output and ends after the container does.
+    pub pump: Option<JoinHandle<()>>,
+    pub cancel: CancellationToken,
+}
+
+/// A look at whether a task has ended.
+#[derive(Debug, Clone)]
+pub struct ExitWatch(watch::Receiver<Option<Ended>>);
 
 /// The exit and when it was known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,17 +65,26 @@ pub struct Ended {
 }
 
 impl Task {
-    /// Watches `container` from now on. `pump` moves its output and ends after the container does.
-    pub fn watch<E: ContainerEngine>(
-        engine: Arc<E>,
-        config: TaskConfig,
-        container: &Container,
-        network: Option<DriverNetwork>,
-        pump: Option<JoinHandle<()>>,
-        cancel: CancellationToken,
-    ) -> Self {
+    /// Watches `container` from now on.
+    pub fn watch<E: ContainerEngine>(engine: Arc<E>, container: &Container, parts: Parts) -> Self {
+        let Parts {
+            config,
+            network,
+            announcer,
+            drain,
+            pump,
+            cancel,
+        } = parts;
         let (exit_tx, exit) = watch::channel(None);
-        let watcher = exit::watch(engine, container.id.clone(), container.pid, pump, exit_tx);
+        let id = container.id.clone();
+        let watcher = exit::watch(
+            engine,
+            id.clone(),
+            container.pid,
+            pump,
+            announcer.clone(),
+            exit_tx,
+        );
         let stop = cancel.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -65,9 +94,11 @@ impl Task {
         });
         Self {
             config,
-            container: container.id.clone(),
+            container: id,
             network,
             started_at: container.started_at,
+            announcer,
+            drain,
             exit,
             cancel,
         }
@@ -85,8 +116,26 @@ impl Task {
         tokio::time::timeout(limit, self.ended()).await.is_ok()
     }
 
+    /// For who wants to know of the end and must not keep the task alive.
+    pub fn exit_watch(&self) -> ExitWatch {
+        ExitWatch(self.exit.clone())
+    }
+
     pub fn exit(&self) -> Option<Ended> {
         self.exit.borrow().clone()
+    }
+}
+
+impl ExitWatch {
+    /// The task has ended or was destroyed.
+    pub fn is_over(&self) -> bool {
+        self.0.borrow().is_some() || self.0.has_changed().is_err()
+    }
+
+    /// Waits for that. Cancel-safe.
+    pub async fn ended(&mut self) {
+        // An error is the task's destruction.
+        let _ = self.0.wait_for(Option::is_some).await;
     }
 }
 

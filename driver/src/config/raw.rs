@@ -30,6 +30,7 @@ pub(super) struct Raw {
     pub(super) disable_log_collection: bool,
     pub(super) windows_allow_insecure_container_admin: bool,
     pub(super) allowed_modes: AllowedModes,
+    pub(super) syncer: Syncer,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -78,6 +79,14 @@ pub(super) struct Dangling {
 pub(super) struct Volumes {
     pub(super) enabled: bool,
     pub(super) selinuxlabel: String,
+}
+
+/// Not of the built-in driver: where the node's syncer listens, and how long a stop waits for its drain.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct Syncer {
+    pub(super) socket: String,
+    pub(super) drain: String,
 }
 
 /// Patterns of what tasks may put into `pid_mode` and the like. `*` stands for anything.
@@ -190,6 +199,16 @@ impl Default for Raw {
             disable_log_collection: false,
             windows_allow_insecure_container_admin: false,
             allowed_modes: AllowedModes::default(),
+            syncer: Syncer::default(),
+        }
+    }
+}
+
+impl Default for Syncer {
+    fn default() -> Self {
+        Self {
+            socket: "/run/nomad-ipvs/syncer.sock".to_owned(),
+            drain: "0".to_owned(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The options of the agent's `plugin` block: the built-in driver's, by name and type.
+//! The options of the agent's `plugin` block: the built-in driver's, by name and type, and `syncer { … }`.
 //!
 //! Defaults live in [`super::raw`] alone: what is unset arrives as nil.
 
@@ -42,6 +42,7 @@ pub fn schema() -> Spec {
         number("pids_limit"),
         bool("disable_log_collection"),
         bool("windows_allow_insecure_container_admin"),
+        block("syncer", [string("socket"), string("drain")]),
         block(
             "allowed_modes",
             [

@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::models::ContainerCreateBody;
 use nix::sys::signal::Signal;
@@ -15,15 +16,16 @@ use nomad_driver_sdk::{DriverError, TaskConfig, TaskHandle, cty};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::DockerDriver;
+use super::{DockerDriver, takeover};
+use crate::announce::{Announcer, Subject};
 use crate::config::{self, PluginConfig};
 use crate::engine::{Container, ContainerEngine, ContainerId, Credentials, EngineError};
 use crate::image::Want;
-use crate::logs::{self, Paths};
+use crate::logs::{Paths, Pump};
 use crate::spec::{self, Inputs};
-use crate::task::Task;
 use crate::task::handle::State;
 use crate::task::options::TaskOptions;
+use crate::task::{Parts, Task};
 
 impl<E: ContainerEngine> DockerDriver<E> {
     pub(super) async fn start(&self, task: TaskConfig) -> Result<Started, DriverError> {
@@ -49,11 +51,13 @@ impl<E: ContainerEngine> DockerDriver<E> {
                 options.image
             ))
         })?;
+        self.drain(&options)?;
         let want = want(&options, &plugin)?;
         let engine = self.settings.connected()?;
         self.images
             .ensure(engine.as_ref(), &want, || {
-                self.tell(&task, "Downloading image", &[("image", &want.image)]);
+                self.events
+                    .tell(&task, "Downloading image", &[("image", &want.image)]);
             })
             .await?;
 
@@ -61,10 +65,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
             .container_exists_attempts
             .unwrap_or(plugin.name_conflict_attempts);
         let id = create(engine.as_ref(), &spec::name(&task), &body, attempts).await?;
-        match self
-            .run(Arc::clone(&engine), &task, &options, &plugin, &id)
-            .await
-        {
+        match self.run(Arc::clone(&engine), &task, &options, &id).await {
             Ok(started) => Ok(started),
             Err(error) => {
                 if let Err(left) = engine.remove(&id).await {
@@ -80,17 +81,16 @@ impl<E: ContainerEngine> DockerDriver<E> {
         engine: Arc<E>,
         task: &TaskConfig,
         options: &TaskOptions,
-        plugin: &PluginConfig,
         id: &ContainerId,
     ) -> Result<Started, DriverError> {
         let failed =
             |error: EngineError| recoverable(format!("Failed to start container {id}"), &error);
         let cancel = CancellationToken::new();
-        let pump = match Paths::of(task, plugin.disable_log_collection) {
+        let pump = match self.pump(&engine, task, id) {
             None => None,
-            Some(paths) => {
+            Some(pump) => {
                 let output = engine.attach(id).await.map_err(failed)?;
-                Some(tokio::spawn(logs::pump(output, paths, cancel.clone())))
+                Some(tokio::spawn(pump.run(Some(output), cancel.clone())))
             }
         };
         let abandon = cancel.clone().drop_guard();
@@ -107,16 +107,21 @@ impl<E: ContainerEngine> DockerDriver<E> {
         let handle = State {
             container: id.clone(),
             network: network.clone(),
+            logger: None,
         }
         .into_handle(task.clone());
-        self.tasks.insert(Task::watch(
-            engine,
-            task.clone(),
-            &container,
-            network.clone(),
+        let drain = self.drain(options)?;
+        let announcer = self.announcer(task, options);
+        announcer.running(container.pid).await;
+        let parts = Parts {
+            config: task.clone(),
+            network: network.clone(),
+            announcer,
+            drain,
             pump,
             cancel,
-        ));
+        };
+        self.tasks.insert(Task::watch(engine, &container, parts));
         abandon.disarm();
         Ok(Started { handle, network })
     }
@@ -144,16 +149,63 @@ impl<E: ContainerEngine> DockerDriver<E> {
             running = container.is_alive(),
             "recovered task"
         );
+        if let Some(logger) = state.logger {
+            takeover::end_log_reader(logger);
+        }
+        // The built-in driver's task may have options that we would refuse: they are history.
+        let options: TaskOptions =
+            cty::from_slice(&config.msgpack_driver_config).unwrap_or_default();
+        let announcer = self.announcer(&config, &options);
+        if container.is_alive() {
+            announcer.running(container.pid).await;
+        }
         let cancel = CancellationToken::new();
-        self.tasks.insert(Task::watch(
-            engine,
+        let pump = self.pump(&engine, &config, &container.id);
+        let pump = pump.map(|pump| tokio::spawn(pump.run(None, cancel.clone())));
+        let drain = self.drain(&options).unwrap_or_default();
+        let parts = Parts {
             config,
-            &container,
-            state.network,
-            None,
+            network: state.network,
+            announcer,
+            drain,
+            pump,
             cancel,
-        ));
+        };
+        self.tasks.insert(Task::watch(engine, &container, parts));
         Ok(())
+    }
+
+    fn announcer(&self, task: &TaskConfig, options: &TaskOptions) -> Announcer {
+        let ports = spec::published(task, options, &options.network_mode)
+            .unwrap_or_default()
+            .0;
+        let subject = Subject {
+            alloc_id: task.alloc_id.clone(),
+            task: task.name.clone(),
+            ports,
+        };
+        Announcer::new(&self.settings.config().syncer_socket, subject)
+    }
+
+    /// The job's own wish, else the plugin's.
+    fn drain(&self, options: &TaskOptions) -> Result<Duration, DriverError> {
+        if options.drain.is_empty() {
+            return Ok(self.settings.config().drain);
+        }
+        config::duration("drain", &options.drain)
+            .map_err(|error| DriverError::new(error.to_string()))
+    }
+
+    /// `None`: nobody collects this task's logs.
+    fn pump(&self, engine: &Arc<E>, task: &TaskConfig, container: &ContainerId) -> Option<Pump<E>> {
+        let paths = Paths::of(task, self.settings.config().disable_log_collection)?;
+        let (events, task) = (self.events.clone(), task.clone());
+        Some(Pump {
+            engine: Arc::clone(engine),
+            container: container.clone(),
+            paths,
+            report: Box::new(move |loss| events.tell(&task, &loss, &[])),
+        })
     }
 }
 

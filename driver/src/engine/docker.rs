@@ -11,25 +11,30 @@ use std::time::Duration;
 use bollard::auth::DockerCredentials;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
+use bollard::exec::{CreateExecOptions, ResizeExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, CreateImageOptionsBuilder,
-    KillContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-    StopContainerOptionsBuilder, WaitContainerOptionsBuilder,
+    KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder, StatsOptionsBuilder, StopContainerOptionsBuilder,
+    WaitContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{Mutex, mpsc};
 
 use super::{
-    Chunk, Container, ContainerEngine, ContainerId, Credentials, EngineError, EngineFacts, Listed,
-    Output, Source,
+    Chunk, Command, CommandId, Container, ContainerEngine, ContainerId, Credentials, EngineError,
+    EngineFacts, History, Listed, Output, Running, Source,
 };
+use crate::stats::Sample;
 
 /// For calls that only read or flip a state.
 const QUICK: Duration = Duration::from_secs(10);
 /// For calls that make the engine work: create, start, remove.
 const SLOW: Duration = Duration::from_mins(1);
+/// For the first line of a stored log.
+const FIRST_LINE: Duration = Duration::from_secs(2);
 /// bollard's own limit must never be the one that strikes: pulls, waits and logs may take days.
 const NEVER: u64 = 10 * 365 * 24 * 3600;
 
@@ -301,6 +306,113 @@ impl ContainerEngine for DockerEngine {
                 std::future::ready(Ok(chunk(item)))
             });
         Ok(output.boxed())
+    }
+
+    async fn history(
+        &self,
+        id: &ContainerId,
+        since: i32,
+        follow: bool,
+    ) -> Result<History, EngineError> {
+        let options = LogsOptionsBuilder::new()
+            .stdout(true)
+            .stderr(true)
+            .timestamps(true)
+            .follow(follow)
+            .since(since)
+            .build();
+        let mut lines = Box::pin(self.api().await?.logs(&id.0, Some(options)));
+        // The first item tells whether the log can be read at all; without one the answer is a quiet container's.
+        let first = tokio::time::timeout(FIRST_LINE, lines.next()).await;
+        let first = match first {
+            Ok(Some(Err(error))) => return Err(convert::error(error)),
+            Ok(Some(Ok(line))) => Some(line),
+            Ok(None) => return Ok(stream::empty().boxed()),
+            Err(_) if follow => None,
+            Err(_) => {
+                return Err(EngineError::Timeout {
+                    operation: "logs",
+                    after: FIRST_LINE,
+                });
+            }
+        };
+        let lines = stream::iter(first.map(Ok))
+            .chain(lines)
+            .map_err(convert::error);
+        Ok(lines
+            .try_filter_map(|line| std::future::ready(Ok(chunk(line).and_then(convert::stamped))))
+            .boxed())
+    }
+
+    async fn exec(&self, id: &ContainerId, command: Command) -> Result<Running, EngineError> {
+        let options = CreateExecOptions {
+            attach_stdin: Some(command.stdin),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            tty: Some(command.tty),
+            cmd: Some(command.words),
+            ..CreateExecOptions::default()
+        };
+        let created = self
+            .call("exec", QUICK, |docker| async move {
+                docker.create_exec(&id.0, options).await
+            })
+            .await?;
+        let (exec, tty) = (created.id.clone(), command.tty);
+        let options = StartExecOptions {
+            tty,
+            ..StartExecOptions::default()
+        };
+        let started = self
+            .call("exec", QUICK, |docker| async move {
+                docker.start_exec(&exec, Some(options)).await
+            })
+            .await?;
+        let StartExecResults::Attached { output, input } = started else {
+            return Err(EngineError::Refused(
+                "the engine did not attach to the command".to_owned(),
+            ));
+        };
+        let output = output
+            .map_err(convert::error)
+            .try_filter_map(|item| std::future::ready(Ok(chunk(item))))
+            .boxed();
+        Ok(Running {
+            id: CommandId(created.id),
+            output,
+            input,
+        })
+    }
+
+    async fn exec_exit(&self, id: &CommandId) -> Result<Option<i64>, EngineError> {
+        let found = self
+            .call("exec", QUICK, |docker| async move {
+                docker.inspect_exec(&id.0).await
+            })
+            .await?;
+        Ok(found.exit_code.filter(|_| found.running == Some(false)))
+    }
+
+    async fn resize(&self, id: &CommandId, height: u16, width: u16) -> Result<(), EngineError> {
+        let options = ResizeExecOptions { height, width };
+        self.call("resize", QUICK, |docker| async move {
+            docker.resize_exec(&id.0, options).await
+        })
+        .await
+    }
+
+    async fn sample(&self, id: &ContainerId) -> Result<Sample, EngineError> {
+        let options = StatsOptionsBuilder::new()
+            .stream(false)
+            .one_shot(true)
+            .build();
+        let one = self
+            .call("stats", QUICK, |docker| async move {
+                docker.stats(&id.0, Some(options)).try_next().await
+            })
+            .await?;
+        one.map(convert::sample)
+            .ok_or_else(|| EngineError::NotFound(id.0.clone()))
     }
 
     async fn list_running(&self, label: &str, value: &str) -> Result<Vec<Listed>, EngineError> {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use jiff::Timestamp;
 
 use super::EngineError;
 
@@ -11,6 +12,16 @@ pub type Output = BoxStream<'static, Result<Chunk, EngineError>>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
     pub source: Source,
+    pub bytes: Bytes,
+}
+
+/// Stored output, oldest first, with the time the engine saw it.
+pub type History = BoxStream<'static, Result<Stamped, EngineError>>;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamped {
+    pub source: Source,
+    pub at: Timestamp,
     pub bytes: Bytes,
 }
 

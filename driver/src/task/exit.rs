@@ -1,6 +1,7 @@
 //! Finds out that a container has ended, and how.
 //!
 //! ```text
+//!  pidfd ──▶ the syncer is told
 //!  wait ──code──▶ inspect (out of memory?) ──▶ drain the log ──▶ tell
 //!   └─error──▶ inspect: running? wait again · ended? tell · gone? tell · unreachable? try again
 //! ```
@@ -18,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::{Ended, pidfd};
+use crate::announce::Announcer;
 use crate::engine::{ContainerEngine, ContainerId, EngineError, State};
 
 /// Between two questions to an engine that does not answer.
@@ -31,18 +33,27 @@ pub(super) async fn watch<E: ContainerEngine>(
     id: ContainerId,
     pid: Option<i32>,
     pump: Option<JoinHandle<()>>,
+    announcer: Announcer,
     exit: watch::Sender<Option<Ended>>,
 ) {
-    let kernel = async {
-        let Some(pid) = pid else { return };
+    let seen = async {
+        let Some(pid) = pid else { return false };
         match pidfd::ended(pid, &id).await {
-            Ok(()) => debug!(container = id.short(), "process ended"),
+            Ok(()) => {
+                announcer.exited().await;
+                debug!(container = id.short(), "process ended");
+                true
+            }
             Err(error) => {
                 debug!(%error, container = id.short(), "the process can't be watched, the engine's word has to do");
+                false
             }
         }
     };
-    let (found, ()) = tokio::join!(outcome(engine.as_ref(), &id), kernel);
+    let (found, seen) = tokio::join!(outcome(engine.as_ref(), &id), seen);
+    if !seen {
+        announcer.exited().await;
+    }
     if let Some(pump) = pump
         && timeout(DRAIN, pump).await.is_err()
     {

@@ -19,6 +19,8 @@ const RUNNING: i32 = 1;
 pub struct State {
     pub container: ContainerId,
     pub network: Option<DriverNetwork>,
+    /// The built-in driver's process that reads the container's log.
+    pub logger: Option<i32>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +71,9 @@ impl State {
             .and_then(text)
             .filter(|id| !id.is_empty())
             .ok_or(HandleError::NoContainer)?;
+        let logger = field(&map, "ReattachConfig")
+            .and_then(|config| field(config, "Pid")?.as_i64())
+            .and_then(|pid| i32::try_from(pid).ok());
         let network = field(&map, "DriverNetwork")
             .filter(|network| network.is_map())
             .map(|network| DriverNetwork {
@@ -88,6 +93,7 @@ impl State {
         Ok(Self {
             container: ContainerId(container),
             network,
+            logger,
         })
     }
 }
@@ -125,6 +131,7 @@ mod tests {
             let state = State {
                 container: ContainerId("abc".into()),
                 network,
+                logger: None,
             };
             assert_eq!(State::decode(&state.clone().encode()).unwrap(), state);
         }

@@ -1,4 +1,4 @@
-//! A task's `config { … }` block: the built-in driver's options, by name and type.
+//! A task's `config { … }` block: the built-in driver's options, by name and type, and `drain`.
 //!
 //! Every option is either mapped in [`crate::spec`] or, when it is set, refused by name before anything was done
 //! ([`TaskOptions::refusals`]): an option never does nothing silently.
@@ -31,6 +31,8 @@ pub struct TaskOptions {
     pub cpuset_cpus: String,
     pub devices: Vec<Device>,
     pub dns_servers: Vec<String>,
+    /// Not of the built-in driver: how long a stop waits until load balancers have drained this task.
+    pub drain: String,
     pub dns_search_domains: Vec<String>,
     pub dns_options: Vec<String>,
     pub entrypoint: Vec<String>,
@@ -230,6 +232,7 @@ pub fn schema() -> Spec {
                 string("cgroup_permissions"),
             ],
         ),
+        string("drain"),
         strings("dns_servers"),
         strings("dns_search_domains"),
         strings("dns_options"),

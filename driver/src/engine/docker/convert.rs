@@ -4,14 +4,20 @@ use std::time::{Duration, SystemTime};
 
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, NetworkInspect,
-    SystemInfo, SystemVersion,
+    ContainerInspectResponse, ContainerStateStatusEnum, ContainerStatsResponse, ContainerSummary,
+    NetworkInspect, SystemInfo, SystemVersion,
 };
 use jiff::Timestamp;
+use nomad_driver_sdk::value::MemoryStats;
 
 use crate::engine::{
-    ApiVersion, Container, ContainerId, EngineError, EngineFacts, Listed, Network, State,
+    ApiVersion, Chunk, Container, ContainerId, EngineError, EngineFacts, Listed, Network, Stamped,
+    State,
 };
+use crate::stats::Sample;
+
+/// RFC 3339 with nanoseconds and an offset.
+const LONGEST_STAMP: usize = 40;
 
 pub(super) fn error(error: Error) -> EngineError {
     match error {
@@ -26,8 +32,13 @@ pub(super) fn error(error: Error) -> EngineError {
         Error::DockerResponseServerError { message, .. } => EngineError::Refused(message),
         Error::DockerStreamError { error } => EngineError::Refused(error),
         Error::RequestTimeoutError => EngineError::Unreachable("no answer".to_owned()),
-        other => EngineError::Unreachable(nomad_driver_sdk::error::chain(&other)),
+        other => EngineError::Unreachable(root(&other)),
     }
+}
+
+/// The HTTP client wraps a cause several times without saying more.
+fn root(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), root)
 }
 
 pub(super) fn facts(
@@ -113,6 +124,48 @@ pub(super) fn listed(found: ContainerSummary) -> Option<Listed> {
         created: SystemTime::UNIX_EPOCH + Duration::from_secs(created),
         labels: found.labels.unwrap_or_default(),
     })
+}
+
+/// cgroup v1 and v2 name their numbers differently.
+pub(super) fn sample(found: ContainerStatsResponse) -> Sample {
+    let cpu = found.cpu_stats.unwrap_or_default();
+    let usage = cpu.cpu_usage.unwrap_or_default();
+    let throttling = cpu.throttling_data.unwrap_or_default();
+    let memory = found.memory_stats.unwrap_or_default();
+    let details = memory.stats.unwrap_or_default();
+    let detail = |v1: &str, v2: &str| details.get(v1).or_else(|| details.get(v2)).copied();
+    Sample {
+        at: found
+            .read
+            .as_deref()
+            .and_then(time)
+            .unwrap_or_else(SystemTime::now),
+        cpu_total: usage.total_usage.unwrap_or_default(),
+        cpu_kernel: usage.usage_in_kernelmode.unwrap_or_default(),
+        cpu_user: usage.usage_in_usermode.unwrap_or_default(),
+        system_total: cpu.system_cpu_usage.unwrap_or_default(),
+        throttled_periods: throttling.throttled_periods.unwrap_or_default(),
+        throttled: Duration::from_nanos(throttling.throttled_time.unwrap_or_default()),
+        memory: MemoryStats {
+            rss: detail("rss", "anon"),
+            cache: detail("cache", "file"),
+            swap: detail("swap", "swap"),
+            usage: memory.usage,
+            max_usage: memory.max_usage.filter(|most| *most > 0),
+        },
+    }
+}
+
+/// `2026-11-24T21:00:00.123456789Z text`; `None` for what has no time in front.
+pub(super) fn stamped(chunk: Chunk) -> Option<Stamped> {
+    let Chunk { source, mut bytes } = chunk;
+    let space = bytes
+        .iter()
+        .take(LONGEST_STAMP)
+        .position(|byte| *byte == b' ')?;
+    let at = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
+    drop(bytes.split_to(space + 1));
+    Some(Stamped { source, at, bytes })
 }
 
 /// Docker's year-1 time means "not yet".
