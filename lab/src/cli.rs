@@ -71,6 +71,9 @@ pub(crate) struct UpArgs {
     /// Only list missing packages.
     #[arg(long)]
     pub(crate) no_install: bool,
+    /// Run the products as they were last built.
+    #[arg(long)]
+    pub(crate) no_build: bool,
     /// Bring the parts up without the articles' job.
     #[arg(long)]
     pub(crate) no_job: bool,

@@ -38,7 +38,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     let done = ExitCode::SUCCESS;
     match &cli.command {
         Command::Up(args) => {
-            if std::env::var_os("SUDO_UID").is_none() {
+            if !args.no_build && std::env::var_os("SUDO_UID").is_none() {
                 products::build()?;
             }
             privilege::become_root()?;

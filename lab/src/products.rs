@@ -17,14 +17,7 @@ pub struct Products {
 impl Products {
     /// Beside this program, where one build puts them all.
     pub fn find() -> Result<Self> {
-        let own = std::env::current_exe().context("find the own program")?;
-        let folder = own.parent().context("the own program has no folder")?;
-        // A test binary lies one folder deeper.
-        let folder = if folder.ends_with("deps") {
-            folder.parent().unwrap_or(folder)
-        } else {
-            folder
-        };
+        let folder = folder()?;
         let found = Self {
             driver: folder.join("docker-ipvs"),
             syncer: folder.join("ipvs-syncer"),
@@ -41,19 +34,28 @@ impl Products {
     }
 }
 
+/// The lab's own program, also when a test asks.
+pub fn lab() -> Result<PathBuf> {
+    if let Some(told) = std::env::var_os("NOMAD_IPVS_LAB") {
+        return Ok(told.into());
+    }
+    Ok(folder()?.join("lab"))
+}
+
+fn folder() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("find the own program")?;
+    let folder = own.parent().context("the own program has no folder")?;
+    // A test binary lies one folder deeper.
+    let above = folder.parent().filter(|_| folder.ends_with("deps"));
+    Ok(above.unwrap_or(folder).to_owned())
+}
+
 /// Builds what is out of date. `cargo` says on the standard error what it compiles.
 pub fn build() -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args([
-        "build",
-        "--quiet",
-        "--package",
-        "docker-ipvs",
-        "--package",
-        "ipvs-syncer",
-        "--bins",
-    ]);
+    // All packages at once, as everywhere: another selection unites other features and compiles dependencies again.
+    command.args(["build", "--quiet", "--workspace", "--bins"]);
     if profile_of(&std::env::current_exe().unwrap_or_default()) == Some("release") {
         command.arg("--release");
     }

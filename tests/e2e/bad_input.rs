@@ -22,12 +22,24 @@ fn refused(option: &str, named: &str) {
 job "wrong" {{
   datacenters = ["*"]
   group "g" {{
-    reschedule {{ attempts = 0  unlimited = false }}
-    restart {{ attempts = 0  mode = "fail" }}
+    reschedule {{
+      attempts  = 0
+      unlimited = false
+    }}
+    restart {{
+      attempts = 0
+      mode     = "fail"
+    }}
     task "t" {{
       driver = "docker"
-      config {{ image = "busybox:1"  {option} }}
-      resources {{ cpu = 10  memory = 16 }}
+      config {{
+        image = "busybox:1"
+        {option}
+      }}
+      resources {{
+        cpu    = 10
+        memory = 16
+      }}
     }}
   }}
 }}"#

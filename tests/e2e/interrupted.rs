@@ -11,7 +11,7 @@ use crate::story;
 fn down_after_a_killed_up_leaves_nothing() {
     let profile = "half";
     let mut child = Command::new(story::program())
-        .args(["--profile", profile, "up"])
+        .args(["--profile", profile, "up", "--no-build"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

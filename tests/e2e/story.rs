@@ -11,9 +11,9 @@ use lab::status::Status;
 /// The stories' own lab.
 pub(crate) const PROFILE: &str = "test";
 
-/// The lab's program: told by the test runner, else beside the test binary.
+/// The lab's program: beside the test binary, unless the runner says otherwise.
 pub(crate) fn program() -> PathBuf {
-    std::env::var_os("NOMAD_IPVS_LAB").map_or_else(|| product("lab"), PathBuf::from)
+    lab::products::lab().unwrap()
 }
 
 /// A program of this workspace.
@@ -40,7 +40,7 @@ pub(crate) fn lab(profile: &str, args: &[&str]) -> Output {
 pub(crate) fn up() -> Lab {
     static UP: OnceLock<()> = OnceLock::new();
     UP.get_or_init(|| {
-        let output = lab(PROFILE, &["up"]);
+        let output = lab(PROFILE, &["up", "--no-build"]);
         assert!(output.status.success(), "up failed:\n{}", said(&output));
     });
     Lab::open(PROFILE, None).unwrap()

@@ -10,7 +10,7 @@ use crate::guest::init::Settings;
 use crate::guest::keeper::Guest;
 use crate::paths::{Paths, Person};
 use crate::process::{Daemon, Identity, log_tail};
-use crate::wait;
+use crate::{products, wait};
 
 /// A running guest that nobody else knows of.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Scratch {
         )?;
         let keeper = Daemon {
             name: &name,
-            program: &std::env::current_exe().context("find the own program")?,
+            program: &products::lab()?,
             args: vec![
                 "internal".to_owned(),
                 "keeper".to_owned(),

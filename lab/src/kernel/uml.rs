@@ -15,7 +15,7 @@ use crate::paths::{Paths, Person};
 use crate::process::{Daemon, log_tail};
 use crate::record::Records;
 use crate::topology::{Node, Topology};
-use crate::wait;
+use crate::{products, wait};
 
 /// The keeper's part name.
 const PART: &str = "director";
@@ -78,7 +78,7 @@ impl Kernel for Uml {
         self.person.write(&self.description, &text)?;
         let keeper = Daemon {
             name: PART,
-            program: &std::env::current_exe().context("find the own program")?,
+            program: &products::lab()?,
             args: vec![
                 "internal".to_owned(),
                 "keeper".to_owned(),

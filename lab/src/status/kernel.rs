@@ -8,19 +8,14 @@ use ipvs::{Client, Kernel as _, Table};
 
 use super::compare::RealServer;
 use crate::context::Lab;
-use crate::ui;
+use crate::{products, ui};
 
 /// By real server.
 pub type KernelView = BTreeMap<SocketAddr, RealServer>;
 
 /// Asks the director.
 pub(super) fn read(lab: &Lab) -> Result<KernelView> {
-    let program = std::env::var_os("NOMAD_IPVS_LAB")
-        .map_or_else(std::env::current_exe, |path| Ok(path.into()));
-    let program = program
-        .context("find the lab's program")?
-        .display()
-        .to_string();
+    let program = products::lab()?.display().to_string();
     let output = lab
         .kernel
         .capture(&[&program, "internal", "ipvs-table"])
