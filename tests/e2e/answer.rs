@@ -58,7 +58,9 @@ fn a_second_up_finds_each_part_running() {
     ] {
         let line = said
             .lines()
-            .find(|line| line.split_whitespace().nth(1) == Some(part))
+            .find(|line| {
+                line.trim_start().starts_with('✓') && line.split_whitespace().nth(1) == Some(part)
+            })
             .unwrap_or_default();
         assert!(line.contains("already running"), "{part}: {said}");
     }

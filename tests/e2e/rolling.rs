@@ -13,6 +13,7 @@ const REQUESTS: u64 = 2000;
 fn hello_world_scales_from_one_to_five_to_two_without_a_lost_request() {
     let lab = story::up();
     scale_under_load(&lab, "hello-world", lab.topology.vip());
+    lab::part::job::wait_deployed(&lab, "hello-world").unwrap();
     story::nomad_ok(
         &lab,
         &["job", "scale", "-detach", "hello-world", "servers", "1"],
@@ -51,6 +52,8 @@ fn scale_under_load(lab: &Lab, job: &str, vip: std::net::SocketAddrV4) {
     };
     let load = load::start(&plan).unwrap();
     for count in [5, 2] {
+        // Nomad refuses to scale while a deployment is under way.
+        lab::part::job::wait_deployed(lab, job).unwrap();
         story::nomad_ok(
             lab,
             &[
