@@ -186,11 +186,12 @@ pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
         desired.fleet = Some(Arc::clone(fleet));
     }
     let nothing = CatalogService::default();
+    // Both are in order of name; looking each name up would cost more than all the rest.
+    let mut known = catalog.services.iter().peekable();
     for (name, vip) in &policy.services {
-        let service = catalog
-            .services
-            .get(name)
-            .map_or(&nothing, |service| service);
+        while known.next_if(|(other, _)| *other < name).is_some() {}
+        let service = known.next_if(|(other, _)| *other == name);
+        let service = service.map_or(&nothing, |(_, service)| service);
         add(
             &mut desired,
             name,
@@ -202,12 +203,14 @@ pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
         );
     }
     for (name, service) in &catalog.services {
+        let Some(tagged) = &service.tagged else {
+            continue;
+        };
         if policy.services.contains_key(name) {
             continue;
         }
-        match &service.tagged {
-            None => {}
-            Some(Ok(vip)) => add(
+        match tagged {
+            Ok(vip) => add(
                 &mut desired,
                 name,
                 vip,
@@ -216,7 +219,7 @@ pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
                 snapshots,
                 policy,
             ),
-            Some(Err(rejected)) => {
+            Err(rejected) => {
                 desired.rejected.push((Arc::clone(name), rejected.clone()));
                 // A tag that went bad takes nothing down: the last good policy holds on.
                 if let Some(saved) = snapshots.last.iter().find(|saved| saved.name == *name) {
@@ -234,7 +237,7 @@ pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
             }
         }
     }
-    refuse_loops(&mut desired);
+    refuse_loops(&mut desired, policy);
     desired
 }
 
@@ -325,12 +328,21 @@ fn endpoint(instance: &Instance, service: &ServiceId, snapshots: &Snapshots<'_>)
 }
 
 /// A VIP that is its own real server would feed its packets to itself.
-fn refuse_loops(desired: &mut Desired) {
+fn refuse_loops(desired: &mut Desired, policy: &Policy) {
+    let owned = |endpoint: &Endpoint| policy.ownership.contains(endpoint.address.ip());
+    if !desired
+        .services
+        .values()
+        .flat_map(|service| &service.endpoints)
+        .any(owned)
+    {
+        return;
+    }
     let vips: BTreeSet<IpAddr> = desired.services.keys().filter_map(ServiceId::vip).collect();
     let rejected = &mut desired.rejected;
     for service in desired.services.values_mut() {
         service.endpoints.retain(|endpoint| {
-            let looped = vips.contains(&endpoint.address.ip());
+            let looped = owned(endpoint) && vips.contains(&endpoint.address.ip());
             if looped {
                 let reason = format!("instance {} is itself a VIP", endpoint.address);
                 rejected.push((Arc::clone(&service.name), Rejected::because(reason)));
