@@ -2,12 +2,13 @@
 
 use std::error::Error;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "nomad/structs.proto",
     "nomad/hclspec.proto",
     "nomad/base.proto",
     "nomad/driver.proto",
     "goplugin/plugin.proto",
+    "syncer.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -53,6 +53,8 @@ pub(crate) enum Command {
     },
     /// Run the tests; without a name all of them, in order.
     Test { stage: Option<lab::test::Stage> },
+    /// Take a figure of docs/MEASURED.md again, on a lab that is up.
+    Bench { figure: lab::bench::Figure },
     /// For the lab itself.
     #[command(hide = true)]
     Internal {
@@ -102,6 +104,8 @@ pub(crate) enum Internal {
     Keeper { description: std::path::PathBuf },
     /// Serves commands inside a guest.
     GuestServer,
+    /// Notes how long the syncer takes, inside the director's kernel.
+    WatchLag { consul: String, vip: String },
     /// Prints the kernel's IPVS table as JSON.
     IpvsTable,
 }

@@ -1,6 +1,7 @@
 //! The lab as a library: what its binary and the end-to-end tests share.
 
 pub mod agents;
+pub mod bench;
 pub mod cgroup;
 pub mod command;
 pub mod context;
@@ -12,6 +13,7 @@ pub mod fabric;
 pub mod guest;
 pub mod http;
 pub mod kernel;
+pub mod load;
 pub mod lock;
 pub mod logs;
 pub mod netns;

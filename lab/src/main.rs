@@ -13,7 +13,7 @@ use clap::Parser;
 use lab::context::Lab;
 use lab::kernel::scratch::Scratch;
 use lab::ui::{Mode, Ui};
-use lab::{doctor, down, env, exec, guest, logs, privilege, products, status, test, ui, up};
+use lab::{bench, doctor, down, env, exec, guest, logs, privilege, products, status, test, ui, up};
 
 use crate::cli::{Cli, Command, Internal};
 
@@ -87,6 +87,10 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             let code = exec::run(&Lab::open(&cli.profile, None)?, *node, command)?;
             Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
         }
+        Command::Bench { figure } => {
+            privilege::become_root()?;
+            bench::run(&Lab::open(&cli.profile, None)?, *figure).map(|()| done)
+        }
         Command::Test { stage } => run_tests(*stage),
         Command::Internal { command } => internal(command).map(|()| done),
     }
@@ -149,6 +153,7 @@ fn internal(command: &Internal) -> Result<()> {
             )
         }
         Internal::GuestServer => guest::server::run(),
+        Internal::WatchLag { consul, vip } => bench::watch(consul, vip),
         Internal::IpvsTable => status::print_kernel_table(),
     }
 }

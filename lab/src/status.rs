@@ -34,9 +34,9 @@ pub struct Status {
 pub fn read(lab: &Lab) -> Status {
     let parts = parts::look(lab);
     let view = View {
-        allocations: scheduler::read(lab).map_err(said),
-        instances: catalogue::read(&lab.topology.consul_url()).map_err(said),
-        kernel: kernel::read(lab).map_err(said),
+        allocations: scheduler::read(lab).map_err(|error| said(&error)),
+        instances: catalogue::read(&lab.topology.consul_url()).map_err(|error| said(&error)),
+        kernel: kernel::read(lab).map_err(|error| said(&error)),
         syncer: words::read(lab),
     };
     let rows = compare::rows(&view);
@@ -61,6 +61,6 @@ pub fn run(lab: &Lab, json: bool) -> Result<ExitCode> {
     })
 }
 
-fn said(error: anyhow::Error) -> String {
+fn said(error: &anyhow::Error) -> String {
     format!("{error:#}")
 }

@@ -110,6 +110,11 @@ impl Topology {
         SocketAddrV4::new(self.address(30), 80)
     }
 
+    /// A third, for measuring.
+    pub fn third_vip(&self) -> Ipv4Addr {
+        self.address(31)
+    }
+
     /// Network namespace of a node, or of the fabric itself.
     pub fn netns(&self, node: &str) -> String {
         format!("nomad-ipvs-{}-{node}", self.profile)

@@ -1,4 +1,5 @@
-//! Wire messages and services of Nomad's driver plugins and of go-plugin, generated from `proto/`.
+//! Wire messages and services of Nomad's driver plugins, of go-plugin, and between our driver and our syncer,
+//! generated from `proto/`.
 //!
 //! For whoever speaks one of these protocols. No logic lives here: `nomad-driver-sdk` turns the messages
 //! into values that are hard to misuse.
@@ -44,6 +45,11 @@ pub mod hashicorp {
 /// go-plugin's package.
 pub mod plugin {
     tonic::include_proto!("plugin");
+}
+
+/// Our own: the driver's hints to the node's syncer.
+pub mod syncer {
+    tonic::include_proto!("nomad_ipvs.syncer");
 }
 
 pub use hashicorp::nomad::plugins::base::proto as base;

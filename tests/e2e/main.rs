@@ -1,1 +1,15 @@
-//! End-to-end stories.
+//! End-to-end stories: what a sceptical user would do, told through the lab, on real parts.
+//!
+//! They share one lab, of a profile of its own, which the first story brings up and the last takes down; so they run
+//! one at a time (`--test-threads=1`), as `cargo lab test e2e` does. Each leaves only hello-world with one instance.
+
+#![cfg(test)]
+
+mod answer;
+mod bad_input;
+mod interrupted;
+mod job_without_service;
+mod rolling;
+mod shell;
+mod story;
+mod zz_down;

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use super::Up;
 use crate::context::Lab;
 use crate::process::{Daemon, log_tail};
+use crate::products::Products;
 use crate::topology::Node;
 use crate::{http, wait};
 
@@ -45,7 +46,10 @@ fn registrar_up(lab: &Lab, program: &Path) -> Result<bool> {
     let folder = lab.paths.state.join("node1/syncer");
     lab.person.make_dir(&folder)?;
     let config = folder.join("syncer.hcl");
-    let text = format!("{}\nregistrar {{}}\n", sources(lab, &folder, Node::Node1));
+    let text = format!(
+        "{}\nregistrar {{}}\n",
+        sources(lab, &folder, Node::Node1, &lab.topology.consul_url())
+    );
     lab.person.write(&config, &text)?;
     let daemon = Daemon {
         name: REGISTRAR,
@@ -73,15 +77,29 @@ fn registrar_up(lab: &Lab, program: &Path) -> Result<bool> {
     Ok(false)
 }
 
+/// Ends the director's syncer and starts it again, against another Consul if one is given. The table stays meanwhile.
+pub fn director_restart(lab: &Lab, consul: Option<&str>) -> Result<()> {
+    if let Some(pid) = director_pid(lab) {
+        lab.kernel.end(pid, PROGRAM)?;
+    }
+    let program = Products::find()?.syncer;
+    director_start(lab, &program, consul).map(drop)
+}
+
 fn director_up(lab: &Lab, program: &Path) -> Result<bool> {
     if director_runs(lab) {
         return ready(lab, Node::Director).map(|()| true);
     }
+    director_start(lab, program, None)?;
+    Ok(false)
+}
+
+fn director_start(lab: &Lab, program: &Path, consul: Option<&str>) -> Result<()> {
     let folder = lab.paths.state.join("director");
     lab.person.make_dir(&folder)?;
     let config = director_config(lab);
     lab.person
-        .write(&config, &director_configuration(lab, &folder))?;
+        .write(&config, &director_configuration(lab, &folder, consul))?;
     let log = folder.join("syncer.log");
     let words = [program.display().to_string(), config.display().to_string()];
     let pid = lab
@@ -93,8 +111,7 @@ fn director_up(lab: &Lab, program: &Path) -> Result<bool> {
         Duration::from_secs(20),
         || ready(lab, Node::Director),
         || (!lab.kernel.runs(pid, PROGRAM)).then(|| format!("it ended; {}", log_tail(&log, 8))),
-    )?;
-    Ok(false)
+    )
 }
 
 fn pid_file(lab: &Lab) -> PathBuf {
@@ -120,7 +137,7 @@ fn ready(lab: &Lab, node: Node) -> Result<()> {
     Ok(())
 }
 
-fn sources(lab: &Lab, folder: &Path, node: Node) -> String {
+fn sources(lab: &Lab, folder: &Path, node: Node, consul: &str) -> String {
     format!(
         r#"state_dir = "{folder}/state"
 consul {{ address = "{consul}" }}
@@ -128,13 +145,13 @@ nomad  {{ address = "{nomad}" }}
 status {{ listen = "{listen}:9180" }}
 "#,
         folder = folder.display(),
-        consul = lab.topology.consul_url(),
         nomad = lab.topology.nomad_url(),
         listen = lab.topology.node_address(node),
     )
 }
 
-fn director_configuration(lab: &Lab, folder: &Path) -> String {
+fn director_configuration(lab: &Lab, folder: &Path, consul: Option<&str>) -> String {
+    let consul = consul.map_or_else(|| lab.topology.consul_url(), str::to_owned);
     format!(
         r#"{sources}
 director {{
@@ -149,7 +166,7 @@ service "hello-world-servers" {{
   snat      = true
 }}
 "#,
-        sources = sources(lab, folder, Node::Director),
+        sources = sources(lab, folder, Node::Director, &consul),
         subnet = lab.topology.subnet(),
         vip = lab.topology.vip(),
     )

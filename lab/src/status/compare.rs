@@ -88,7 +88,7 @@ pub enum Verdict {
 }
 
 /// Every address that any view knows, in order.
-pub fn rows(view: &View) -> Vec<Row> {
+pub(super) fn rows(view: &View) -> Vec<Row> {
     let empty = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let allocations = view.allocations.as_ref().unwrap_or(&empty.0);
     let instances = view.instances.as_ref().unwrap_or(&empty.1);
@@ -115,14 +115,13 @@ pub fn rows(view: &View) -> Vec<Row> {
 }
 
 fn judge(view: &View, row: &Row) -> Verdict {
-    for missing in [
+    let unread = [
         view.allocations.as_ref().err(),
         view.instances.as_ref().err(),
         view.kernel.as_ref().err(),
-    ] {
-        if let Some(why) = missing {
-            return Verdict::Differ(format!("can't be told: {why}"));
-        }
+    ];
+    if let Some(why) = unread.into_iter().flatten().next() {
+        return Verdict::Differ(format!("can't be told: {why}"));
     }
     let syncer = view.syncer.as_ref();
     let words = syncer.and_then(|syncer| syncer.words.get(&row.address));

@@ -14,7 +14,7 @@ use crate::ui;
 pub type KernelView = BTreeMap<SocketAddr, RealServer>;
 
 /// Asks the director.
-pub fn read(lab: &Lab) -> Result<KernelView> {
+pub(super) fn read(lab: &Lab) -> Result<KernelView> {
     let program = std::env::var_os("NOMAD_IPVS_LAB")
         .map_or_else(std::env::current_exe, |path| Ok(path.into()));
     let program = program

@@ -46,12 +46,16 @@ pub(super) fn text(status: &Status) -> String {
         .filter(|part| part.trouble.is_some())
         .map(|part| part.name.as_str())
         .collect();
-    text.push_str(&match (status.agree, differ, down.as_slice()) {
-        (true, ..) => format!("The three views agree on {} addresses.", status.rows.len()),
-        (false, 0, []) => "A view could not be read.".to_owned(),
-        (false, differ, []) => format!("{differ} of {} addresses differ.", status.rows.len()),
-        (false, _, down) => format!("Down: {}. `cargo lab up` mends it.", down.join(", ")),
-    });
+    let _ = match (status.agree, differ, down.as_slice()) {
+        (true, ..) => write!(
+            text,
+            "The three views agree on {} addresses.",
+            status.rows.len()
+        ),
+        (false, 0, []) => write!(text, "A view could not be read."),
+        (false, differ, []) => write!(text, "{differ} of {} addresses differ.", status.rows.len()),
+        (false, _, down) => write!(text, "Down: {}. `cargo lab up` mends it.", down.join(", ")),
+    };
     text
 }
 

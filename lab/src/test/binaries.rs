@@ -19,26 +19,20 @@ pub(super) struct Binary {
     pub(super) folder: PathBuf,
 }
 
-/// Builds the integration test binaries of some packages, as the person.
+/// Builds all integration test binaries, as the person. Of the whole workspace, like the unit stage: with fewer
+/// packages cargo unites fewer features, and compiles half of the dependencies once more.
 ///
 /// # Errors
 /// The compiler's last lines.
-pub(super) fn build(
-    bench: &Bench<'_>,
-    packages: &[&str],
-    show: &mut dyn FnMut(&str),
-) -> Result<Vec<Binary>> {
+pub(super) fn build(bench: &Bench<'_>, show: &mut dyn FnMut(&str)) -> Result<Vec<Binary>> {
     let mut command = cargo_for(bench.person);
-    command
-        .args([
-            "test",
-            "--no-run",
-            "--message-format=json-render-diagnostics",
-        ])
-        .current_dir(workspace());
-    for package in packages {
-        command.args(["--package", package]);
-    }
+    command.args([
+        "test",
+        "--workspace",
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ]);
+    command.current_dir(workspace());
     let mut binaries = Vec::new();
     let finished = stream::run(command, |line| match read(line) {
         Message::Test(binary) => binaries.push(binary),
@@ -47,11 +41,7 @@ pub(super) fn build(
     })
     .context("run cargo")?;
     if !finished.status.success() {
-        bail!(
-            "the tests of {} do not compile:\n{}",
-            packages.join(" and "),
-            finished.tail.indented(4)
-        );
+        bail!("the tests do not compile:\n{}", finished.tail.indented(4));
     }
     Ok(binaries)
 }

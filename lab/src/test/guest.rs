@@ -10,7 +10,6 @@ use super::unit::told;
 use super::{Bench, InGuest};
 use crate::stream::Tail;
 
-const PACKAGES: [&str; 2] = ["ipvs", "ipvs-syncer"];
 const PREFIX: &str = "kernel";
 
 /// Whether this stage runs a binary, given as cargo announces it: `tests/kernel.rs (…)`.
@@ -21,7 +20,7 @@ pub(super) fn runs(announced: &str) -> bool {
 }
 
 pub(super) fn run(bench: &Bench<'_>, show: &mut dyn FnMut(&str)) -> Verdict {
-    let binaries = match binaries::build(bench, &PACKAGES, show) {
+    let binaries = match binaries::build(bench, show) {
         Ok(all) => all
             .into_iter()
             .filter(|binary| binary.name.starts_with(PREFIX))

@@ -7,10 +7,14 @@ use super::binaries::{self, Binary};
 use super::libtest::Reader;
 use super::tally::Verdict;
 use super::unit::told;
+use crate::paths::workspace;
 use crate::stream::{self, Tail};
 
 /// Tells the stories which lab to use.
 const LAB: &str = "NOMAD_IPVS_LAB";
+
+/// The folder of their package.
+const PACKAGE: &str = "tests";
 
 pub(super) fn run(bench: &Bench<'_>, show: &mut dyn FnMut(&str)) -> Verdict {
     if let Err(why) = &bench.stories {
@@ -19,8 +23,11 @@ pub(super) fn run(bench: &Bench<'_>, show: &mut dyn FnMut(&str)) -> Verdict {
             tests: 0,
         };
     }
-    let binaries = match binaries::build(bench, &["e2e"], show) {
-        Ok(binaries) => binaries,
+    let binaries = match binaries::build(bench, show) {
+        Ok(all) => all
+            .into_iter()
+            .filter(|binary| binary.folder == workspace().join(PACKAGE))
+            .collect::<Vec<_>>(),
         Err(error) => return Verdict::broken(&error),
     };
     let mut reader = Reader::default();

@@ -1,0 +1,197 @@
+//! Tells the node's syncer what happens to a task before Nomad and Consul can: it runs, it ended, it is about to stop.
+//!
+//! ```text
+//!  start, recover ─▶ Announce      exit (pidfd) ─▶ Exited      stop ─▶ Withdraw ─▶ "drained" (bounded) ─▶ signal
+//! ```
+//!
+//! Hints, never the truth: a syncer that is not there costs a line in the debug log, and a task is never held back
+//! longer than the drain's own limit. The socket may come and go; each message makes its own connection.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use nomad_ipvs_proto::syncer::director_outcome::Outcome;
+use nomad_ipvs_proto::syncer::syncer_client::SyncerClient;
+use nomad_ipvs_proto::syncer::{
+    AnnounceRequest, ExitedRequest, Port, WithdrawRequest, WithdrawResponse,
+};
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+use tracing::debug;
+
+use crate::spec::PublishedPort;
+
+/// For a hint: the syncer is on this machine.
+const HINT: Duration = Duration::from_millis(500);
+/// On top of the drain's limit, for the answer's way.
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// The node's syncer, reached by its socket, about one task.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Announcer {
+    socket: PathBuf,
+    subject: Subject,
+}
+
+/// Which task, and by which of its host ports the world reaches it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subject {
+    pub alloc_id: String,
+    pub task: String,
+    pub ports: Vec<PublishedPort>,
+}
+
+impl Announcer {
+    pub fn new(socket: impl Into<PathBuf>, subject: Subject) -> Self {
+        Self {
+            socket: socket.into(),
+            subject,
+        }
+    }
+
+    /// The task runs; `pid` is its init process.
+    pub async fn running(&self, pid: Option<i32>) {
+        let port = |port: &PublishedPort| Port {
+            label: port.label.clone(),
+            host_ip: port.host_ip.clone(),
+            host_port: u32::from(port.host_port),
+        };
+        let request = AnnounceRequest {
+            alloc_id: self.subject.alloc_id.clone(),
+            task: self.subject.task.clone(),
+            ports: self.subject.ports.iter().map(port).collect(),
+            pid: pid.unwrap_or_default(),
+        };
+        self.hint("announce", async |mut syncer| {
+            syncer.announce(request).await.map(drop)
+        })
+        .await;
+    }
+
+    /// The task's process is gone.
+    pub async fn exited(&self) {
+        let request = ExitedRequest {
+            alloc_id: self.subject.alloc_id.clone(),
+            task: self.subject.task.clone(),
+        };
+        self.hint("exited", async |mut syncer| {
+            syncer.exited(request).await.map(drop)
+        })
+        .await;
+    }
+
+    /// Waits until nothing is sent to the task any more, for `limit` at most. The answer is for the task's event.
+    pub async fn withdraw(&self, limit: Duration) -> String {
+        let request = WithdrawRequest {
+            alloc_id: self.subject.alloc_id.clone(),
+            task: self.subject.task.clone(),
+            deadline: prost_types::Duration::try_from(limit).ok(),
+        };
+        let ask = async {
+            let mut syncer = self
+                .connect()
+                .await
+                .map_err(|error| nomad_driver_sdk::error::chain(&error))?;
+            let answer = syncer
+                .withdraw(request)
+                .await
+                .map_err(|status| status.message().to_owned())?;
+            Ok::<_, String>(answer.into_inner())
+        };
+        match tokio::time::timeout(limit + MARGIN, ask).await {
+            Ok(Ok(answer)) => sentence(&answer),
+            Ok(Err(reason)) => format!(
+                "not drained before the stop: the syncer at {} does not answer ({reason})",
+                self.socket.display()
+            ),
+            Err(_) => format!(
+                "not drained before the stop: the syncer did not answer within {} s",
+                limit.as_secs()
+            ),
+        }
+    }
+
+    async fn hint(
+        &self,
+        what: &'static str,
+        send: impl AsyncFnOnce(SyncerClient<Channel>) -> Result<(), tonic::Status>,
+    ) {
+        if !self.socket.exists() {
+            return;
+        }
+        let told = async {
+            send(self.connect().await.map_err(|error| error.to_string())?)
+                .await
+                .map_err(|status| status.to_string())
+        };
+        match tokio::time::timeout(HINT, told).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(what, error, "the syncer did not take a hint"),
+            Err(_) => debug!(what, "the syncer is slow to take a hint"),
+        }
+    }
+
+    async fn connect(&self) -> Result<SyncerClient<Channel>, tonic::transport::Error> {
+        let socket = self.socket.clone();
+        let connector = service_fn(move |_: Uri| {
+            let socket = socket.clone();
+            async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(socket).await?)) }
+        });
+        // The address is never resolved: the connector knows where to go.
+        Ok(SyncerClient::new(
+            Endpoint::from_static("http://syncer")
+                .connect_with_connector(connector)
+                .await?,
+        ))
+    }
+}
+
+fn sentence(answer: &WithdrawResponse) -> String {
+    if answer.directors.is_empty() {
+        return "no load balancer sends to this task".to_owned();
+    }
+    let each = answer.directors.iter().map(|director| {
+        let outcome = match director.outcome() {
+            Outcome::Drained => "drained",
+            Outcome::TimedOut => "not drained in time",
+            Outcome::Unknown => "did not say",
+        };
+        format!("{}: {outcome}", director.director)
+    });
+    each.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use nomad_ipvs_proto::syncer::DirectorOutcome;
+
+    use super::*;
+
+    #[test]
+    fn each_directors_outcome_is_told() {
+        let director = |name: &str, outcome: Outcome| DirectorOutcome {
+            director: name.into(),
+            outcome: outcome.into(),
+        };
+        let answer = WithdrawResponse {
+            directors: vec![
+                director("lb1", Outcome::Drained),
+                director("lb2", Outcome::TimedOut),
+            ],
+        };
+        assert_eq!(sentence(&answer), "lb1: drained, lb2: not drained in time");
+    }
+
+    #[tokio::test]
+    async fn without_a_syncer_a_withdrawal_ends_at_once_and_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let announcer = Announcer::new(dir.path().join("syncer.sock"), Subject::default());
+        let withdrawal = announcer.withdraw(Duration::from_mins(1));
+        let told = tokio::time::timeout(Duration::from_secs(5), withdrawal).await;
+        assert!(told.unwrap().contains("does not answer"));
+        announcer.exited().await;
+    }
+}

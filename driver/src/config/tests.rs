@@ -1,0 +1,152 @@
+use std::time::Duration;
+
+use rmpv::Value;
+
+use super::raw::Raw;
+use super::*;
+
+fn encode(value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    rmpv::encode::write_value(&mut bytes, value).unwrap();
+    bytes
+}
+
+fn map(pairs: &[(&str, Value)]) -> Value {
+    Value::Map(
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).into(), value.clone()))
+            .collect(),
+    )
+}
+
+/// What the agent sends for a block in which nothing is set: every option, nil.
+fn nothing_set() -> Vec<u8> {
+    let pairs: Vec<_> = schema()
+        .options()
+        .iter()
+        .map(|option| (Value::from(option.name()), Value::Nil))
+        .collect();
+    encode(&Value::Map(pairs))
+}
+
+#[test]
+fn an_empty_block_and_no_block_are_the_defaults() {
+    let config = PluginConfig::from_raw(Raw::default(), None).unwrap();
+    assert_eq!(config.endpoint, "unix:///var/run/docker.sock");
+    assert_eq!(config.image_pull_timeout, Duration::from_mins(5));
+    assert!(config.without_effect.is_empty());
+    assert_eq!(
+        cty::from_slice::<Raw>(&nothing_set()).unwrap(),
+        Raw::default()
+    );
+    assert_eq!(cty::from_slice::<Raw>(&[]).unwrap(), Raw::default());
+}
+
+#[test]
+fn every_option_of_the_schema_is_known_to_the_decoder() {
+    // An option the struct lacks would be ignored: give each a value of a wrong type and expect to hear about it.
+    for option in schema().options() {
+        let wrong = map(&[(option.name(), Value::Ext(1, vec![1]))]);
+        let refused = cty::from_slice::<Raw>(&encode(&wrong));
+        assert!(refused.is_err(), "{}", option.name());
+    }
+}
+
+#[test]
+fn the_configured_endpoint_beats_the_environment() {
+    let raw = Raw {
+        endpoint: "unix:///run/a.sock".into(),
+        ..Raw::default()
+    };
+    assert_eq!(
+        PluginConfig::from_raw(raw, Some("unix:///run/b.sock".into()))
+            .unwrap()
+            .endpoint,
+        "unix:///run/a.sock"
+    );
+    assert_eq!(
+        PluginConfig::from_raw(Raw::default(), Some("unix:///run/b.sock".into()))
+            .unwrap()
+            .endpoint,
+        "unix:///run/b.sock"
+    );
+}
+
+#[test]
+fn options_without_effect_are_listed_by_name() {
+    let raw: Raw = cty::from_slice(&encode(&map(&[
+        ("infra_image", "pause:1".into()),
+        ("tls", map(&[("ca", "/ca.pem".into())])),
+        (
+            "gc",
+            map(&[("image_delay", "10s".into()), ("container", false.into())]),
+        ),
+    ])))
+    .unwrap();
+    let config = PluginConfig::from_raw(raw, None).unwrap();
+    assert_eq!(
+        config.without_effect,
+        ["tls", "gc.image_delay", "infra_image"]
+    );
+    assert!(!config.remove_containers);
+}
+
+#[test]
+fn durations_are_gos() {
+    for (text, expected) in [
+        ("5m", 300.0),
+        ("1h30m", 5400.0),
+        ("1.5s", 1.5),
+        ("250ms", 0.25),
+        ("0", 0.0),
+    ] {
+        assert_eq!(
+            parse_duration(text),
+            Some(Duration::from_secs_f64(expected)),
+            "{text}"
+        );
+    }
+    for text in [
+        "",
+        "5",
+        "m",
+        "5 m",
+        "-5m",
+        "5x",
+        "9999999999999999999h",
+        ".",
+    ] {
+        assert_eq!(parse_duration(text), None, "{text}");
+    }
+}
+
+#[test]
+fn a_bad_value_is_refused_with_what_was_expected() {
+    let refuse = |raw| PluginConfig::from_raw(raw, None).unwrap_err().to_string();
+    let text = refuse(Raw {
+        image_pull_timeout: "soon".into(),
+        ..Raw::default()
+    });
+    assert!(
+        text.contains("image_pull_timeout") && text.contains("\"5m\""),
+        "{text}"
+    );
+    let text = refuse(Raw {
+        pull_activity_timeout: "10s".into(),
+        ..Raw::default()
+    });
+    assert!(text.contains("at least 60s"), "{text}");
+    let modes = AllowedModes {
+        uts: vec!["container:x".into()],
+        ..AllowedModes::default()
+    };
+    let text = refuse(Raw {
+        allowed_modes: modes,
+        ..Raw::default()
+    });
+    assert!(
+        text.contains("allowed_modes.uts") && text.contains("host"),
+        "{text}"
+    );
+}

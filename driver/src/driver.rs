@@ -1,0 +1,302 @@
+//! The task driver: Nomad's calls, one by one, on top of the engine.
+//!
+//! Holds the settings of the moment, the tasks, and the events on their way. What each step does lives in the modules below it.
+
+mod events;
+mod settings;
+mod start;
+mod takeover;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::Stream;
+use nomad_driver_sdk::hclspec::Spec;
+use nomad_driver_sdk::value::{
+    Capabilities, ExecInput, ExecOutput, ExecRequest, ExecResult, Exit, Fingerprint, FsIsolation,
+    NetworkMode, Started, TaskEvent, TaskState, TaskStats, TaskStatus,
+};
+use nomad_driver_sdk::{DriverError, NomadDriverConfig, TaskConfig, TaskDriver, TaskHandle};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::config::{self, PluginConfig};
+use crate::engine::{ContainerEngine, EngineError};
+use crate::fingerprint;
+use crate::image::Images;
+use crate::name::DriverName;
+use crate::task::{Task, Tasks, options};
+use crate::{exec, stats};
+
+use events::Events;
+use settings::{Connect, Settings};
+
+/// After the engine said the container is stopped: the exit has to be seen and the log drained.
+const SETTLE: Duration = Duration::from_secs(15);
+
+/// The driver over an engine; `E` is Docker, or the fake in tests.
+pub struct DockerDriver<E> {
+    name: DriverName,
+    settings: Arc<Settings<E>>,
+    tasks: Tasks,
+    images: Images,
+    events: Events,
+}
+
+impl<E: ContainerEngine> DockerDriver<E> {
+    /// `connect` makes a client for an endpoint; it is called with each new configuration.
+    pub fn new(name: DriverName, connect: impl Connect<E>) -> Self {
+        Self {
+            name,
+            settings: Arc::new(Settings::new(connect)),
+            tasks: Tasks::default(),
+            images: Images::default(),
+            events: Events::new(),
+        }
+    }
+
+    fn task(&self, id: &str) -> Result<Arc<Task>, DriverError> {
+        self.tasks
+            .get(id)
+            .ok_or_else(|| DriverError::new(format!("task not found for given id {id:?}")))
+    }
+}
+
+impl<E> std::fmt::Debug for DockerDriver<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DockerDriver")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
+    fn config_schema(&self) -> Spec {
+        config::schema()
+    }
+
+    fn set_config(
+        &self,
+        bytes: &[u8],
+        agent: Option<NomadDriverConfig>,
+    ) -> Result<(), DriverError> {
+        let config = PluginConfig::from_msgpack(bytes)
+            .map_err(|error| DriverError::from_error("plugin configuration", &error))?;
+        // Told once, in the process that stays: the others have no agent's settings.
+        if agent.is_some() && !config.without_effect.is_empty() {
+            warn!(
+                options = config.without_effect.join(", "),
+                "these plugin options are set and have no effect in this driver"
+            );
+        }
+        self.settings
+            .replace(config, agent)
+            .map_err(|error| DriverError::from_error("plugin configuration", &error))
+    }
+
+    fn task_config_schema(&self) -> Spec {
+        options::schema()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            send_signals: true,
+            exec: true,
+            isolation: FsIsolation::Image,
+            network_modes: vec![NetworkMode::Host, NetworkMode::Task],
+            must_create_network: false,
+            disable_log_collection: self.settings.config().disable_log_collection,
+        }
+    }
+
+    fn fingerprint(&self) -> impl Stream<Item = Fingerprint> + Send + 'static {
+        let settings = Arc::clone(&self.settings);
+        fingerprint::stream(
+            self.name.clone(),
+            Arc::new(move || settings.engine().map(|engine| (engine, settings.config()))),
+        )
+    }
+
+    fn task_events(&self) -> impl Stream<Item = TaskEvent> + Send + 'static {
+        self.events.listen()
+    }
+
+    async fn start_task(&self, task: TaskConfig) -> Result<Started, DriverError> {
+        self.start(task).await
+    }
+
+    async fn recover_task(&self, handle: TaskHandle) -> Result<(), DriverError> {
+        self.recover(handle).await
+    }
+
+    async fn wait_task(&self, id: &str) -> Result<Exit, DriverError> {
+        let task = self.task(id)?;
+        let ended = task.ended().await;
+        ended
+            .map(|ended| ended.exit)
+            .ok_or_else(|| DriverError::new("the task was destroyed before its exit was known"))
+    }
+
+    async fn stop_task(
+        &self,
+        id: &str,
+        timeout: Duration,
+        signal: Option<&str>,
+    ) -> Result<(), DriverError> {
+        let Some(task) = self.tasks.get(id) else {
+            return Ok(());
+        };
+        if task.exit().is_some() {
+            return Ok(());
+        }
+        let engine = self.settings.connected()?;
+        let container = &task.container;
+        if !task.drain.is_zero() {
+            let outcome = task.announcer.withdraw(task.drain).await;
+            self.events.tell(
+                &task.config,
+                &format!("Drain before the stop: {outcome}"),
+                &[],
+            );
+        }
+        info!(
+            container = container.short(),
+            task = id,
+            signal,
+            "stopping task"
+        );
+        let stopped = match signal {
+            None => engine.stop(container, timeout).await,
+            Some(signal) => {
+                let sent = engine.kill(container, start::signal(signal)?).await;
+                match sent {
+                    Ok(()) if task.ended_within(timeout).await => Ok(()),
+                    // Not running any more, or not there: what was wanted.
+                    Err(EngineError::Conflict(_) | EngineError::NotFound(_)) => Ok(()),
+                    Ok(()) => engine.stop(container, Duration::ZERO).await,
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        stopped.map_err(|error| {
+            DriverError::from_error(format!("Failed to stop container {container}"), &error)
+        })?;
+        if task.ended_within(SETTLE).await {
+            Ok(())
+        } else {
+            Err(DriverError::new(format!(
+                "container {container} was told to stop, but its exit was not seen within {} s",
+                SETTLE.as_secs()
+            )))
+        }
+    }
+
+    async fn destroy_task(&self, id: &str, force: bool) -> Result<(), DriverError> {
+        let Some(task) = self.tasks.get(id) else {
+            return Ok(());
+        };
+        if task.exit().is_none() && !force {
+            return Err(DriverError::new(
+                "the task is still running: cannot destroy it without force",
+            ));
+        }
+        let removed = match (
+            self.settings.config().remove_containers,
+            self.settings.connected(),
+        ) {
+            (true, Ok(engine)) => engine.remove(&task.container).await,
+            (false, Ok(engine)) => engine.stop(&task.container, Duration::ZERO).await,
+            (_, Err(error)) => return Err(error),
+        };
+        // Forgotten in any case: the agent does not ask twice, and the name is freed by the next start.
+        self.tasks.remove(id);
+        removed.map_err(|error| {
+            DriverError::from_error(
+                format!("Failed to remove container {}", task.container),
+                &error,
+            )
+        })
+    }
+
+    async fn inspect_task(&self, id: &str) -> Result<TaskStatus, DriverError> {
+        let task = self.task(id)?;
+        let ended = task.exit();
+        Ok(TaskStatus {
+            id: task.config.id.clone(),
+            name: task.config.name.clone(),
+            state: if ended.is_some() {
+                TaskState::Exited
+            } else {
+                TaskState::Running
+            },
+            started_at: task.started_at,
+            completed_at: ended.as_ref().map(|ended| ended.at),
+            exit: ended.map(|ended| ended.exit).unwrap_or_default(),
+            attributes: [("container_id".to_owned(), task.container.0.clone())].into(),
+            network: task.network.clone(),
+        })
+    }
+
+    fn task_stats(
+        &self,
+        id: &str,
+        interval: Duration,
+    ) -> Result<impl Stream<Item = TaskStats> + Send + 'static, DriverError> {
+        let task = self.task(id)?;
+        let engine = self.settings.connected()?;
+        Ok(stats::watch(
+            engine,
+            &task,
+            self.settings.agent().compute,
+            interval,
+        ))
+    }
+
+    async fn signal_task(&self, id: &str, signal: &str) -> Result<(), DriverError> {
+        let task = self.task(id)?;
+        let sent = self
+            .settings
+            .connected()?
+            .kill(&task.container, start::signal(signal)?)
+            .await;
+        sent.map_err(|error| {
+            DriverError::from_error(
+                format!("Failed to signal container {}", task.container),
+                &error,
+            )
+        })
+    }
+
+    async fn exec_task(
+        &self,
+        id: &str,
+        command: Vec<String>,
+        timeout: Duration,
+    ) -> Result<ExecResult, DriverError> {
+        let task = self.task(id)?;
+        exec::run(
+            self.settings.connected()?.as_ref(),
+            &task.container,
+            command,
+            timeout,
+        )
+        .await
+    }
+
+    async fn exec_task_streaming(
+        &self,
+        request: ExecRequest,
+        input: mpsc::Receiver<ExecInput>,
+        output: mpsc::Sender<ExecOutput>,
+    ) -> Result<Exit, DriverError> {
+        let task = self.task(&request.task_id)?;
+        exec::stream(
+            self.settings.connected()?.as_ref(),
+            &task.container,
+            request,
+            input,
+            output,
+        )
+        .await
+    }
+}

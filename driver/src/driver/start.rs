@@ -1,0 +1,330 @@
+//! StartTask and RecoverTask: from what the agent sends to a task that is watched.
+//!
+//! ```text
+//!  options ─▶ container (pure) ─▶ image ─▶ create ─▶ attach ─▶ start ─▶ watch
+//!                                            └── anything that fails after this removes the container again
+//! ```
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::models::ContainerCreateBody;
+use nix::sys::signal::Signal;
+use nomad_driver_sdk::value::{DriverNetwork, Started};
+use nomad_driver_sdk::{DriverError, TaskConfig, TaskHandle, cty};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{DockerDriver, takeover};
+use crate::announce::{Announcer, Subject};
+use crate::config::{self, PluginConfig};
+use crate::engine::{Container, ContainerEngine, ContainerId, Credentials, EngineError};
+use crate::image::Want;
+use crate::logs::{Paths, Pump};
+use crate::spec::{self, Inputs};
+use crate::task::handle::State;
+use crate::task::options::TaskOptions;
+use crate::task::{Parts, Task};
+
+impl<E: ContainerEngine> DockerDriver<E> {
+    pub(super) async fn start(&self, task: TaskConfig) -> Result<Started, DriverError> {
+        if self.tasks.contains(&task.id) {
+            return Err(DriverError::new(format!(
+                "task with ID {:?} already started",
+                task.id
+            )));
+        }
+        let options: TaskOptions = cty::from_slice(&task.msgpack_driver_config)
+            .map_err(|error| DriverError::from_error("failed to decode driver config", &error))?;
+        let (plugin, agent) = (self.settings.config(), self.settings.agent());
+        let inputs = Inputs {
+            task: &task,
+            options: &options,
+            plugin: &plugin,
+            agent: &agent,
+            driver: &self.name,
+        };
+        let body = spec::build(inputs).map_err(|error| {
+            DriverError::new(format!(
+                "Failed to create container configuration for image {:?}: {error}",
+                options.image
+            ))
+        })?;
+        self.drain(&options)?;
+        let want = want(&options, &plugin)?;
+        let engine = self.settings.connected()?;
+        self.images
+            .ensure(engine.as_ref(), &want, || {
+                self.events
+                    .tell(&task, "Downloading image", &[("image", &want.image)]);
+            })
+            .await?;
+
+        let attempts = options
+            .container_exists_attempts
+            .unwrap_or(plugin.name_conflict_attempts);
+        let id = create(engine.as_ref(), &spec::name(&task), &body, attempts).await?;
+        match self.run(Arc::clone(&engine), &task, &options, &id).await {
+            Ok(started) => Ok(started),
+            Err(error) => {
+                if let Err(left) = engine.remove(&id).await {
+                    warn!(error = %left, container = id.short(), "a container that failed to start could not be removed");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn run(
+        &self,
+        engine: Arc<E>,
+        task: &TaskConfig,
+        options: &TaskOptions,
+        id: &ContainerId,
+    ) -> Result<Started, DriverError> {
+        let failed =
+            |error: EngineError| recoverable(format!("Failed to start container {id}"), &error);
+        let cancel = CancellationToken::new();
+        let pump = match self.pump(&engine, task, id) {
+            None => None,
+            Some(pump) => {
+                let output = engine.attach(id).await.map_err(failed)?;
+                Some(tokio::spawn(pump.run(Some(output), cancel.clone())))
+            }
+        };
+        let abandon = cancel.clone().drop_guard();
+        engine.start(id).await.map_err(failed)?;
+        let container = engine.inspect(&id.0).await.map_err(failed)?;
+        info!(
+            container = id.short(),
+            task = task.id,
+            pid = container.pid,
+            "started container"
+        );
+
+        let network = network(&container, options);
+        let handle = State {
+            container: id.clone(),
+            network: network.clone(),
+            logger: None,
+        }
+        .into_handle(task.clone());
+        let drain = self.drain(options)?;
+        let announcer = self.announcer(task, options);
+        announcer.running(container.pid).await;
+        let parts = Parts {
+            config: task.clone(),
+            network: network.clone(),
+            announcer,
+            drain,
+            pump,
+            cancel,
+        };
+        self.tasks.insert(Task::watch(engine, &container, parts));
+        abandon.disarm();
+        Ok(Started { handle, network })
+    }
+
+    pub(super) async fn recover(&self, handle: TaskHandle) -> Result<(), DriverError> {
+        let config = handle
+            .config
+            .ok_or_else(|| DriverError::new("the agent sent a task handle without a task"))?;
+        if self.tasks.contains(&config.id) {
+            return Ok(());
+        }
+        let state = State::decode(&handle.driver_state).map_err(|error| {
+            DriverError::from_error("failed to decode driver task state", &error)
+        })?;
+        let engine = self.settings.connected()?;
+        let container = engine.inspect(&state.container.0).await.map_err(|error| {
+            DriverError::from_error(
+                format!("failed to inspect container for id {:?}", state.container.0),
+                &error,
+            )
+        })?;
+        info!(
+            container = container.id.short(),
+            task = config.id,
+            running = container.is_alive(),
+            "recovered task"
+        );
+        if let Some(logger) = state.logger {
+            takeover::end_log_reader(logger);
+        }
+        // The built-in driver's task may have options that we would refuse: they are history.
+        let options: TaskOptions =
+            cty::from_slice(&config.msgpack_driver_config).unwrap_or_default();
+        let announcer = self.announcer(&config, &options);
+        if container.is_alive() {
+            announcer.running(container.pid).await;
+        }
+        let cancel = CancellationToken::new();
+        let pump = self.pump(&engine, &config, &container.id);
+        let pump = pump.map(|pump| tokio::spawn(pump.run(None, cancel.clone())));
+        let drain = self.drain(&options).unwrap_or_default();
+        let parts = Parts {
+            config,
+            network: state.network,
+            announcer,
+            drain,
+            pump,
+            cancel,
+        };
+        self.tasks.insert(Task::watch(engine, &container, parts));
+        Ok(())
+    }
+
+    fn announcer(&self, task: &TaskConfig, options: &TaskOptions) -> Announcer {
+        let ports = spec::published(task, options, &options.network_mode)
+            .unwrap_or_default()
+            .0;
+        let subject = Subject {
+            alloc_id: task.alloc_id.clone(),
+            task: task.name.clone(),
+            ports,
+        };
+        Announcer::new(&self.settings.config().syncer_socket, subject)
+    }
+
+    /// The job's own wish, else the plugin's.
+    fn drain(&self, options: &TaskOptions) -> Result<Duration, DriverError> {
+        if options.drain.is_empty() {
+            return Ok(self.settings.config().drain);
+        }
+        config::duration("drain", &options.drain)
+            .map_err(|error| DriverError::new(error.to_string()))
+    }
+
+    /// `None`: nobody collects this task's logs.
+    fn pump(&self, engine: &Arc<E>, task: &TaskConfig, container: &ContainerId) -> Option<Pump<E>> {
+        let paths = Paths::of(task, self.settings.config().disable_log_collection)?;
+        let (events, task) = (self.events.clone(), task.clone());
+        Some(Pump {
+            engine: Arc::clone(engine),
+            container: container.clone(),
+            paths,
+            report: Box::new(move |loss| events.tell(&task, &loss, &[])),
+        })
+    }
+}
+
+/// The name of a signal, for which people also write `HUP` or `sighup`.
+pub(super) fn signal(name: &str) -> Result<&'static str, DriverError> {
+    let upper = name.to_ascii_uppercase();
+    let full = if upper.starts_with("SIG") {
+        upper
+    } else {
+        format!("SIG{upper}")
+    };
+    full.parse::<Signal>()
+        .map(Signal::as_str)
+        .map_err(|_| DriverError::new(format!("invalid signal: {name}")))
+}
+
+/// A container of this name belongs to an earlier start of this very task: it makes room.
+async fn create<E: ContainerEngine>(
+    engine: &E,
+    name: &str,
+    body: &ContainerCreateBody,
+    attempts: u32,
+) -> Result<ContainerId, DriverError> {
+    let failed = |error: &EngineError| recoverable("failed to create container", error);
+    for _ in 0..attempts {
+        match engine.create(name, body.clone()).await {
+            Ok(id) => return Ok(id),
+            Err(EngineError::Conflict(_)) => {}
+            Err(error) => return Err(failed(&error)),
+        }
+        match engine.inspect(name).await {
+            Ok(old) => {
+                info!(
+                    container = old.id.short(),
+                    name, "removing the container of an earlier start"
+                );
+                engine
+                    .remove(&old.id)
+                    .await
+                    .map_err(|error| failed(&error))?;
+            }
+            Err(EngineError::NotFound(_)) => {}
+            Err(error) => return Err(failed(&error)),
+        }
+    }
+    engine
+        .create(name, body.clone())
+        .await
+        .map_err(|error| failed(&error))
+}
+
+/// Trouble of the engine may pass; what it refuses stays refused.
+fn recoverable(context: impl std::fmt::Display, error: &EngineError) -> DriverError {
+    let refusal = DriverError::from_error(context, error);
+    match error {
+        EngineError::Refused(reason) if !reason.contains("Duplicate mount point") => refusal,
+        EngineError::Endpoint { .. } => refusal,
+        _ => refusal.into_recoverable(),
+    }
+}
+
+fn want(options: &TaskOptions, plugin: &PluginConfig) -> Result<Want, DriverError> {
+    let limit = if options.image_pull_timeout.is_empty() {
+        plugin.image_pull_timeout
+    } else {
+        config::duration("image_pull_timeout", &options.image_pull_timeout)
+            .map_err(|error| DriverError::new(error.to_string()))?
+    };
+    let given = options.auth.clone().filter(|auth| {
+        !(auth.username.is_empty() && auth.password.is_empty() && auth.server_address.is_empty())
+    });
+    Ok(Want {
+        image: options.image.clone(),
+        force: options.force_pull,
+        credentials: given.map(|auth| Credentials {
+            username: auth.username,
+            password: auth.password,
+            server: auth.server_address,
+        }),
+        limit,
+        silence: plugin.pull_activity_timeout,
+    })
+}
+
+/// Where the container itself is reached: its first network that gave it an address.
+fn network(container: &Container, options: &TaskOptions) -> Option<DriverNetwork> {
+    let address = |network: &crate::engine::Network| -> Option<IpAddr> {
+        if options.advertise_ipv6_address {
+            network.address6
+        } else {
+            network.address
+        }
+    };
+    let (name, address) = container
+        .networks
+        .iter()
+        .find_map(|network| Some((&network.name, address(network)?)))?;
+    Some(DriverNetwork {
+        port_map: options
+            .port_map
+            .iter()
+            .map(|(label, port)| (label.clone(), i32::from(*port)))
+            .collect(),
+        address: address.to_string(),
+        auto_advertise: options.advertise_ipv6_address || name != "bridge",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_known_by_all_their_spellings() {
+        for name in ["SIGHUP", "sighup", "HUP", "hup"] {
+            assert_eq!(signal(name), Ok("SIGHUP"));
+        }
+        for name in ["", "SIGNOPE", "9", "SIGHUP; reboot"] {
+            assert!(signal(name).is_err(), "{name}");
+        }
+    }
+}

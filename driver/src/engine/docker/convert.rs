@@ -1,0 +1,191 @@
+//! From Docker's answers, in which everything may be absent, to the driver's own words.
+
+use std::time::{Duration, SystemTime};
+
+use bollard::errors::Error;
+use bollard::models::{
+    ContainerInspectResponse, ContainerStateStatusEnum, ContainerStatsResponse, ContainerSummary,
+    NetworkInspect, SystemInfo, SystemVersion,
+};
+use jiff::Timestamp;
+use nomad_driver_sdk::value::MemoryStats;
+
+use crate::engine::{
+    ApiVersion, Chunk, Container, ContainerId, EngineError, EngineFacts, Listed, Network, Stamped,
+    State,
+};
+use crate::stats::Sample;
+
+/// RFC 3339 with nanoseconds and an offset.
+const LONGEST_STAMP: usize = 40;
+
+pub(super) fn error(error: Error) -> EngineError {
+    match error {
+        Error::DockerResponseServerError {
+            status_code: 404,
+            message,
+        } => EngineError::NotFound(message),
+        Error::DockerResponseServerError {
+            status_code: 409,
+            message,
+        } => EngineError::Conflict(message),
+        Error::DockerResponseServerError { message, .. } => EngineError::Refused(message),
+        Error::DockerStreamError { error } => EngineError::Refused(error),
+        Error::RequestTimeoutError => EngineError::Unreachable("no answer".to_owned()),
+        other => EngineError::Unreachable(root(&other)),
+    }
+}
+
+/// The HTTP client wraps a cause several times without saying more.
+fn root(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), root)
+}
+
+pub(super) fn facts(
+    version: SystemVersion,
+    info: SystemInfo,
+    bridge: Option<NetworkInspect>,
+) -> EngineFacts {
+    let mut runtimes: Vec<_> = info.runtimes.unwrap_or_default().into_keys().collect();
+    runtimes.sort();
+    EngineFacts {
+        version: version.version.unwrap_or_default(),
+        api_version: version
+            .api_version
+            .as_deref()
+            .and_then(ApiVersion::parse)
+            .unwrap_or_default(),
+        os_type: info.os_type.unwrap_or_default(),
+        runtimes,
+        bridge_ip: bridge
+            .and_then(|network| network.ipam?.config?.into_iter().next()?.gateway)
+            .filter(|ip| !ip.is_empty()),
+    }
+}
+
+/// `None` when the answer lacks what no container lacks.
+pub(super) fn container(found: ContainerInspectResponse) -> Option<Container> {
+    let state = found.state?;
+    let config = found.config.unwrap_or_default();
+    let is = |flag: Option<bool>| flag.unwrap_or_default();
+    let pid = state
+        .pid
+        .and_then(|pid| i32::try_from(pid).ok())
+        .filter(|pid| *pid > 0);
+    let networks = found
+        .network_settings
+        .and_then(|settings| settings.networks)
+        .unwrap_or_default();
+    let mut networks: Vec<_> = networks
+        .into_iter()
+        .map(|(name, endpoint)| Network {
+            name,
+            address: endpoint.ip_address.and_then(|text| text.parse().ok()),
+            address6: endpoint
+                .global_ipv6_address
+                .and_then(|text| text.parse().ok()),
+        })
+        .collect();
+    networks.sort_by(|a, b| a.name.cmp(&b.name));
+    Some(Container {
+        id: ContainerId(found.id?),
+        name: found
+            .name
+            .unwrap_or_default()
+            .trim_start_matches('/')
+            .to_owned(),
+        labels: config.labels.unwrap_or_default(),
+        image_id: found.image.unwrap_or_default(),
+        tty: is(config.tty),
+        started_at: state.started_at.as_deref().and_then(time),
+        finished_at: state.finished_at.as_deref().and_then(time),
+        pid,
+        networks,
+        state: if is(state.paused) {
+            State::Paused
+        } else if is(state.running) {
+            State::Running
+        } else if state.status == Some(ContainerStateStatusEnum::CREATED) {
+            State::Created
+        } else {
+            State::Exited {
+                code: state.exit_code.unwrap_or_default(),
+                oom_killed: is(state.oom_killed),
+                error: state.error.unwrap_or_default(),
+            }
+        },
+    })
+}
+
+pub(super) fn listed(found: ContainerSummary) -> Option<Listed> {
+    let created = u64::try_from(found.created?).ok()?;
+    Some(Listed {
+        id: ContainerId(found.id?),
+        created: SystemTime::UNIX_EPOCH + Duration::from_secs(created),
+        labels: found.labels.unwrap_or_default(),
+    })
+}
+
+/// cgroup v1 and v2 name their numbers differently.
+pub(super) fn sample(found: ContainerStatsResponse) -> Sample {
+    let cpu = found.cpu_stats.unwrap_or_default();
+    let usage = cpu.cpu_usage.unwrap_or_default();
+    let throttling = cpu.throttling_data.unwrap_or_default();
+    let memory = found.memory_stats.unwrap_or_default();
+    let details = memory.stats.unwrap_or_default();
+    let detail = |v1: &str, v2: &str| details.get(v1).or_else(|| details.get(v2)).copied();
+    Sample {
+        at: found
+            .read
+            .as_deref()
+            .and_then(time)
+            .unwrap_or_else(SystemTime::now),
+        cpu_total: usage.total_usage.unwrap_or_default(),
+        cpu_kernel: usage.usage_in_kernelmode.unwrap_or_default(),
+        cpu_user: usage.usage_in_usermode.unwrap_or_default(),
+        system_total: cpu.system_cpu_usage.unwrap_or_default(),
+        throttled_periods: throttling.throttled_periods.unwrap_or_default(),
+        throttled: Duration::from_nanos(throttling.throttled_time.unwrap_or_default()),
+        memory: MemoryStats {
+            rss: detail("rss", "anon"),
+            cache: detail("cache", "file"),
+            swap: detail("swap", "swap"),
+            usage: memory.usage,
+            max_usage: memory.max_usage.filter(|most| *most > 0),
+        },
+    }
+}
+
+/// `2026-11-24T21:00:00.123456789Z text`; `None` for what has no time in front.
+pub(super) fn stamped(chunk: Chunk) -> Option<Stamped> {
+    let Chunk { source, mut bytes } = chunk;
+    let space = bytes
+        .iter()
+        .take(LONGEST_STAMP)
+        .position(|byte| *byte == b' ')?;
+    let at = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
+    drop(bytes.split_to(space + 1));
+    Some(Stamped { source, at, bytes })
+}
+
+/// Docker's year-1 time means "not yet".
+fn time(text: &str) -> Option<SystemTime> {
+    let stamp: Timestamp = text.parse().ok()?;
+    (stamp > Timestamp::UNIX_EPOCH).then(|| SystemTime::from(stamp))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dockers_zero_time_is_not_a_time() {
+        assert_eq!(time("0001-01-01T00:00:00Z"), None);
+        assert!(time("2026-11-24T21:00:00.123456789Z").is_some());
+    }
+
+    #[test]
+    fn an_answer_without_state_is_no_container() {
+        assert_eq!(container(ContainerInspectResponse::default()), None);
+    }
+}

@@ -1,0 +1,26 @@
+//! Nomad task driver that runs containers through the Docker socket.
+//!
+//! ```text
+//!  agent ─▶ driver ─▶ config      what the agent and the job ask for, checked
+//!                 ├─▶ spec        (pure) task + options + plugin configuration ─▶ container
+//!                 ├─▶ image       present, or pulled
+//!                 ├─▶ engine      the port to Docker; `engine::docker` is the real one
+//!                 └─▶ task        one container from start or recovery to its exit
+//!                       ├─▶ logs  its output into the agent's FIFOs
+//!                       └─▶ exit  seen by pidfd, confirmed by Docker
+//!      fingerprint, stats, exec: beside the tasks
+//! ```
+
+pub mod agent;
+pub mod announce;
+pub mod config;
+pub mod driver;
+pub mod engine;
+pub mod exec;
+pub mod fingerprint;
+pub mod image;
+pub mod logs;
+pub mod name;
+pub mod spec;
+pub mod stats;
+pub mod task;

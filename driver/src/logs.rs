@@ -1,0 +1,256 @@
+//! A task's output, from the engine to the files that the agent serves.
+//!
+//! ```text
+//!  container ─▶ engine ─attach─▶ pump ─▶ sink ─fifo─▶ agent's logmon ─▶ <task>.stdout.N
+//!                  └──history──▶  (after a break)  └──────directly─────────▶    "
+//! ```
+//!
+//! Runs inside the plugin: no process per task. The attachment is opened before the container starts, so a burst is
+//! not lost to the rotation of the engine's own files. When it breaks (this process, the engine or the connection
+//! died), the engine's stored log is read on from the very byte that the files end with: [`resume`] finds it, so no
+//! position has to be saved and none can be wrong. A reader that is slow slows the container, as a pipe does: nothing
+//! is dropped here.
+
+mod files;
+mod resume;
+mod sink;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use nomad_driver_sdk::TaskConfig;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::engine::{Chunk, ContainerEngine, ContainerId, EngineError, Output, Source};
+
+use files::Files;
+use resume::Skip;
+use sink::Sink;
+
+/// Chunks taken at once; many small lines then become one write.
+const BATCH: usize = 256;
+/// What the agent puts in place of the FIFOs when a task's logs are switched off.
+const OFF: &str = "/dev/null";
+/// Between two questions to an engine that does not answer, and before the log is read on.
+const RETRY: Duration = Duration::from_secs(1);
+/// The engine closes the attachment a moment before it says that the container has ended.
+const AFTERMATH: Duration = Duration::from_millis(50);
+const LOOKS: u32 = 10;
+
+/// Where a task's output goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Paths {
+    /// `None`: nobody collects logs for this task.
+    pub fn of(task: &TaskConfig, collection_disabled: bool) -> Option<Self> {
+        let off = collection_disabled
+            || task.stdout_path.is_empty()
+            || (task.stdout_path == OFF && task.stderr_path == OFF);
+        (!off).then(|| Self {
+            stdout: task.stdout_path.clone(),
+            stderr: task.stderr_path.clone(),
+        })
+    }
+}
+
+/// Something the user should know: lines that are gone.
+pub type Report = Box<dyn Fn(String) + Send + Sync>;
+
+/// Moves one container's output until it has ended.
+pub struct Pump<E> {
+    pub engine: Arc<E>,
+    pub container: ContainerId,
+    pub paths: Paths,
+    pub report: Report,
+}
+
+impl<E: ContainerEngine> Pump<E> {
+    /// Returns once everything was handed over, or `cancel` says so. `attached` is output from the container's very
+    /// start; without it the log is read on from where the files end.
+    pub async fn run(self, attached: Option<Output>, cancel: CancellationToken) {
+        tokio::select! {
+            () = self.pump(attached) => debug!(container = self.container.short(), "output ended"),
+            () = cancel.cancelled() => debug!(container = self.container.short(), "log pump cancelled"),
+        }
+    }
+
+    async fn pump(&self, attached: Option<Output>) {
+        let mut sinks = Sinks {
+            stdout: Sink::new(&self.paths.stdout),
+            stderr: Sink::new(&self.paths.stderr),
+        };
+        if let Some(output) = attached {
+            sinks.open().await;
+            if self.drain(output, &mut sinks).await && self.ended().await == Some(true) {
+                return;
+            }
+        } else {
+            sinks.settle().await;
+        }
+        loop {
+            match self.rest(&sinks).await {
+                Ok(output) => {
+                    let whole = self.drain(output, &mut sinks).await;
+                    if whole && self.ended().await == Some(true) {
+                        return;
+                    }
+                }
+                Err(EngineError::NotFound(_)) => return,
+                // What comes from now on is the best there is.
+                Err(EngineError::Refused(reason)) if unreadable(&reason) => {
+                    (self.report)(format!(
+                        "log lines may be missing: the engine cannot read this task's log back ({reason})"
+                    ));
+                    match self.engine.attach(&self.container).await {
+                        Ok(output) => drop(self.drain(output, &mut sinks).await),
+                        Err(error) => {
+                            warn!(%error, container = self.container.short(), "cannot attach");
+                        }
+                    }
+                    if self.ended().await == Some(true) {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    warn!(%error, container = self.container.short(), "the task's log cannot be read now");
+                }
+            }
+            sleep(RETRY).await;
+        }
+    }
+
+    /// Whether `output` ended by itself.
+    async fn drain(&self, output: Output, sinks: &mut Sinks) -> bool {
+        let mut whole = true;
+        let mut batches = output.ready_chunks(BATCH);
+        loop {
+            let batch = tokio::select! {
+                batch = batches.next() => batch,
+                // Never completes; cancel-safe because it only looks.
+                () = sinks.watch() => continue,
+            };
+            let Some(batch) = batch else { return whole };
+            let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+            for item in batch {
+                match item {
+                    Ok(Chunk {
+                        source: Source::Stdout,
+                        bytes,
+                    }) => stdout.push(bytes),
+                    Ok(Chunk {
+                        source: Source::Stderr,
+                        bytes,
+                    }) => stderr.push(bytes),
+                    Err(error) => {
+                        debug!(%error, container = self.container.short(), "the engine's output stream broke");
+                        whole = false;
+                    }
+                }
+            }
+            tokio::join!(sinks.stdout.write(&stdout), sinks.stderr.write(&stderr));
+        }
+    }
+
+    /// `None`: the engine does not say.
+    async fn ended(&self) -> Option<bool> {
+        for _ in 0..LOOKS {
+            match self.engine.inspect(&self.container.0).await {
+                Ok(container) if container.is_alive() => sleep(AFTERMATH).await,
+                Ok(_) | Err(EngineError::NotFound(_)) => return Some(true),
+                Err(_) => return None,
+            }
+        }
+        Some(false)
+    }
+
+    /// The stored log from the byte on that the files end with, and then what comes.
+    async fn rest(&self, sinks: &Sinks) -> Result<Output, EngineError> {
+        let started = self.engine.inspect(&self.container.0).await?.started_at;
+        let mut skips = Vec::new();
+        for (source, files) in [
+            (Source::Stdout, sinks.stdout.files()),
+            (Source::Stderr, sinks.stderr.files()),
+        ] {
+            let skip = match files
+                .end()
+                .filter(|end| started.is_none_or(|started| end.written >= started))
+            {
+                // Nothing of this container is in the files.
+                None => Skip::nothing(source),
+                Some(end) => self.find(source, &end).await?,
+            };
+            debug!(
+                container = self.container.short(),
+                ?skip,
+                "where the files end"
+            );
+            if let Some(loss) = skip.loss() {
+                (self.report)(loss);
+            }
+            skips.push(skip);
+        }
+        let since = skips.iter().map(Skip::since).min().unwrap_or_default();
+        info!(
+            container = self.container.short(),
+            since, "reading the task's log on"
+        );
+        let history = self.engine.history(&self.container, since, true).await?;
+        Ok(resume::skipping(history, skips))
+    }
+
+    async fn find(&self, source: Source, end: &files::End) -> Result<Skip, EngineError> {
+        // First the seconds around the last write; all of it when the end is not found there.
+        for since in [resume::shortly_before(end.written), 0] {
+            let history = self.engine.history(&self.container, since, false).await?;
+            let entries = resume::until(history, source, end.written).await?;
+            if let Some(skip) = resume::boundary(source, &entries, end) {
+                return Ok(skip);
+            }
+        }
+        Ok(Skip::all_older(source, end.written))
+    }
+}
+
+impl<E> std::fmt::Debug for Pump<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pump")
+            .field("container", &self.container)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The words of a log driver that only writes.
+fn unreadable(reason: &str) -> bool {
+    let reason = reason.to_ascii_lowercase();
+    reason.contains("does not support reading") || reason.contains("not implemented")
+}
+
+struct Sinks {
+    stdout: Sink,
+    stderr: Sink,
+}
+
+impl Sinks {
+    /// Both early: the agent's reader ends when its last writer goes.
+    async fn open(&mut self) {
+        tokio::join!(self.stdout.open(), self.stderr.open());
+    }
+
+    async fn settle(&mut self) {
+        tokio::join!(self.stdout.settle(), self.stderr.settle());
+    }
+
+    async fn watch(&mut self) {
+        tokio::join!(self.stdout.watch(), self.stderr.watch());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! What a task uses, from two looks at the engine's counters.
+//!
+//! Each look is one quick question (no waiting inside the engine); the shares come from the difference to the last one.
+//! The stream ends quietly when the task has ended: the agent logs everything else as an error.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::{Stream, stream};
+use nomad_driver_sdk::value::{CpuStats, MemoryStats, TaskStats};
+use tokio::time::sleep;
+use tracing::debug;
+
+use crate::agent::Compute;
+use crate::engine::ContainerEngine;
+use crate::task::Task;
+
+const SHORTEST: Duration = Duration::from_millis(200);
+/// The longest pause after an engine that does not answer.
+const LONGEST_PAUSE: Duration = Duration::from_mins(2);
+
+/// The engine's counters at one moment: CPU in nanoseconds, memory in bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    pub at: SystemTime,
+    pub cpu_total: u64,
+    pub cpu_kernel: u64,
+    pub cpu_user: u64,
+    /// All of the machine's, idle time included.
+    pub system_total: u64,
+    pub throttled_periods: u64,
+    pub throttled: Duration,
+    pub memory: MemoryStats,
+}
+
+/// One item an interval, from the second look on.
+pub fn watch<E: ContainerEngine>(
+    engine: Arc<E>,
+    task: &Task,
+    compute: Compute,
+    interval: Duration,
+) -> impl Stream<Item = TaskStats> + Send + use<E> {
+    let state = Watcher {
+        engine,
+        container: task.container.clone(),
+        exit: task.exit_watch(),
+        id: task.config.id.clone(),
+        compute,
+        interval: interval.max(SHORTEST),
+        last: None,
+    };
+    stream::unfold(state, |mut state| async move {
+        Some((state.next().await?, state))
+    })
+}
+
+struct Watcher<E> {
+    engine: Arc<E>,
+    container: crate::engine::ContainerId,
+    exit: crate::task::ExitWatch,
+    id: String,
+    compute: Compute,
+    interval: Duration,
+    last: Option<Sample>,
+}
+
+impl<E: ContainerEngine> Watcher<E> {
+    async fn next(&mut self) -> Option<TaskStats> {
+        let mut pause = self.interval;
+        loop {
+            if self.last.is_some() {
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = self.exit.ended() => return None,
+                }
+            }
+            if self.exit.is_over() {
+                return None;
+            }
+            match self.engine.sample(&self.container).await {
+                Ok(fresh) => {
+                    let earlier = self.last.replace(fresh.clone());
+                    return Some(describe(&self.id, earlier.as_ref(), &fresh, self.compute));
+                }
+                Err(error) => {
+                    debug!(%error, container = self.container.short(), "no sample");
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+}
+
+fn describe(id: &str, earlier: Option<&Sample>, fresh: &Sample, compute: Compute) -> TaskStats {
+    let cpu = earlier.map_or_else(CpuStats::default, |earlier| shares(earlier, fresh, compute));
+    TaskStats {
+        task_id: id.to_owned(),
+        at: fresh.at,
+        cpu: CpuStats {
+            throttled_periods: Some(fresh.throttled_periods),
+            throttled: Some(fresh.throttled),
+            ..cpu
+        },
+        memory: fresh.memory,
+    }
+}
+
+/// Percent of one core: a machine of four cores has 400.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counters of nanoseconds; a percentage needs no more"
+)]
+fn shares(earlier: &Sample, fresh: &Sample, compute: Compute) -> CpuStats {
+    let delta =
+        |counter: fn(&Sample) -> u64| counter(fresh).saturating_sub(counter(earlier)) as f64;
+    let system = delta(|sample| sample.system_total);
+    let cores = compute.cores as f64;
+    let percent = |part: f64| {
+        if system > 0.0 {
+            part / system * cores * 100.0
+        } else {
+            0.0
+        }
+    };
+    let total = percent(delta(|sample| sample.cpu_total));
+    CpuStats {
+        percent: Some(total),
+        system_percent: Some(percent(delta(|sample| sample.cpu_kernel))),
+        user_percent: Some(percent(delta(|sample| sample.cpu_user))),
+        ticks: Some(total / 100.0 * compute.total_mhz as f64 / cores.max(1.0)),
+        ..CpuStats::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(cpu_total: u64, system_total: u64) -> Sample {
+        Sample {
+            at: SystemTime::UNIX_EPOCH,
+            cpu_total,
+            cpu_kernel: 0,
+            cpu_user: cpu_total,
+            system_total,
+            throttled_periods: 0,
+            throttled: Duration::ZERO,
+            memory: MemoryStats::default(),
+        }
+    }
+
+    #[test]
+    fn half_of_four_cores_is_two_hundred_percent() {
+        let cpu = shares(
+            &sample(50, 100),
+            &sample(100, 200),
+            Compute {
+                cores: 4,
+                total_mhz: 8000,
+            },
+        );
+        assert_eq!((cpu.percent, cpu.ticks), (Some(200.0), Some(4000.0)));
+    }
+
+    #[test]
+    fn counters_that_stand_still_or_go_back_are_zero() {
+        let compute = Compute {
+            cores: 4,
+            total_mhz: 8000,
+        };
+        for (earlier, fresh) in [
+            (sample(50, 100), sample(50, 100)),
+            (sample(100, 200), sample(50, 300)),
+        ] {
+            assert_eq!(shares(&earlier, &fresh, compute).percent, Some(0.0));
+        }
+    }
+}

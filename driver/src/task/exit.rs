@@ -1,0 +1,143 @@
+//! Finds out that a container has ended, and how.
+//!
+//! ```text
+//!  pidfd ──▶ the syncer is told
+//!  wait ──code──▶ inspect (out of memory?) ──▶ drain the log ──▶ tell
+//!   └─error──▶ inspect: running? wait again · ended? tell · gone? tell · unreachable? try again
+//! ```
+//!
+//! The engine is the judge; a lost connection is not an exit. An engine that restarts with live-restore keeps its
+//! containers, one without ends them, and either way it is asked again when it is back.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use nomad_driver_sdk::value::Exit;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::{Ended, pidfd};
+use crate::announce::Announcer;
+use crate::engine::{ContainerEngine, ContainerId, EngineError, State};
+
+/// Between two questions to an engine that does not answer.
+const RETRY: Duration = Duration::from_secs(1);
+/// A log whose reader is gone must not hide the exit for ever.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Runs until the exit is known and told.
+pub(super) async fn watch<E: ContainerEngine>(
+    engine: Arc<E>,
+    id: ContainerId,
+    pid: Option<i32>,
+    pump: Option<JoinHandle<()>>,
+    announcer: Announcer,
+    exit: watch::Sender<Option<Ended>>,
+) {
+    let seen = async {
+        let Some(pid) = pid else { return false };
+        match pidfd::ended(pid, &id).await {
+            Ok(()) => {
+                announcer.exited().await;
+                debug!(container = id.short(), "process ended");
+                true
+            }
+            Err(error) => {
+                debug!(%error, container = id.short(), "the process can't be watched, the engine's word has to do");
+                false
+            }
+        }
+    };
+    let (found, seen) = tokio::join!(outcome(engine.as_ref(), &id), seen);
+    if !seen {
+        announcer.exited().await;
+    }
+    if let Some(pump) = pump
+        && timeout(DRAIN, pump).await.is_err()
+    {
+        warn!(
+            container = id.short(),
+            "the task's log is not drained, telling the exit anyway"
+        );
+    }
+    info!(
+        container = id.short(),
+        code = found.code,
+        error = found.error,
+        "task ended"
+    );
+    // Nobody waits any more when this fails.
+    let _ = exit.send(Some(Ended {
+        exit: found,
+        at: SystemTime::now(),
+    }));
+}
+
+async fn outcome<E: ContainerEngine>(engine: &E, id: &ContainerId) -> Exit {
+    loop {
+        let waited = engine.wait(id).await;
+        match engine.inspect(&id.0).await.map(|container| container.state) {
+            Ok(State::Exited {
+                code,
+                oom_killed,
+                error,
+            }) => return exit(code, oom_killed, &error),
+            Ok(State::Running | State::Paused | State::Created) => {
+                debug!(
+                    container = id.short(),
+                    ?waited,
+                    "the wait broke off, the container has not ended"
+                );
+            }
+            // Removed behind our back: the code of the wait, if there was one, is all there will be.
+            Err(EngineError::NotFound(_)) => {
+                let error = "the container was removed behind the driver's back".to_owned();
+                let unknown = Exit {
+                    code: -1,
+                    error,
+                    ..Exit::default()
+                };
+                return waited.map_or(unknown, |code| exit(code, false, ""));
+            }
+            Err(error) => {
+                warn!(%error, container = id.short(), "the engine does not answer, asking again");
+            }
+        }
+        sleep(RETRY).await;
+    }
+}
+
+fn exit(code: i64, oom_killed: bool, reason: &str) -> Exit {
+    let error = match (oom_killed, code, reason) {
+        (true, ..) => "OOM Killed".to_owned(),
+        (false, 0, "") => String::new(),
+        (false, 0, reason) => reason.to_owned(),
+        (false, code, "") => format!("Docker container exited with non-zero exit code: {code}"),
+        (false, code, reason) => {
+            format!("Docker container exited with non-zero exit code: {code}: {reason}")
+        }
+    };
+    Exit {
+        code: i32::try_from(code).unwrap_or(-1),
+        signal: 0,
+        oom_killed,
+        error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn success_has_no_error_and_everything_else_has_one() {
+        assert_eq!(exit(0, false, ""), Exit::default());
+        assert_eq!(exit(137, true, "").error, "OOM Killed");
+        assert_eq!(
+            exit(3, false, "").error,
+            "Docker container exited with non-zero exit code: 3"
+        );
+    }
+}

@@ -1,0 +1,42 @@
+//! The tasks this process knows, by the agent's task id.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Task;
+
+#[derive(Debug, Default)]
+pub struct Tasks {
+    by_id: Mutex<HashMap<String, Arc<Task>>>,
+}
+
+impl Tasks {
+    pub fn get(&self, id: &str) -> Option<Arc<Task>> {
+        self.lock().get(id).cloned()
+    }
+
+    pub fn contains(&self, id: &str) -> bool {
+        self.lock().contains_key(id)
+    }
+
+    /// Keeps the first of two of one id; the later one is dropped, which ends its watcher.
+    pub fn insert(&self, task: Task) {
+        if let Entry::Vacant(place) = self.lock().entry(task.config.id.clone()) {
+            place.insert(Arc::new(task));
+        }
+    }
+
+    pub fn remove(&self, id: &str) {
+        self.lock().remove(id);
+    }
+
+    pub fn all(&self) -> Vec<Arc<Task>> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Task>>> {
+        // Nothing panics while the lock is held; if something did, the map is still whole.
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,62 @@
+# A server that makes rolling updates hard: it listens three seconds after its start, and it exits the moment it gets
+# SIGTERM. Consul checks it, and its VIP is in its tags. Run: nomad job run -var vip=198.18.0.30:80 jobs/late.nomad.hcl
+variable "vip" {
+  type    = string
+  default = "198.18.0.30:80"
+}
+
+job "late" {
+  datacenters = ["*"]
+
+  group "servers" {
+    count = 1
+
+    network {
+      port "www" {
+        to = 8001
+      }
+    }
+
+    service {
+      name         = "late-servers"
+      provider     = "consul"
+      port         = "www"
+      address_mode = "host"
+      tags         = ["ipvs.vip=${var.vip}", "ipvs.scheduler=rr", "ipvs.forward=masq", "ipvs.snat=true"]
+
+      check {
+        type     = "http"
+        path     = "/"
+        interval = "1s"
+        timeout  = "1s"
+      }
+    }
+
+    update {
+      max_parallel     = 5
+      min_healthy_time = "1s"
+    }
+
+    task "web" {
+      driver = "docker"
+
+      config {
+        image   = "busybox:1"
+        command = "sh"
+        # As process 1 the shell takes SIGTERM by its trap and exits at once: the server dies with its container.
+        args  = ["-c", "trap 'exit 0' TERM; sleep 3 & wait; httpd -f -p ${NOMAD_PORT_www} -h /local & wait"]
+        ports = ["www"]
+      }
+
+      template {
+        data        = "late, but here\n"
+        destination = "local/index.html"
+      }
+
+      resources {
+        cpu    = 50
+        memory = 32
+      }
+    }
+  }
+}

@@ -1,0 +1,92 @@
+//! What a running task costs: the plugin's proportional share of memory (PSS) with 1 and with 20 tasks, beside
+//! Nomad's own helper processes.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::command::run_command;
+use crate::context::Lab;
+use crate::topology::Node;
+use crate::{netns, status, wait};
+
+const MANY: usize = 20;
+
+pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
+    let mut lines = vec![line(lab, 1)?];
+    let scaled = scale(lab, MANY).and_then(|()| line(lab, MANY));
+    scale(lab, 1)?;
+    lines.push(scaled?);
+    Ok(lines)
+}
+
+fn scale(lab: &Lab, count: usize) -> Result<()> {
+    let nomad = lab.decisions().context("the lab isn't up")?.nomad;
+    let mut command = Command::new(nomad);
+    command.args([
+        "job",
+        "scale",
+        "-detach",
+        "hello-world",
+        "servers",
+        &count.to_string(),
+    ]);
+    run_command(command.env("NOMAD_ADDR", lab.topology.nomad_url()))?;
+    let vip = lab.topology.vip().to_string();
+    wait::until(
+        &format!("wait for {count} instances"),
+        Duration::from_mins(3),
+        || {
+            let rows = status::read(lab).rows;
+            let there = rows.iter().filter(|row| {
+                row.real_server
+                    .as_ref()
+                    .is_some_and(|real| real.vip.ends_with(&vip))
+            });
+            ensure!(there.count() == count, "not yet");
+            Ok(())
+        },
+        || None,
+    )
+}
+
+fn line(lab: &Lab, tasks: usize) -> Result<String> {
+    let pids = netns::pids(&lab.topology.netns(Node::Node1.name()));
+    let of = |matches: &dyn Fn(&str) -> bool| {
+        pids.iter()
+            .filter(|pid| matches(&command_line(**pid)))
+            .map(|pid| pss(*pid))
+            .collect::<Vec<_>>()
+    };
+    let plugin = of(&|command| command.ends_with("/plugins/docker"));
+    let logmon = of(&|command| command.ends_with(" logmon"));
+    let helpers = of(&|command| command.ends_with(" docker_logger"));
+    ensure!(!plugin.is_empty(), "the plugin doesn't run");
+    let mib = |kib: &[u32]| kib.iter().map(|kib| f64::from(*kib)).sum::<f64>() / 1024.0;
+    Ok(format!(
+        "{tasks} tasks: plugin {:.1} MiB PSS in {} process; logmon {:.1} MiB in {}; docker_logger {:.1} MiB in {}",
+        mib(&plugin),
+        plugin.len(),
+        mib(&logmon),
+        logmon.len(),
+        mib(&helpers),
+        helpers.len()
+    ))
+}
+
+fn command_line(pid: i32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes)
+        .trim_end_matches('\0')
+        .replace('\0', " ")
+}
+
+/// Kilobytes.
+fn pss(pid: i32) -> u32 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+    line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,97 @@
+//! The articles' hello-world answers through the VIP, and a second `up` finds everything there.
+
+use std::time::Duration;
+
+use lab::http;
+use lab::topology::Node;
+
+use crate::story;
+
+#[test]
+fn hello_world_answers_through_the_vip_from_the_client_and_from_the_machine() {
+    let lab = story::up();
+    let url = format!("http://{}/", lab.topology.vip().ip());
+    let client = lab.topology.netns(Node::Client.name());
+    for answer in [
+        http::get_from(&client, &url, Duration::from_secs(3)),
+        http::get(&url, Duration::from_secs(3)),
+    ] {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 200);
+        assert!(
+            answer.body.contains("<h1>Hello, Nomad!</h1>"),
+            "{}",
+            answer.body
+        );
+        assert!(
+            answer.body.contains("Currently running on port: 8001"),
+            "{}",
+            answer.body
+        );
+    }
+}
+
+#[test]
+fn the_three_views_of_hello_world_agree() {
+    let lab = story::up();
+    story::real_servers(&lab, &lab.topology.vip().to_string(), 1, 30);
+    story::agreement(&lab, 30);
+    let output = story::lab(story::PROFILE, &["status"]);
+    let said = story::said(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("hello-world/servers:www running")
+            && said.contains("hello-world-servers passing"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_second_up_finds_each_part_running() {
+    let lab = story::up();
+    let before: Vec<_> = lab.records.all();
+    let output = story::lab(story::PROFILE, &["up"]);
+    let said = story::said(&output);
+    assert!(output.status.success(), "{said}");
+    for part in [
+        "fabric", "consul", "docker", "director", "nomad", "syncer", "job",
+    ] {
+        let line = said
+            .lines()
+            .find(|line| line.contains(&format!(" {part} ")))
+            .unwrap_or_default();
+        assert!(line.contains("already running"), "{part}: {said}");
+    }
+    assert_eq!(before, lab.records.all(), "a process was replaced");
+}
+
+#[test]
+fn no_helper_process_pumps_the_logs() {
+    let lab = story::up();
+    let node1 = lab::netns::pids(&lab.topology.netns(Node::Node1.name()));
+    let commands: Vec<String> = node1
+        .iter()
+        .filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok())
+        .collect();
+    assert!(
+        !commands
+            .iter()
+            .any(|command| command.contains("docker_logger")),
+        "{commands:?}"
+    );
+}
+
+#[test]
+fn what_the_task_writes_is_in_its_log() {
+    let lab = story::up();
+    let url = format!("http://{}/", lab.topology.vip().ip());
+    http::get(&url, Duration::from_secs(3)).unwrap();
+    story::eventually("a request in the log", 10, || {
+        let said = story::nomad_ok(&lab, &["alloc", "logs", "-stderr", "-job", "hello-world"]);
+        if said.contains("response:200") {
+            Ok(())
+        } else {
+            Err(said)
+        }
+    });
+}

@@ -1,0 +1,139 @@
+//! What stories are told with: the lab's program, the shared lab, and patience.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use lab::context::Lab;
+use lab::status::Status;
+
+/// The stories' own lab.
+pub(crate) const PROFILE: &str = "test";
+
+/// The lab's program: told by the test runner, else beside the test binary.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("NOMAD_IPVS_LAB").map_or_else(|| product("lab"), PathBuf::from)
+}
+
+/// A program of this workspace.
+pub(crate) fn product(name: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let folder = own.parent().and_then(Path::parent).unwrap();
+    let path = folder.join(name);
+    assert!(
+        path.is_file(),
+        "{} is not built: `cargo build --workspace`",
+        path.display()
+    );
+    path
+}
+
+/// Runs the lab's program on a profile.
+pub(crate) fn lab(profile: &str, args: &[&str]) -> Output {
+    let mut command = Command::new(program());
+    command.args(["--profile", profile]).args(args);
+    command.output().unwrap()
+}
+
+/// The shared lab, up.
+pub(crate) fn up() -> Lab {
+    static UP: OnceLock<()> = OnceLock::new();
+    UP.get_or_init(|| {
+        let output = lab(PROFILE, &["up"]);
+        assert!(output.status.success(), "up failed:\n{}", said(&output));
+    });
+    Lab::open(PROFILE, None).unwrap()
+}
+
+/// Both outputs, for a message.
+pub(crate) fn said(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// Runs the real `nomad` against the shared lab.
+pub(crate) fn nomad(lab: &Lab, args: &[&str]) -> Output {
+    let mut command = Command::new(lab.decisions().unwrap().nomad);
+    command
+        .args(args)
+        .env("NOMAD_ADDR", lab.topology.nomad_url());
+    command.output().unwrap()
+}
+
+/// Same, and it must succeed.
+pub(crate) fn nomad_ok(lab: &Lab, args: &[&str]) -> String {
+    let output = nomad(lab, args);
+    assert!(
+        output.status.success(),
+        "nomad {args:?}:\n{}",
+        said(&output)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A job file of the workspace.
+pub(crate) fn job_file(name: &str) -> String {
+    lab::paths::workspace()
+        .join("jobs")
+        .join(name)
+        .display()
+        .to_string()
+}
+
+/// Looks until there is a value; the last reason is what the failure says.
+pub(crate) fn eventually<T>(
+    what: &str,
+    seconds: u64,
+    mut look: impl FnMut() -> Result<T, String>,
+) -> T {
+    let until = Instant::now() + Duration::from_secs(seconds);
+    loop {
+        match look() {
+            Ok(value) => return value,
+            Err(reason) => assert!(
+                Instant::now() < until,
+                "{what}: not within {seconds} s: {reason}"
+            ),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Waits until a virtual service has so many real servers that take connections, and no other.
+pub(crate) fn real_servers(lab: &Lab, vip: &str, wanted: usize, seconds: u64) {
+    eventually(&format!("{wanted} real servers of {vip}"), seconds, || {
+        let status = lab::status::read(lab);
+        let real: Vec<u32> = weights(&status, vip);
+        if real.len() == wanted && real.iter().all(|&weight| weight > 0) {
+            return Ok(());
+        }
+        Err(format!("weights {real:?}, {:?}", status.rows))
+    });
+}
+
+/// Weights in the kernel of a virtual service's real servers.
+pub(crate) fn weights(status: &Status, vip: &str) -> Vec<u32> {
+    let real = status
+        .rows
+        .iter()
+        .filter_map(|row| row.real_server.as_ref());
+    real.filter(|real| real.vip.ends_with(vip))
+        .map(|real| real.weight)
+        .collect()
+}
+
+/// Waits until the three views agree.
+pub(crate) fn agreement(lab: &Lab, seconds: u64) {
+    eventually("the three views agree", seconds, || {
+        let status = lab::status::read(lab);
+        if status.agree {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        }
+    });
+}
