@@ -4,10 +4,10 @@
 //!
 //! `acknowledged CONSUL_ADDRESS IPVS_SYNCER [CHANGES]`
 //!
-//! A relay stands between daemon and Consul and notes when bytes of Consul arrive. Each change gives the only instance
-//! of a service another weight; a reader asks the kernel for it all the time. The time from the first byte after the
-//! change to the sight of the new weight is what is measured: it holds decoding, planning, programming and the reader's
-//! own round, and so is an upper bound.
+//! A relay stands between daemon and Consul and notes when an answer with the new weight arrives. Each change gives the
+//! only instance of a service another weight; a reader asks the kernel for it all the time. The time from the answer's
+//! arrival to the sight of the new weight is what is measured: it holds the relay's own way, decoding, planning,
+//! programming and the reader's round, and so is an upper bound.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -26,8 +26,10 @@ use ipvs::{Client, Kernel, ServiceId};
 const VIP: &str = "198.18.0.77:80";
 const SERVICE: &str = "acknowledged";
 
-/// Nanoseconds since `START`, of the first byte since the last change; 0: none yet.
+/// Nanoseconds since the start when the awaited weight came from Consul; 0: not yet.
 static ARRIVED: AtomicU64 = AtomicU64::new(0);
+/// The weight of the last change.
+static AWAITED: AtomicU64 = AtomicU64::new(0);
 
 fn main() {
     let arguments: Vec<String> = std::env::args()
@@ -70,8 +72,13 @@ fn main() {
         thread::sleep(Duration::from_millis(60));
         let weight = 2 + change % 1_000;
         ARRIVED.store(0, Ordering::SeqCst);
+        AWAITED.store(u64::from(weight), Ordering::SeqCst);
         register(consul, weight);
         let seen = wait(&mut kernel, &id, weight);
+        assert!(
+            ARRIVED.load(Ordering::SeqCst) != 0,
+            "the kernel knew before Consul said it"
+        );
         let arrived = start + Duration::from_nanos(ARRIVED.load(Ordering::SeqCst));
         times.push(seen.saturating_duration_since(arrived));
     }
@@ -129,9 +136,12 @@ fn serve(relay: &TcpListener, consul: SocketAddr, start: Instant) {
         let client = client.unwrap();
         let server = TcpStream::connect(consul).unwrap();
         let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-        thread::spawn(move || copy(from, to, || {}));
+        thread::spawn(move || copy(from, to, |_| {}));
         thread::spawn(move || {
-            copy(server, client, || {
+            copy(server, client, |bytes| {
+                if !tells(bytes, AWAITED.load(Ordering::SeqCst)) {
+                    return;
+                }
                 let now = u64::try_from(start.elapsed().as_nanos()).unwrap();
                 let _ = ARRIVED.compare_exchange(0, now, Ordering::SeqCst, Ordering::SeqCst);
             });
@@ -139,14 +149,27 @@ fn serve(relay: &TcpListener, consul: SocketAddr, start: Instant) {
     }
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream, arrived: impl Fn()) {
+/// Whether these bytes of an answer hold that weight; a small answer comes in one piece.
+fn tells(bytes: &[u8], weight: u64) -> bool {
+    let plain: Vec<u8> = bytes
+        .iter()
+        .copied()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
+    let wanted = format!("\"Passing\":{weight},");
+    plain
+        .windows(wanted.len())
+        .any(|window| window == wanted.as_bytes())
+}
+
+fn copy(mut from: TcpStream, mut to: TcpStream, arrived: impl Fn(&[u8])) {
     let mut buffer = [0; 16 * 1024];
     to.set_nodelay(true).unwrap();
     while let Ok(length) = from.read(&mut buffer) {
         if length == 0 {
             break;
         }
-        arrived();
+        arrived(&buffer[..length]);
         if to.write_all(&buffer[..length]).is_err() {
             break;
         }

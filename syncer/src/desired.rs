@@ -40,7 +40,12 @@ pub struct Snapshots<'a> {
     pub warmed: &'a BTreeSet<(ServiceId, SocketAddr)>,
     /// What was applied last, from the disk; used while `catalog` is `None`.
     pub last: &'a [SavedService],
+    /// Phases that drivers told ahead of Nomad.
+    pub hints: &'a Hinted,
 }
+
+/// Phases by host port, told by drivers.
+pub type Hinted = BTreeMap<SocketAddr, Phase>;
 
 /// What a real server should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,17 +152,24 @@ pub struct Desired {
     pub complete: bool,
     /// Nomad's view, for the fate of what the catalogue has not.
     pub fleet: Option<Arc<Fleet>>,
+    pub hints: Hinted,
 }
 
 impl Desired {
     /// What a real server should be that the kernel has and the catalogue has not.
     pub fn fate(&self, address: SocketAddr) -> (Want, Option<Phase>) {
-        let phase = self
-            .fleet
-            .as_ref()
-            .and_then(|fleet| fleet.at(address))
-            .map(|alloc| alloc.phase(address));
+        let phase = self.phase(address);
         (rule::want(phase, None), phase)
+    }
+
+    fn phase(&self, address: SocketAddr) -> Option<Phase> {
+        let told = self.hints.get(&address).copied();
+        told.or_else(|| {
+            self.fleet
+                .as_ref()?
+                .at(address)
+                .map(|alloc| alloc.phase(address))
+        })
     }
 
     /// Whether the allocation at `address` is told to stop and another of its group is on its way: as long as nothing
@@ -168,7 +180,7 @@ impl Desired {
         };
         let leaving = fleet
             .at(address)
-            .filter(|alloc| alloc.phase(address) == Phase::Stopping);
+            .filter(|_| self.phase(address) == Some(Phase::Stopping));
         leaving.is_some_and(|alloc| fleet.has_successor(alloc))
     }
 }
@@ -180,6 +192,7 @@ pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
     };
     let mut desired = Desired {
         complete: true,
+        hints: snapshots.hints.clone(),
         ..Desired::default()
     };
     if let FleetView::Known(fleet) = snapshots.fleet {
@@ -305,6 +318,7 @@ fn endpoint(instance: &Instance, service: &ServiceId, snapshots: &Snapshots<'_>)
         }
         _ => (None, alloc.is_none()),
     };
+    let phase = snapshots.hints.get(&instance.address).copied().or(phase);
     let mut want = rule::want(phase, Some(rule::Seen::of(instance)));
     if let Want::Serve(weight) = want
         && (!instance.checked || !known)
