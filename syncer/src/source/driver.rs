@@ -30,10 +30,13 @@ pub enum Hint {
     Exited,
 }
 
+/// What was told last about each task, and when.
+type Notes = BTreeMap<(AllocId, String), (Hint, Instant)>;
+
 /// All hints; clones share them.
 #[derive(Debug, Clone)]
 pub struct Board {
-    told: Arc<Mutex<BTreeMap<(AllocId, String), (Hint, Instant)>>>,
+    told: Arc<Mutex<Notes>>,
     changed: watch::Sender<()>,
 }
 
@@ -97,7 +100,7 @@ impl Board {
         hinted
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(AllocId, String), (Hint, Instant)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Notes> {
         self.told
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
