@@ -16,7 +16,7 @@ use ipvs::{
     Forwarding, RealServer, Scheduler, ServiceId, ServiceSettings, Table, Thresholds,
     VirtualService, Weight,
 };
-use ipvs_syncer::desired::{FleetView, Snapshots, desired};
+use ipvs_syncer::desired::{FleetView, Hinted, Snapshots, desired};
 use ipvs_syncer::model::catalog::{Catalog, CatalogService, Health, Instance, Origin};
 use ipvs_syncer::model::fleet::{Allocation, ClientStatus, Fleet, Port, Task, TaskState};
 use ipvs_syncer::model::policy::{Ownership, Policy, VipPolicy};
@@ -146,6 +146,7 @@ impl World {
             fleet,
             warmed: &warmed,
             last: &[],
+            hints: &Hinted::new(),
         };
         let desired = desired(&snapshots, &self.policy);
         let observed = Observed {

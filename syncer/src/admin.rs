@@ -2,6 +2,7 @@
 //!
 //! - `/v1/status`: everything, as JSON; `/`: the same as text
 //! - `/metrics`: figures in Prometheus' text format
+//! - `PUT /v1/hint`: a node passes on what a driver told; needs the shared token
 //! - `/live`: 200 as long as the process answers
 //! - `/ready`: 200 once every role has completed a pass, 503 before
 
@@ -10,11 +11,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
+use axum::{Json, Router};
 use ipvs::ServiceId;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,9 +23,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::director::Counts;
+use crate::hints::Told;
+use crate::hints::{Answer, Barrier, TOKEN_HEADER};
 use crate::model::catalog::Catalog;
 use crate::model::fleet::Fleet;
-use crate::reconcile::Told;
+use crate::reconcile;
 use crate::registrar::RegistrarStatus;
 use crate::source::Published;
 use crate::status::{Acknowledged, Source, Status, metrics, text};
@@ -42,8 +45,10 @@ pub struct Admin {
     pub started: Instant,
     pub consul: (String, Option<watch::Receiver<Published<Catalog>>>),
     pub nomad: Option<(String, watch::Receiver<Published<Fleet>>)>,
-    pub director: Option<(mpsc::Sender<oneshot::Sender<Told>>, Count)>,
+    pub director: Option<(mpsc::Sender<oneshot::Sender<reconcile::Told>>, Count)>,
     pub registrar: Option<watch::Receiver<RegistrarStatus>>,
+    /// With the token that nodes have to know.
+    pub hints: Option<(String, Barrier)>,
 }
 
 impl std::fmt::Debug for Admin {
@@ -77,6 +82,7 @@ pub async fn serve(
         .route("/", get(page))
         .route("/v1/status", get(status))
         .route("/metrics", get(figures))
+        .route("/v1/hint", put(hint))
         .route("/live", get(async || "live\n"))
         .route("/ready", get(ready))
         .with_state(admin);
@@ -87,7 +93,7 @@ pub async fn serve(
 
 async fn status(State(admin): State<Admin>) -> Response {
     match admin.status(true).await {
-        Some(status) => axum::Json(status).into_response(),
+        Some(status) => Json(status).into_response(),
         None => busy(),
     }
 }
@@ -116,6 +122,38 @@ async fn ready(State(admin): State<Admin>) -> Response {
             .into_response(),
         None => busy(),
     }
+}
+
+async fn hint(State(admin): State<Admin>, headers: HeaderMap, Json(told): Json<Told>) -> Response {
+    let known = headers.get(TOKEN_HEADER).map(HeaderValue::as_bytes);
+    let barrier = match &admin.hints {
+        Some((token, barrier)) if known.is_some_and(|known| same(known, token.as_bytes())) => {
+            barrier
+        }
+        _ => {
+            return (
+                StatusCode::FORBIDDEN,
+                "hints.token is missing or another one\n",
+            )
+                .into_response();
+        }
+    };
+    let Ok(alloc) = told.alloc.parse() else {
+        return (StatusCode::BAD_REQUEST, "alloc is no allocation id\n").into_response();
+    };
+    let limit = Duration::from_millis(told.deadline_ms);
+    let outcome = barrier.take(alloc, &told.task, told.hint, limit).await;
+    Json(Answer { outcome }).into_response()
+}
+
+/// Takes the same time wherever they differ.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len()
+        && one
+            .iter()
+            .zip(other)
+            .fold(0, |differ, (a, b)| differ | (a ^ b))
+            == 0
 }
 
 fn busy() -> Response {
@@ -189,7 +227,7 @@ impl Admin {
     }
 }
 
-fn take(status: &mut Status, told: Told, counts: &Counts) {
+fn take(status: &mut Status, told: reconcile::Told, counts: &Counts) {
     status.ready &= told.ready;
     status.stale = told.stale;
     status.pass = told.pass;

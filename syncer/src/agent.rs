@@ -9,10 +9,12 @@ use anyhow::Context;
 use ipvs_syncer::admin::{self, Admin, Count};
 use ipvs_syncer::config::{Config, Director as Settings};
 use ipvs_syncer::director::{Counts, KernelDirector};
+use ipvs_syncer::hints::{self, Barrier};
 use ipvs_syncer::lock;
 use ipvs_syncer::model::fleet::Fleet;
 use ipvs_syncer::reconcile::{Inputs, Reconciler, Told};
 use ipvs_syncer::registrar;
+use ipvs_syncer::source::driver::Board;
 use ipvs_syncer::source::{Published, consul, nomad};
 use ipvs_syncer::store::Store;
 use tokio::signal::unix::{SignalKind, signal};
@@ -55,6 +57,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
             .zip(fleet.clone()),
         director: None,
         registrar: None,
+        hints: None,
     };
     let mut running = Vec::new();
     if let Some(settings) = &config.director {
@@ -63,6 +66,11 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     if let (Some(settings), Some(api), Some(fleet)) = (&config.registrar, &config.nomad, fleet) {
         let status = registrar::start(&config, settings, api, fleet, stop.clone());
         admin.registrar = Some(status.context("start the registrar")?);
+    }
+    if let Some(hints) = &config.hints
+        && let Some(socket) = &hints.socket
+    {
+        hints::serve(hints, socket, stop.clone())?;
     }
     if let Some(listener) = listener {
         tokio::spawn(admin::serve(listener, admin, stop.clone()));
@@ -100,12 +108,32 @@ fn direct(
         Box::pin(async move { counter.count(ids).await })
             as Pin<Box<dyn Future<Output = Counts> + Send>>
     });
+    let board = Board::default();
+    let token = config.hints.as_ref().and_then(|hints| hints.token.clone());
+    admin.hints = token.map(|token| {
+        let (board, fleet, ask, count) = (
+            board.clone(),
+            fleet.clone(),
+            ask.clone(),
+            Arc::clone(&count),
+        );
+        (
+            token,
+            Barrier {
+                board,
+                fleet,
+                ask,
+                count,
+            },
+        )
+    });
     admin.consul.1 = Some(source.published.clone());
     admin.director = Some((ask, count));
     let inputs = Inputs {
         catalog: source.published,
         fleet,
         confirm: source.confirm,
+        board,
         asked,
     };
     let reconciler = Reconciler::new(

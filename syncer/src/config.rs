@@ -76,6 +76,28 @@ pub struct Registrar {
     pub check_interval: Duration,
 }
 
+/// Hints of drivers: where a node takes them, whom it passes them on to, and what directors know it by.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hints {
+    /// A node's socket for its drivers; `None`: this process takes none.
+    pub socket: Option<PathBuf>,
+    /// The directors' status addresses.
+    pub directors: Vec<String>,
+    /// Shared by nodes and directors; a director without one takes no hints.
+    pub token: Option<String>,
+}
+
+impl fmt::Debug for Hints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = self.token.as_ref().map(|_| "…");
+        f.debug_struct("Hints")
+            .field("socket", &self.socket)
+            .field("directors", &self.directors)
+            .field("token", &token)
+            .finish()
+    }
+}
+
 /// Everything, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -86,6 +108,7 @@ pub struct Config {
     pub status: Option<SocketAddr>,
     pub director: Option<Director>,
     pub registrar: Option<Registrar>,
+    pub hints: Option<Hints>,
 }
 
 /// One thing wrong with a file.

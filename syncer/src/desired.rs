@@ -40,7 +40,12 @@ pub struct Snapshots<'a> {
     pub warmed: &'a BTreeSet<(ServiceId, SocketAddr)>,
     /// What was applied last, from the disk; used while `catalog` is `None`.
     pub last: &'a [SavedService],
+    /// Phases that drivers told ahead of Nomad.
+    pub hints: &'a Hinted,
 }
+
+/// Phases by host port, told by drivers.
+pub type Hinted = BTreeMap<SocketAddr, Phase>;
 
 /// What a real server should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,17 +152,24 @@ pub struct Desired {
     pub complete: bool,
     /// Nomad's view, for the fate of what the catalogue has not.
     pub fleet: Option<Arc<Fleet>>,
+    pub hints: Hinted,
 }
 
 impl Desired {
     /// What a real server should be that the kernel has and the catalogue has not.
     pub fn fate(&self, address: SocketAddr) -> (Want, Option<Phase>) {
-        let phase = self
-            .fleet
-            .as_ref()
-            .and_then(|fleet| fleet.at(address))
-            .map(|alloc| alloc.phase(address));
+        let phase = self.phase(address);
         (rule::want(phase, None), phase)
+    }
+
+    fn phase(&self, address: SocketAddr) -> Option<Phase> {
+        let told = self.hints.get(&address).copied();
+        told.or_else(|| {
+            self.fleet
+                .as_ref()?
+                .at(address)
+                .map(|alloc| alloc.phase(address))
+        })
     }
 
     /// Whether the allocation at `address` is told to stop and another of its group is on its way: as long as nothing
@@ -168,7 +180,7 @@ impl Desired {
         };
         let leaving = fleet
             .at(address)
-            .filter(|alloc| alloc.phase(address) == Phase::Stopping);
+            .filter(|_| self.phase(address) == Some(Phase::Stopping));
         leaving.is_some_and(|alloc| fleet.has_successor(alloc))
     }
 }
@@ -180,17 +192,19 @@ pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
     };
     let mut desired = Desired {
         complete: true,
+        hints: snapshots.hints.clone(),
         ..Desired::default()
     };
     if let FleetView::Known(fleet) = snapshots.fleet {
         desired.fleet = Some(Arc::clone(fleet));
     }
     let nothing = CatalogService::default();
+    // Both are in order of name; looking each name up would cost more than all the rest.
+    let mut known = catalog.services.iter().peekable();
     for (name, vip) in &policy.services {
-        let service = catalog
-            .services
-            .get(name)
-            .map_or(&nothing, |service| service);
+        while known.next_if(|(other, _)| *other < name).is_some() {}
+        let service = known.next_if(|(other, _)| *other == name);
+        let service = service.map_or(&nothing, |(_, service)| service);
         add(
             &mut desired,
             name,
@@ -202,12 +216,14 @@ pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
         );
     }
     for (name, service) in &catalog.services {
+        let Some(tagged) = &service.tagged else {
+            continue;
+        };
         if policy.services.contains_key(name) {
             continue;
         }
-        match &service.tagged {
-            None => {}
-            Some(Ok(vip)) => add(
+        match tagged {
+            Ok(vip) => add(
                 &mut desired,
                 name,
                 vip,
@@ -216,7 +232,7 @@ pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
                 snapshots,
                 policy,
             ),
-            Some(Err(rejected)) => {
+            Err(rejected) => {
                 desired.rejected.push((Arc::clone(name), rejected.clone()));
                 // A tag that went bad takes nothing down: the last good policy holds on.
                 if let Some(saved) = snapshots.last.iter().find(|saved| saved.name == *name) {
@@ -234,7 +250,7 @@ pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
             }
         }
     }
-    refuse_loops(&mut desired);
+    refuse_loops(&mut desired, policy);
     desired
 }
 
@@ -302,6 +318,7 @@ fn endpoint(instance: &Instance, service: &ServiceId, snapshots: &Snapshots<'_>)
         }
         _ => (None, alloc.is_none()),
     };
+    let phase = snapshots.hints.get(&instance.address).copied().or(phase);
     let mut want = rule::want(phase, Some(rule::Seen::of(instance)));
     if let Want::Serve(weight) = want
         && (!instance.checked || !known)
@@ -325,12 +342,21 @@ fn endpoint(instance: &Instance, service: &ServiceId, snapshots: &Snapshots<'_>)
 }
 
 /// A VIP that is its own real server would feed its packets to itself.
-fn refuse_loops(desired: &mut Desired) {
+fn refuse_loops(desired: &mut Desired, policy: &Policy) {
+    let owned = |endpoint: &Endpoint| policy.ownership.contains(endpoint.address.ip());
+    if !desired
+        .services
+        .values()
+        .flat_map(|service| &service.endpoints)
+        .any(owned)
+    {
+        return;
+    }
     let vips: BTreeSet<IpAddr> = desired.services.keys().filter_map(ServiceId::vip).collect();
     let rejected = &mut desired.rejected;
     for service in desired.services.values_mut() {
         service.endpoints.retain(|endpoint| {
-            let looped = vips.contains(&endpoint.address.ip());
+            let looped = owned(endpoint) && vips.contains(&endpoint.address.ip());
             if looped {
                 let reason = format!("instance {} is itself a VIP", endpoint.address);
                 rejected.push((Arc::clone(&service.name), Rejected::because(reason)));

@@ -15,6 +15,7 @@ pub mod config;
 pub mod desired;
 pub mod director;
 pub mod guard;
+pub mod hints;
 pub mod lock;
 pub mod model;
 pub mod plan;

@@ -90,15 +90,21 @@ pub fn plan(
     now: Moment,
 ) -> Plan {
     let mut work = merge::Merge::new(desired, observed, drains, now);
-    for (id, service) in &desired.services {
-        if ownership.owns(id) {
-            work.service(id, service, observed.table.get(id));
+    // Both are in order of identity.
+    let mut there = observed
+        .table
+        .iter()
+        .filter(|(id, _)| ownership.owns(id))
+        .peekable();
+    for (id, service) in desired.services.iter().filter(|(id, _)| ownership.owns(id)) {
+        while let Some((other, forsaken)) = there.next_if(|(other, _)| *other < id) {
+            work.forsaken(other, forsaken);
         }
+        let same = there.next_if(|(other, _)| *other == id);
+        work.service(id, service, same.map(|(_, service)| service));
     }
-    for (id, service) in observed.table.iter() {
-        if ownership.owns(id) && !desired.services.contains_key(id) {
-            work.forsaken(id, service);
-        }
+    for (id, service) in there {
+        work.forsaken(id, service);
     }
     work.finish(ownership)
 }

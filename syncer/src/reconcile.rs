@@ -33,6 +33,7 @@ use crate::model::policy::Policy;
 use crate::plan::Drains;
 use crate::source::Published;
 use crate::source::blocking::Backoff;
+use crate::source::driver::Board;
 use crate::store::{Memory, Store};
 use crate::warm::{Key, Prober};
 
@@ -42,6 +43,8 @@ pub enum Reason {
     Startup,
     Consul,
     Nomad,
+    /// A driver told something.
+    Driver,
     Warmed,
     Timer,
     Audit,
@@ -54,6 +57,7 @@ impl Reason {
             Self::Startup => "startup",
             Self::Consul => "consul",
             Self::Nomad => "nomad",
+            Self::Driver => "driver",
             Self::Warmed => "warmed",
             Self::Timer => "timer",
             Self::Audit => "audit",
@@ -69,6 +73,8 @@ pub struct Inputs {
     pub fleet: Option<watch::Receiver<Published<Fleet>>>,
     /// Asks the catalogue's source for a second, independent read.
     pub confirm: mpsc::Sender<()>,
+    /// What drivers told.
+    pub board: Board,
     /// Whoever wants to know how things stand.
     pub asked: mpsc::Receiver<oneshot::Sender<Told>>,
 }
@@ -82,6 +88,7 @@ pub struct Reconciler<D> {
     inputs: Inputs,
     store: Store,
     prober: Prober,
+    hinted: watch::Receiver<()>,
     warm_told: mpsc::UnboundedReceiver<Key>,
     started: Instant,
     state: State,
@@ -120,6 +127,7 @@ impl<D: Director> Reconciler<D> {
         memory: Memory,
     ) -> Self {
         let (prober, warm_told) = Prober::new();
+        let hinted = inputs.board.subscribe();
         let mut audit = tokio::time::interval_at(Instant::now() + audit, audit);
         audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let state = State {
@@ -145,6 +153,7 @@ impl<D: Director> Reconciler<D> {
             inputs,
             store,
             prober,
+            hinted,
             warm_told,
             started: Instant::now(),
             state,
@@ -172,6 +181,7 @@ impl<D: Director> Reconciler<D> {
                 () = stop.cancelled() => return None,
                 () = changed(Some(&mut self.inputs.catalog)) => return Some(Reason::Consul),
                 () = changed(self.inputs.fleet.as_mut()) => return Some(Reason::Nomad),
+                () = changed(Some(&mut self.hinted)) => return Some(Reason::Driver),
                 Some(key) = self.warm_told.recv() => {
                     self.state.warmed.insert(key);
                     return Some(Reason::Warmed);

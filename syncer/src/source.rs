@@ -11,6 +11,7 @@
 pub mod blocking;
 pub mod consul;
 mod consul_json;
+pub mod driver;
 pub mod http;
 pub mod nomad;
 mod nomad_json;

@@ -120,6 +120,8 @@ impl Allocation {
 #[derive(Debug, Clone, Default)]
 pub struct Fleet {
     by_id: HashMap<AllocId, Allocation, BuildHasherDefault<IdHasher>>,
+    /// The phase of each allocation's first port, close together: a large pass asks for all of them.
+    phases: HashMap<AllocId, (SocketAddr, Phase), BuildHasherDefault<IdHasher>>,
     claims: HashMap<SocketAddr, AllocId>,
     /// Groups with an allocation that is wanted and not over, by job.
     wanted: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
@@ -154,6 +156,10 @@ impl Fleet {
                 let groups = fleet.wanted.entry(Arc::clone(&allocation.job)).or_default();
                 groups.insert(Arc::clone(&allocation.group));
             }
+            if let Some(port) = allocation.ports.first() {
+                let phase = allocation.phase(port.address);
+                fleet.phases.insert(allocation.id, (port.address, phase));
+            }
             fleet.by_id.insert(allocation.id, allocation);
         }
         fleet
@@ -162,6 +168,14 @@ impl Fleet {
     /// The allocation of that id.
     pub fn get(&self, id: AllocId) -> Option<&Allocation> {
         self.by_id.get(&id)
+    }
+
+    /// The phase of an allocation's port; `None` if Nomad does not know the allocation.
+    pub fn phase(&self, id: AllocId, address: SocketAddr) -> Option<Phase> {
+        match self.phases.get(&id) {
+            Some((first, phase)) if *first == address => Some(*phase),
+            _ => self.get(id).map(|allocation| allocation.phase(address)),
+        }
     }
 
     /// The allocation that has, or had last, this host port.

@@ -35,11 +35,12 @@ impl Phases {
     ) -> Vec<Step> {
         let (widen, narrow) = self.snat(desired, observed);
         let needed = self.vips(desired, ownership);
+        let present = &observed.addresses.present;
+        let missing: Vec<Step> = missing(&needed, present).map(Step::AddVip).collect();
         let mut steps = Vec::new();
         // A connection keeps the SNAT decision of its first packet: rules have to be there before the service is.
         steps.extend(widen.map(Step::SetSnat));
-        let missing = needed.difference(&observed.addresses.present);
-        steps.extend(missing.map(|vip| Step::AddVip(*vip)));
+        steps.extend(missing);
         steps.extend(self.make);
         steps.extend(self.raise);
         steps.extend(self.lower);
@@ -47,14 +48,9 @@ impl Phases {
         steps.extend(self.finish);
         steps.extend(narrow.map(Step::SetSnat));
         if desired.complete {
-            let ours = observed
-                .addresses
-                .ours
-                .intersection(&observed.addresses.present);
-            steps.extend(
-                ours.filter(|vip| !needed.contains(vip))
-                    .map(|vip| Step::RemoveVip(*vip)),
-            );
+            let ours = observed.addresses.ours.intersection(present);
+            let unneeded = ours.filter(|vip| needed.binary_search(vip).is_err());
+            steps.extend(unneeded.map(|vip| Step::RemoveVip(*vip)));
         }
         steps
     }
@@ -65,13 +61,20 @@ impl Phases {
         desired: &Desired,
         observed: &Observed<'_>,
     ) -> (Option<SnatSet>, Option<SnatSet>) {
+        let wanted = || {
+            desired
+                .services
+                .iter()
+                .filter(|(_, service)| service.snat)
+                .map(|(id, _)| *id)
+        };
+        if let Some(there) = observed.snat
+            && there.iter().copied().eq(wanted())
+        {
+            return (None, None);
+        }
         let there = observed.snat.cloned().unwrap_or_default();
-        let mut last: SnatSet = desired
-            .services
-            .iter()
-            .filter(|(_, service)| service.snat)
-            .map(|(id, _)| *id)
-            .collect();
+        let mut last: SnatSet = wanted().collect();
         last.extend(there.iter().filter(|id| self.lingering.contains(id)));
         if !desired.complete {
             last.extend(there.iter());
@@ -83,10 +86,24 @@ impl Phases {
         (widen, narrow)
     }
 
-    fn vips(&self, desired: &Desired, ownership: &Ownership) -> BTreeSet<IpAddr> {
+    /// In order, none twice.
+    fn vips(&self, desired: &Desired, ownership: &Ownership) -> Vec<IpAddr> {
         let ids = desired.services.keys().chain(&self.lingering);
-        ids.filter(|id| ownership.owns(id))
+        let mut vips: Vec<IpAddr> = ids
+            .filter(|id| ownership.owns(id))
             .filter_map(ServiceId::vip)
-            .collect()
+            .collect();
+        vips.sort_unstable();
+        vips.dedup();
+        vips
     }
+}
+
+/// Those of `needed` that are not `present`; both are in order.
+fn missing(needed: &[IpAddr], present: &BTreeSet<IpAddr>) -> impl Iterator<Item = IpAddr> {
+    let mut present = present.iter().peekable();
+    needed.iter().copied().filter(move |vip| {
+        while present.next_if(|there| *there < vip).is_some() {}
+        present.peek() != Some(&vip)
+    })
 }

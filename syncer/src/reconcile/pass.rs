@@ -112,12 +112,17 @@ impl<D: Director> Reconciler<D> {
             None | Some(None) => FleetView::Absent,
         };
         let state = &self.state;
+        let hints = match fleet {
+            FleetView::Known(fleet) => self.inputs.board.phases(Some(fleet)),
+            FleetView::Absent | FleetView::Awaited => self.inputs.board.phases(None),
+        };
         desired(
             &Snapshots {
                 catalog,
                 fleet,
                 warmed: &state.warmed,
                 last: &state.last,
+                hints: &hints,
             },
             &self.policy,
         )

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ipvs::{Connections, ServiceId};
+use ipvs_syncer::source::driver::Hint;
 use serde_json::json;
 
 use super::harness::{Lab, address, allocation, instance, job, running, stranger};
@@ -190,4 +191,31 @@ async fn tags_give_a_vip_and_bad_tags_are_told_while_the_rest_goes_on() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(lab.director.told(), both);
+}
+
+#[tokio::test]
+async fn a_driver_s_word_is_faster_than_nomad_and_is_taken_back_by_a_new_start() {
+    let lab = Lab::with(&[0, 1]).await;
+    let _daemon = lab.daemon();
+    lab.expect(&["198.18.0.11:20000 1", "198.18.0.11:20001 1"])
+        .await;
+    let alloc = super::harness::ALLOCS[1].parse().unwrap();
+    lab.board.tell(alloc, "www", Hint::Exited);
+    lab.expect(&["198.18.0.11:20000 1"]).await;
+    lab.board.tell(alloc, "www", Hint::Running);
+    lab.expect(&["198.18.0.11:20000 1", "198.18.0.11:20001 1"])
+        .await;
+    let id: ServiceId = "198.18.0.29:80".parse().unwrap();
+    let busy = Connections {
+        active: 1,
+        ..Connections::default()
+    };
+    lab.director
+        .inside()
+        .kernel
+        .connections
+        .insert((id, address(1)), busy);
+    lab.board.tell(alloc, "www", Hint::Withdrawn);
+    lab.expect(&["198.18.0.11:20000 1", "198.18.0.11:20001 0"])
+        .await;
 }

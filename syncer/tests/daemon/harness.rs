@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipvs_syncer::config::{self, Config};
 use ipvs_syncer::reconcile::{Inputs, Reconciler, Told};
+use ipvs_syncer::source::driver::Board;
 use ipvs_syncer::source::{consul, nomad};
 use ipvs_syncer::store::Store;
 use serde_json::{Value, json};
@@ -29,6 +30,7 @@ pub(crate) struct Lab {
     pub(crate) nomad: Fake,
     pub(crate) director: FakeDirector,
     pub(crate) state: tempfile::TempDir,
+    pub(crate) board: Board,
     stop: CancellationToken,
 }
 
@@ -45,6 +47,7 @@ impl Lab {
             nomad,
             director: FakeDirector::default(),
             state,
+            board: Board::default(),
             stop,
         }
     }
@@ -91,6 +94,7 @@ impl Lab {
             catalog: source.published,
             fleet: Some(fleet),
             confirm: source.confirm,
+            board: self.board.clone(),
             asked,
         };
         let (store, memory) = Store::open(&PathBuf::from(self.state.path())).unwrap();

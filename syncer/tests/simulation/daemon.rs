@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipvs::fake::FakeKernel;
 use ipvs::{Connections, Kernel, ServiceId, Table};
-use ipvs_syncer::desired::{FleetView, SavedService, Snapshots, desired};
+use ipvs_syncer::desired::{FleetView, Hinted, SavedService, Snapshots, desired};
 use ipvs_syncer::guard::{Evidence, Hold, guard};
 use ipvs_syncer::model::Moment;
 use ipvs_syncer::model::catalog::Catalog;
@@ -110,6 +110,7 @@ impl Daemon {
                 fleet,
                 warmed,
                 last,
+                hints: &Hinted::new(),
             },
             policy,
         );

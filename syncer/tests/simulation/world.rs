@@ -95,7 +95,7 @@ impl World {
 
     pub(crate) fn run(&mut self, events: u64) {
         while self.events < events {
-            for _ in 0..1 + self.random.below(STRETCH) {
+            for _ in 0..=self.random.below(STRETCH) {
                 self.events += 1;
                 self.event();
                 self.promises();
@@ -106,10 +106,8 @@ impl World {
 
     /// The last events.
     pub(crate) fn story(&self) -> String {
-        self.story
-            .iter()
-            .map(|line| format!("  {line}\n"))
-            .collect()
+        let lines: Vec<String> = self.story.iter().map(|line| format!("  {line}")).collect();
+        lines.join("\n")
     }
 
     fn tell(&mut self, line: String) {
@@ -133,9 +131,8 @@ impl World {
             29 => self.nomad_up = !self.random.one_in(2),
             30 => self.consul_up = !self.random.one_in(2),
             31 => {
-                self.now = self
-                    .now
-                    .after(Duration::from_millis(self.random.below(20_000) as u64))
+                let milliseconds = u64::try_from(self.random.below(20_000)).unwrap();
+                self.now = self.now.after(Duration::from_millis(milliseconds));
             }
             32 if self.random.one_in(10) => self.jump(),
             33 => self.warm(),
