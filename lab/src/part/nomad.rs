@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Up, docker};
+use super::{Up, docker, syncer};
 use crate::context::Lab;
 use crate::process::{Daemon, log_tail};
 use crate::topology::Node;
@@ -131,12 +131,20 @@ telemetry {{ publish_allocation_metrics = true }}
 
 # The label is the executable's file name. From 1.10 on a plugin without a block is not started.
 plugin "docker" {{
-  config {{ endpoint = "{docker}" }}
+  config {{
+    endpoint = "{docker}"
+    # A stop waits until the directors send the task nothing any more.
+    syncer {{
+      socket = "{socket}"
+      drain  = "5s"
+    }}
+  }}
 }}
 "#,
         folder = folder.display(),
         plugins = plugin_path(lab).parent().unwrap_or(folder).display(),
         cgroup = docker::cgroup_parent(lab).replace("/containers", "/nomad"),
         docker = lab.docker_host(),
+        socket = syncer::socket(lab).display(),
     )
 }

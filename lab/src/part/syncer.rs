@@ -1,9 +1,10 @@
 //! Our syncer, twice: the director's role inside the director's kernel, the registrar's beside the agents.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::Up;
 use crate::context::Lab;
@@ -46,10 +47,7 @@ fn registrar_up(lab: &Lab, program: &Path) -> Result<bool> {
     let folder = lab.paths.state.join("node1/syncer");
     lab.person.make_dir(&folder)?;
     let config = folder.join("syncer.hcl");
-    let text = format!(
-        "{}\nregistrar {{}}\n",
-        sources(lab, &folder, Node::Node1, &lab.topology.consul_url())
-    );
+    let text = registrar_configuration(lab, &folder)?;
     lab.person.write(&config, &text)?;
     let daemon = Daemon {
         name: REGISTRAR,
@@ -99,7 +97,7 @@ fn director_start(lab: &Lab, program: &Path, consul: Option<&str>) -> Result<()>
     lab.person.make_dir(&folder)?;
     let config = director_config(lab);
     lab.person
-        .write(&config, &director_configuration(lab, &folder, consul))?;
+        .write(&config, &director_configuration(lab, &folder, consul)?)?;
     let log = folder.join("syncer.log");
     let words = [program.display().to_string(), config.display().to_string()];
     let pid = lab
@@ -150,10 +148,53 @@ status {{ listen = "{listen}:9180" }}
     )
 }
 
-fn director_configuration(lab: &Lab, folder: &Path, consul: Option<&str>) -> String {
-    let consul = consul.map_or_else(|| lab.topology.consul_url(), str::to_owned);
-    format!(
+/// Where the driver tells the node's syncer what happens to its tasks.
+pub fn socket(lab: &Lab) -> PathBuf {
+    lab.paths.run.join("syncer.sock")
+}
+
+/// Known to the lab's syncers alone; made once.
+fn token(lab: &Lab) -> Result<String> {
+    let file = lab.paths.state.join("token");
+    if let Ok(known) = std::fs::read_to_string(&file) {
+        return Ok(known);
+    }
+    let made = std::fs::read_to_string("/proc/sys/kernel/random/uuid")
+        .context("make a token")?
+        .trim()
+        .to_owned();
+    lab.person.write(&file, &made)?;
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))
+        .context("close the token to others")?;
+    Ok(made)
+}
+
+fn registrar_configuration(lab: &Lab, folder: &Path) -> Result<String> {
+    Ok(format!(
         r#"{sources}
+registrar {{}}
+
+hints {{
+  socket    = "{socket}"
+  directors = ["{director}"]
+  token     = "{token}"
+}}
+"#,
+        sources = sources(lab, folder, Node::Node1, &lab.topology.consul_url()),
+        socket = socket(lab).display(),
+        director = lab.topology.syncer_url(Node::Director),
+        token = token(lab)?,
+    ))
+}
+
+fn director_configuration(lab: &Lab, folder: &Path, consul: Option<&str>) -> Result<String> {
+    let consul = consul.map_or_else(|| lab.topology.consul_url(), str::to_owned);
+    Ok(format!(
+        r#"{sources}
+hints {{
+  token = "{token}"
+}}
+
 director {{
   interface = "eth0"
   own       = ["{subnet}"]
@@ -169,5 +210,6 @@ service "hello-world-servers" {{
         sources = sources(lab, folder, Node::Director, &consul),
         subnet = lab.topology.subnet(),
         vip = lab.topology.vip(),
-    )
+        token = token(lab)?,
+    ))
 }

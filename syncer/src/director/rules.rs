@@ -59,6 +59,7 @@ impl Rules {
         if !services.is_empty() || self.backend.is_some() {
             // The order matters: a connection that began before the flag never gets its address rewritten.
             sysctl::ensure(&sysctl::of_snat())?;
+            sysctl::track_enough();
             let backend = match &self.backend {
                 Some(backend) => Arc::clone(backend),
                 None => Arc::clone(self.backend.insert(snat::choose(self.wanted).await?)),

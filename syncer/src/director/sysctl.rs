@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tracing::info;
+use tracing::{info, warn};
 
 /// A sysctl that can't be set.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,32 @@ pub(super) fn of_snat() -> (String, &'static str) {
 /// For IPv6 VIPs.
 pub(super) fn of_ipv6() -> (String, &'static str) {
     ("net/ipv6/conf/all/forwarding".to_owned(), "1")
+}
+
+/// Connections that a director with SNAT can track at least. Each keeps its entry for two minutes after its end, so a
+/// small machine's default (4096 seen) drops new connections from some thirty a second on.
+const TRACKED: u64 = 262_144;
+
+/// Raises the connection tracking table's limit; one that is larger stays. The limit is the whole machine's: inside a
+/// namespace it can't be written, and then the machine's owner has to know.
+pub(super) fn track_enough() {
+    const NAME: &str = "net/netfilter/nf_conntrack_max";
+    let path = PathBuf::from("/proc/sys").join(NAME);
+    let there = std::fs::read_to_string(&path)
+        .ok()
+        .and_then(|text| text.trim().parse::<u64>().ok());
+    let Some(limit) = there.filter(|limit| *limit < TRACKED) else {
+        return;
+    };
+    match std::fs::write(&path, TRACKED.to_string()) {
+        Ok(()) => info!(sysctl = NAME, from = limit, to = TRACKED, "sysctl set"),
+        Err(error) => warn!(
+            sysctl = NAME,
+            limit,
+            %error,
+            "few connections can be tracked, and new ones are dropped beyond: raise it on the machine"
+        ),
+    }
 }
 
 /// Sets one that has another value.
