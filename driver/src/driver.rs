@@ -7,7 +7,7 @@ mod settings;
 mod start;
 mod takeover;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -18,6 +18,7 @@ use nomad_driver_sdk::value::{
 };
 use nomad_driver_sdk::{DriverError, NomadDriverConfig, TaskConfig, TaskDriver, TaskHandle};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::config::{self, PluginConfig};
@@ -26,7 +27,7 @@ use crate::fingerprint;
 use crate::image::Images;
 use crate::name::DriverName;
 use crate::task::{Task, Tasks, options};
-use crate::{exec, stats};
+use crate::{exec, reap, stats};
 
 use events::Events;
 use settings::{Connect, Settings};
@@ -38,7 +39,8 @@ const SETTLE: Duration = Duration::from_secs(15);
 pub struct DockerDriver<E> {
     name: DriverName,
     settings: Arc<Settings<E>>,
-    tasks: Tasks,
+    tasks: Arc<Tasks>,
+    reaper: OnceLock<JoinHandle<()>>,
     images: Images,
     events: Events,
 }
@@ -49,7 +51,8 @@ impl<E: ContainerEngine> DockerDriver<E> {
         Self {
             name,
             settings: Arc::new(Settings::new(connect)),
-            tasks: Tasks::default(),
+            tasks: Arc::default(),
+            reaper: OnceLock::new(),
             images: Images::default(),
             events: Events::new(),
         }
@@ -111,10 +114,17 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
 
     fn fingerprint(&self) -> impl Stream<Item = Fingerprint> + Send + 'static {
         let settings = Arc::clone(&self.settings);
-        fingerprint::stream(
-            self.name.clone(),
-            Arc::new(move || settings.engine().map(|engine| (engine, settings.config()))),
-        )
+        let current: fingerprint::Current<E> =
+            Arc::new(move || settings.engine().map(|engine| (engine, settings.config())));
+        // The first fingerprint is the first call of the process that stays: older agents never call Init.
+        self.reaper.get_or_init(|| {
+            tokio::spawn(reap::run(
+                self.name.clone(),
+                Arc::clone(&current),
+                Arc::clone(&self.tasks),
+            ))
+        });
+        fingerprint::stream(self.name.clone(), current)
     }
 
     fn task_events(&self) -> impl Stream<Item = TaskEvent> + Send + 'static {
