@@ -3,9 +3,10 @@
 //! Holds the settings of the moment, the tasks, and the events on their way. What each step does lives in the modules below it.
 
 mod events;
+mod recover;
 mod settings;
 mod start;
-mod takeover;
+mod watch;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -182,6 +182,28 @@ async fn an_engine_that_goes_away_for_a_while_is_not_an_exit() {
 }
 
 #[tokio::test]
+async fn a_task_is_taken_over_while_the_engine_is_away_and_its_exit_is_told_when_it_is_back() {
+    let engine = FakeEngine::default();
+    let handle = driver(&engine)
+        .start_task(task("t1", "sleep 0.3; exit 5"))
+        .await
+        .unwrap()
+        .handle;
+    let after = driver(&engine);
+    engine.set_down(true);
+    after.recover_task(handle).await.unwrap();
+    engine.set_down(false);
+    assert_eq!(
+        timeout(SOON, after.wait_task("t1"))
+            .await
+            .unwrap()
+            .unwrap()
+            .code,
+        5
+    );
+}
+
+#[tokio::test]
 async fn an_image_that_is_nowhere_is_named_and_not_tried_again() {
     let engine = FakeEngine::default();
     let mut task = task("t1", "exit 0");
