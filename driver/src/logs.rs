@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use nomad_driver_sdk::TaskConfig;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -36,9 +36,8 @@ const BATCH: usize = 256;
 const OFF: &str = "/dev/null";
 /// Between two questions to an engine that does not answer, and before the log is read on.
 const RETRY: Duration = Duration::from_secs(1);
-/// The engine closes the attachment a moment before it says that the container has ended.
-const AFTERMATH: Duration = Duration::from_millis(50);
-const LOOKS: u32 = 10;
+/// The engine closes the attachment before it says that the container has ended; on a busy machine by a second.
+const AFTERMATH: Duration = Duration::from_secs(3);
 
 /// Where a task's output goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,14 +159,11 @@ impl<E: ContainerEngine> Pump<E> {
 
     /// `None`: the engine does not say.
     async fn ended(&self) -> Option<bool> {
-        for _ in 0..LOOKS {
-            match self.engine.inspect(&self.container.0).await {
-                Ok(container) if container.is_alive() => sleep(AFTERMATH).await,
-                Ok(_) | Err(EngineError::NotFound(_)) => return Some(true),
-                Err(_) => return None,
-            }
+        match timeout(AFTERMATH, self.engine.wait(&self.container)).await {
+            Ok(Ok(_) | Err(EngineError::NotFound(_))) => Some(true),
+            Ok(Err(_)) => None,
+            Err(_) => Some(false),
         }
-        Some(false)
     }
 
     /// The stored log from the byte on that the files end with, and then what comes.
