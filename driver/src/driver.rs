@@ -34,7 +34,7 @@ use events::Events;
 use settings::{Connect, Settings};
 
 /// After the engine said the container is stopped: the exit has to be seen and the log drained.
-const SETTLE: Duration = Duration::from_secs(15);
+const SETTLE: Duration = Duration::from_secs(35);
 
 /// The driver over an engine; `E` is Docker, or the fake in tests.
 pub struct DockerDriver<E> {

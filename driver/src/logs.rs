@@ -90,10 +90,10 @@ impl<E: ContainerEngine> Pump<E> {
             if self.drain(output, &mut sinks).await && self.ended().await == Some(true) {
                 return;
             }
-        } else {
-            sinks.settle().await;
         }
         loop {
+            // What was handed over before has to be in the files, which say where to go on.
+            sinks.settle().await;
             match self.rest(&sinks).await {
                 Ok(output) => {
                     let whole = self.drain(output, &mut sinks).await;
