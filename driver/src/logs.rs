@@ -7,7 +7,7 @@
 //!
 //! Runs inside the plugin: no process per task. The attachment is opened before the container starts, so a burst is
 //! not lost to the rotation of the engine's own files. When it breaks (this process, the engine or the connection
-//! died), the engine's stored log is read on from the very byte that the files end with: [`resume`] finds it, so no
+//! died), the engine's stored log is read on from the very byte that the files end with: `resume` finds it, so no
 //! position has to be saved and none can be wrong. A reader that is slow slows the container, as a pipe does: nothing
 //! is dropped here.
 
