@@ -165,33 +165,4 @@ fn sentence(answer: &WithdrawResponse) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use nomad_ipvs_proto::syncer::DirectorOutcome;
-
-    use super::*;
-
-    #[test]
-    fn each_directors_outcome_is_told() {
-        let director = |name: &str, outcome: Outcome| DirectorOutcome {
-            director: name.into(),
-            outcome: outcome.into(),
-        };
-        let answer = WithdrawResponse {
-            directors: vec![
-                director("lb1", Outcome::Drained),
-                director("lb2", Outcome::TimedOut),
-            ],
-        };
-        assert_eq!(sentence(&answer), "lb1: drained, lb2: not drained in time");
-    }
-
-    #[tokio::test]
-    async fn without_a_syncer_a_withdrawal_ends_at_once_and_says_why() {
-        let dir = tempfile::tempdir().unwrap();
-        let announcer = Announcer::new(dir.path().join("syncer.sock"), Subject::default());
-        let withdrawal = announcer.withdraw(Duration::from_mins(1));
-        let told = tokio::time::timeout(Duration::from_secs(5), withdrawal).await;
-        assert!(told.unwrap().contains("does not answer"));
-        announcer.exited().await;
-    }
-}
+mod tests;

@@ -54,6 +54,15 @@ pub struct Reap {
     pub dry_run: bool,
 }
 
+impl Reap {
+    pub const OFF: Self = Self {
+        enabled: false,
+        period: LEAST,
+        grace: LEAST,
+        dry_run: false,
+    };
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error(transparent)]

@@ -3,11 +3,12 @@
 //! Holds the settings of the moment, the tasks, and the events on their way. What each step does lives in the modules below it.
 
 mod events;
+mod recover;
 mod settings;
 mod start;
-mod takeover;
+mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -18,6 +19,7 @@ use nomad_driver_sdk::value::{
 };
 use nomad_driver_sdk::{DriverError, NomadDriverConfig, TaskConfig, TaskDriver, TaskHandle};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::config::{self, PluginConfig};
@@ -26,19 +28,20 @@ use crate::fingerprint;
 use crate::image::Images;
 use crate::name::DriverName;
 use crate::task::{Task, Tasks, options};
-use crate::{exec, stats};
+use crate::{exec, reap, stats};
 
 use events::Events;
 use settings::{Connect, Settings};
 
 /// After the engine said the container is stopped: the exit has to be seen and the log drained.
-const SETTLE: Duration = Duration::from_secs(15);
+const SETTLE: Duration = Duration::from_secs(35);
 
 /// The driver over an engine; `E` is Docker, or the fake in tests.
 pub struct DockerDriver<E> {
     name: DriverName,
     settings: Arc<Settings<E>>,
-    tasks: Tasks,
+    tasks: Arc<Tasks>,
+    reaper: OnceLock<JoinHandle<()>>,
     images: Images,
     events: Events,
 }
@@ -49,7 +52,8 @@ impl<E: ContainerEngine> DockerDriver<E> {
         Self {
             name,
             settings: Arc::new(Settings::new(connect)),
-            tasks: Tasks::default(),
+            tasks: Arc::default(),
+            reaper: OnceLock::new(),
             images: Images::default(),
             events: Events::new(),
         }
@@ -111,10 +115,17 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
 
     fn fingerprint(&self) -> impl Stream<Item = Fingerprint> + Send + 'static {
         let settings = Arc::clone(&self.settings);
-        fingerprint::stream(
-            self.name.clone(),
-            Arc::new(move || settings.engine().map(|engine| (engine, settings.config()))),
-        )
+        let current: fingerprint::Current<E> =
+            Arc::new(move || settings.engine().map(|engine| (engine, settings.config())));
+        // The first fingerprint is the first call of the process that stays: older agents never call Init.
+        self.reaper.get_or_init(|| {
+            tokio::spawn(reap::run(
+                self.name.clone(),
+                Arc::clone(&current),
+                Arc::clone(&self.tasks),
+            ))
+        });
+        fingerprint::stream(self.name.clone(), current)
     }
 
     fn task_events(&self) -> impl Stream<Item = TaskEvent> + Send + 'static {

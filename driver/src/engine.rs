@@ -216,6 +216,22 @@ impl Display for ContainerId {
 }
 
 impl Container {
+    /// A container of which nothing is known but its id.
+    pub fn unseen(id: ContainerId) -> Self {
+        Self {
+            id,
+            name: String::new(),
+            labels: HashMap::new(),
+            image_id: String::new(),
+            tty: false,
+            state: State::Created,
+            started_at: None,
+            finished_at: None,
+            pid: None,
+            networks: Vec::new(),
+        }
+    }
+
     pub fn is_alive(&self) -> bool {
         matches!(self.state, State::Running | State::Paused)
     }

@@ -216,8 +216,8 @@ mod tests {
             ("localhost:5000/a/b:2", "localhost:5000/a/b:2"),
             ("a/b:2@sha256:00ff", "a/b@sha256:00ff"),
             (
-                "https://registry.k8s.io/pause:3.3",
-                "registry.k8s.io/pause:3.3",
+                "https://registry.example/pause:3.3",
+                "registry.example/pause:3.3",
             ),
         ] {
             assert_eq!(Reference::parse(text).unwrap().to_string(), expected);

@@ -8,7 +8,7 @@
 //!                 └─▶ task        one container from start or recovery to its exit
 //!                       ├─▶ logs  its output into the agent's FIFOs
 //!                       └─▶ exit  seen by pidfd, confirmed by Docker
-//!      fingerprint, stats, exec: beside the tasks
+//!      fingerprint, stats, exec, reap: beside the tasks
 //! ```
 
 pub mod agent;
@@ -21,6 +21,7 @@ pub mod fingerprint;
 pub mod image;
 pub mod logs;
 pub mod name;
+pub mod reap;
 pub mod spec;
 pub mod stats;
 pub mod task;

@@ -7,7 +7,7 @@
 //!
 //! Runs inside the plugin: no process per task. The attachment is opened before the container starts, so a burst is
 //! not lost to the rotation of the engine's own files. When it breaks (this process, the engine or the connection
-//! died), the engine's stored log is read on from the very byte that the files end with: [`resume`] finds it, so no
+//! died), the engine's stored log is read on from the very byte that the files end with: `resume` finds it, so no
 //! position has to be saved and none can be wrong. A reader that is slow slows the container, as a pipe does: nothing
 //! is dropped here.
 
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use nomad_driver_sdk::TaskConfig;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -36,9 +36,8 @@ const BATCH: usize = 256;
 const OFF: &str = "/dev/null";
 /// Between two questions to an engine that does not answer, and before the log is read on.
 const RETRY: Duration = Duration::from_secs(1);
-/// The engine closes the attachment a moment before it says that the container has ended.
-const AFTERMATH: Duration = Duration::from_millis(50);
-const LOOKS: u32 = 10;
+/// The engine closes the attachment before it says that the container has ended; on a busy machine by a second.
+const AFTERMATH: Duration = Duration::from_secs(3);
 
 /// Where a task's output goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,10 +90,10 @@ impl<E: ContainerEngine> Pump<E> {
             if self.drain(output, &mut sinks).await && self.ended().await == Some(true) {
                 return;
             }
-        } else {
-            sinks.settle().await;
         }
         loop {
+            // What was handed over before has to be in the files, which say where to go on.
+            sinks.settle().await;
             match self.rest(&sinks).await {
                 Ok(output) => {
                     let whole = self.drain(output, &mut sinks).await;
@@ -160,14 +159,11 @@ impl<E: ContainerEngine> Pump<E> {
 
     /// `None`: the engine does not say.
     async fn ended(&self) -> Option<bool> {
-        for _ in 0..LOOKS {
-            match self.engine.inspect(&self.container.0).await {
-                Ok(container) if container.is_alive() => sleep(AFTERMATH).await,
-                Ok(_) | Err(EngineError::NotFound(_)) => return Some(true),
-                Err(_) => return None,
-            }
+        match timeout(AFTERMATH, self.engine.wait(&self.container)).await {
+            Ok(Ok(_) | Err(EngineError::NotFound(_))) => Some(true),
+            Ok(Err(_)) => None,
+            Err(_) => Some(false),
         }
-        Some(false)
     }
 
     /// The stored log from the byte on that the files end with, and then what comes.

@@ -5,8 +5,6 @@
 //! into values that are hard to misuse.
 //!
 //! The module tree mirrors the protobuf packages, because service paths and cross references are made of them.
-//!
-//! `nomad-driver-sdk`: https://developer.hashicorp.com/nomad/docs/concepts/plugins/task-drivers
 
 #![allow(
     clippy::pedantic,

@@ -1,8 +1,10 @@
 //! Remarks about tasks on their way to the agent's task events.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
 use nomad_driver_sdk::TaskConfig;
 use nomad_driver_sdk::value::TaskEvent;
 use tokio::sync::broadcast;
@@ -10,15 +12,18 @@ use tokio::sync::broadcast;
 /// The agent keeps ten events a task; nobody needs more in flight.
 const IN_FLIGHT: usize = 256;
 
+/// Events wait for the listener: after a restart the agent comes for them seconds after its first calls.
 #[derive(Debug, Clone)]
 pub(super) struct Events {
     sender: broadcast::Sender<TaskEvent>,
+    waiting: Arc<Mutex<VecDeque<TaskEvent>>>,
 }
 
 impl Events {
     pub(super) fn new() -> Self {
         Self {
             sender: broadcast::channel(IN_FLIGHT).0,
+            waiting: Arc::default(),
         }
     }
 
@@ -34,13 +39,20 @@ impl Events {
                 .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
                 .collect(),
         };
-        // Fails when no agent listens, and then there is nobody to tell.
-        let _ = self.sender.send(event);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(nobody) = self.sender.send(event) {
+            waiting.push_back(nobody.0);
+            if waiting.len() > IN_FLIGHT {
+                waiting.pop_front();
+            }
+        }
     }
 
-    /// From now on. A listener that is far behind misses the oldest.
+    /// What waited, and from now on. A listener that is far behind misses the oldest.
     pub(super) fn listen(&self) -> impl Stream<Item = TaskEvent> + Send + 'static {
-        stream::unfold(self.sender.subscribe(), |mut events| async move {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (missed, events) = (std::mem::take(&mut *waiting), self.sender.subscribe());
+        let live = stream::unfold(events, |mut events| async move {
             loop {
                 match events.recv().await {
                     Ok(event) => return Some((event, events)),
@@ -48,6 +60,24 @@ impl Events {
                     Err(broadcast::error::RecvError::Closed) => return None,
                 }
             }
-        })
+        });
+        stream::iter(missed).chain(live)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_happened_before_anybody_listened_is_told_first() {
+        let events = Events::new();
+        for message in ["one", "two"] {
+            events.tell(&TaskConfig::default(), message, &[]);
+        }
+        let listener = events.listen();
+        events.tell(&TaskConfig::default(), "three", &[]);
+        let heard: Vec<_> = listener.take(3).map(|event| event.message).collect().await;
+        assert_eq!(heard, ["one", "two", "three"]);
     }
 }

@@ -1,4 +1,4 @@
-//! StartTask and RecoverTask: from what the agent sends to a task that is watched.
+//! StartTask: from what the agent sends to a task that is watched.
 //!
 //! ```text
 //!  options ─▶ container (pure) ─▶ image ─▶ create ─▶ attach ─▶ start ─▶ watch
@@ -7,21 +7,18 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bollard::models::ContainerCreateBody;
 use nix::sys::signal::Signal;
 use nomad_driver_sdk::value::{DriverNetwork, Started};
-use nomad_driver_sdk::{DriverError, TaskConfig, TaskHandle, cty};
+use nomad_driver_sdk::{DriverError, TaskConfig, cty};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{DockerDriver, takeover};
-use crate::announce::{Announcer, Subject};
+use super::DockerDriver;
 use crate::config::{self, PluginConfig};
 use crate::engine::{Container, ContainerEngine, ContainerId, Credentials, EngineError};
 use crate::image::Want;
-use crate::logs::{Paths, Pump};
 use crate::spec::{self, Inputs};
 use crate::task::handle::State;
 use crate::task::options::TaskOptions;
@@ -124,88 +121,6 @@ impl<E: ContainerEngine> DockerDriver<E> {
         self.tasks.insert(Task::watch(engine, &container, parts));
         abandon.disarm();
         Ok(Started { handle, network })
-    }
-
-    pub(super) async fn recover(&self, handle: TaskHandle) -> Result<(), DriverError> {
-        let config = handle
-            .config
-            .ok_or_else(|| DriverError::new("the agent sent a task handle without a task"))?;
-        if self.tasks.contains(&config.id) {
-            return Ok(());
-        }
-        let state = State::decode(&handle.driver_state).map_err(|error| {
-            DriverError::from_error("failed to decode driver task state", &error)
-        })?;
-        let engine = self.settings.connected()?;
-        let container = engine.inspect(&state.container.0).await.map_err(|error| {
-            DriverError::from_error(
-                format!("failed to inspect container for id {:?}", state.container.0),
-                &error,
-            )
-        })?;
-        info!(
-            container = container.id.short(),
-            task = config.id,
-            running = container.is_alive(),
-            "recovered task"
-        );
-        if let Some(logger) = state.logger {
-            takeover::end_log_reader(logger);
-        }
-        // The built-in driver's task may have options that we would refuse: they are history.
-        let options: TaskOptions =
-            cty::from_slice(&config.msgpack_driver_config).unwrap_or_default();
-        let announcer = self.announcer(&config, &options);
-        if container.is_alive() {
-            announcer.running(container.pid).await;
-        }
-        let cancel = CancellationToken::new();
-        let pump = self.pump(&engine, &config, &container.id);
-        let pump = pump.map(|pump| tokio::spawn(pump.run(None, cancel.clone())));
-        let drain = self.drain(&options).unwrap_or_default();
-        let parts = Parts {
-            config,
-            network: state.network,
-            announcer,
-            drain,
-            pump,
-            cancel,
-        };
-        self.tasks.insert(Task::watch(engine, &container, parts));
-        Ok(())
-    }
-
-    fn announcer(&self, task: &TaskConfig, options: &TaskOptions) -> Announcer {
-        let ports = spec::published(task, options, &options.network_mode)
-            .unwrap_or_default()
-            .0;
-        let subject = Subject {
-            alloc_id: task.alloc_id.clone(),
-            task: task.name.clone(),
-            ports,
-        };
-        Announcer::new(&self.settings.config().syncer_socket, subject)
-    }
-
-    /// The job's own wish, else the plugin's.
-    fn drain(&self, options: &TaskOptions) -> Result<Duration, DriverError> {
-        if options.drain.is_empty() {
-            return Ok(self.settings.config().drain);
-        }
-        config::duration("drain", &options.drain)
-            .map_err(|error| DriverError::new(error.to_string()))
-    }
-
-    /// `None`: nobody collects this task's logs.
-    fn pump(&self, engine: &Arc<E>, task: &TaskConfig, container: &ContainerId) -> Option<Pump<E>> {
-        let paths = Paths::of(task, self.settings.config().disable_log_collection)?;
-        let (events, task) = (self.events.clone(), task.clone());
-        Some(Pump {
-            engine: Arc::clone(engine),
-            container: container.clone(),
-            paths,
-            report: Box::new(move |loss| events.tell(&task, &loss, &[])),
-        })
     }
 }
 

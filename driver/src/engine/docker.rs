@@ -6,6 +6,7 @@
 mod convert;
 
 use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
@@ -21,7 +22,7 @@ use bollard::query_parameters::{
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 
 use super::{
     Chunk, Command, CommandId, Container, ContainerEngine, ContainerId, Credentials, EngineError,
@@ -74,9 +75,8 @@ impl DockerEngine {
     }
 
     async fn api(&self) -> Result<Docker, EngineError> {
-        let mut negotiated = self.negotiated.lock().await;
-        if let Some(docker) = &*negotiated {
-            return Ok(docker.clone());
+        if let Some(docker) = self.negotiated().clone() {
+            return Ok(docker);
         }
         let docker = match &self.endpoint {
             Endpoint::Unix(path) => Docker::connect_with_unix(path, NEVER, API_DEFAULT_VERSION),
@@ -86,8 +86,15 @@ impl DockerEngine {
         };
         let docker = docker.map_err(convert::error)?;
         let docker = bounded("version", QUICK, docker.negotiate_version()).await?;
-        *negotiated = Some(docker.clone());
+        *self.negotiated() = Some(docker.clone());
         Ok(docker)
+    }
+
+    /// Never held across a call: a hung engine must not make callers queue.
+    fn negotiated(&self) -> MutexGuard<'_, Option<Docker>> {
+        self.negotiated
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs one call with a limit; forgets the negotiated version when the engine no longer takes it.
@@ -104,7 +111,7 @@ impl DockerEngine {
         if let Err(EngineError::Refused(reason)) = &answer
             && reason.contains("client version")
         {
-            *self.negotiated.lock().await = None;
+            *self.negotiated() = None;
         }
         answer
     }

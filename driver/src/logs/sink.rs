@@ -27,6 +27,10 @@ const LOOK: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Between two looks at a reader that may have ended.
 const DOUBT: Duration = Duration::from_millis(500);
+/// logmon keeps what it read for a tenth of a second before it writes it.
+const FLUSH: Duration = Duration::from_millis(200);
+/// Somebody else who keeps writing must not hold the task's log back for ever.
+const LOOKS: u32 = 100;
 /// The patience with what an earlier process left in the pipe.
 const SETTLE: Duration = Duration::from_millis(300);
 
@@ -93,12 +97,18 @@ impl Sink {
             info!(fifo = %self.fifo.display(), dropped, "took unread bytes of an earlier driver process out of the pipe");
         }
         let mut stamp = self.files.stamp();
-        loop {
-            sleep(LOOK).await;
-            let now = self.files.stamp();
-            if now == stamp {
+        let mut quiet = Duration::ZERO;
+        for _ in 0..LOOKS {
+            if quiet >= FLUSH {
                 return;
             }
+            sleep(LOOK).await;
+            let now = self.files.stamp();
+            quiet = if now == stamp && self.unread() == 0 {
+                quiet + LOOK
+            } else {
+                Duration::ZERO
+            };
             stamp = now;
         }
     }

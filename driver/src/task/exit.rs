@@ -25,7 +25,7 @@ use crate::engine::{ContainerEngine, ContainerId, EngineError, State};
 /// Between two questions to an engine that does not answer.
 const RETRY: Duration = Duration::from_secs(1);
 /// A log whose reader is gone must not hide the exit for ever.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(30);
 
 /// Runs until the exit is known and told.
 pub(super) async fn watch<E: ContainerEngine>(

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::Task;
 
 #[derive(Debug, Default)]
 pub struct Tasks {
     by_id: Mutex<HashMap<String, Arc<Task>>>,
+    node_id: OnceLock<String>,
 }
 
 impl Tasks {
@@ -22,9 +23,17 @@ impl Tasks {
 
     /// Keeps the first of two of one id; the later one is dropped, which ends its watcher.
     pub fn insert(&self, task: Task) {
+        if !task.config.node_id.is_empty() {
+            self.node_id.get_or_init(|| task.config.node_id.clone());
+        }
         if let Entry::Vacant(place) = self.lock().entry(task.config.id.clone()) {
             place.insert(Arc::new(task));
         }
+    }
+
+    /// This node's id, once a task has told it.
+    pub fn node_id(&self) -> Option<String> {
+        self.node_id.get().cloned()
     }
 
     pub fn remove(&self, id: &str) {

@@ -1,0 +1,159 @@
+use std::sync::{Arc, Mutex};
+
+use nomad_ipvs_proto::syncer::syncer_server::{Syncer, SyncerServer};
+use nomad_ipvs_proto::syncer::{AnnounceResponse, DirectorOutcome, ExitedResponse};
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Request, Response, Status};
+
+use super::*;
+
+/// Writes down what it is told and says that one director has drained.
+#[derive(Debug, Clone, Default)]
+struct Listening {
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Listening {
+    fn note(&self, what: String) {
+        self.heard.lock().unwrap().push(what);
+    }
+}
+
+#[tonic::async_trait]
+impl Syncer for Listening {
+    async fn announce(
+        &self,
+        request: Request<AnnounceRequest>,
+    ) -> Result<Response<AnnounceResponse>, Status> {
+        let told = request.into_inner();
+        let ports: Vec<_> = told
+            .ports
+            .iter()
+            .map(|port| format!("{}={}:{}", port.label, port.host_ip, port.host_port))
+            .collect();
+        self.note(format!(
+            "announce {} {} {} {}",
+            told.alloc_id,
+            told.task,
+            told.pid,
+            ports.join(",")
+        ));
+        Ok(Response::new(AnnounceResponse {}))
+    }
+
+    async fn exited(
+        &self,
+        request: Request<ExitedRequest>,
+    ) -> Result<Response<ExitedResponse>, Status> {
+        let told = request.into_inner();
+        self.note(format!("exited {} {}", told.alloc_id, told.task));
+        Ok(Response::new(ExitedResponse {}))
+    }
+
+    async fn withdraw(
+        &self,
+        request: Request<WithdrawRequest>,
+    ) -> Result<Response<WithdrawResponse>, Status> {
+        let told = request.into_inner();
+        self.note(format!(
+            "withdraw {} {} {}",
+            told.alloc_id,
+            told.task,
+            told.deadline.unwrap_or_default().seconds
+        ));
+        let directors = vec![DirectorOutcome {
+            director: "lb1".into(),
+            outcome: Outcome::Drained.into(),
+        }];
+        Ok(Response::new(WithdrawResponse { directors }))
+    }
+}
+
+fn subject() -> Subject {
+    let port = PublishedPort {
+        label: "www".into(),
+        host_ip: "198.18.0.11".into(),
+        host_port: 23747,
+        container_port: 8001,
+    };
+    Subject {
+        alloc_id: "a1".into(),
+        task: "web".into(),
+        ports: vec![port],
+    }
+}
+
+#[tokio::test]
+async fn the_syncer_hears_of_a_tasks_whole_life() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("syncer.sock");
+    let listening = Listening::default();
+    let incoming = UnixListenerStream::new(UnixListener::bind(&socket).unwrap());
+    let server =
+        tonic::transport::Server::builder().add_service(SyncerServer::new(listening.clone()));
+    let server = tokio::spawn(server.serve_with_incoming(incoming));
+
+    let announcer = Announcer::new(&socket, subject());
+    announcer.running(Some(4711)).await;
+    assert_eq!(
+        announcer.withdraw(Duration::from_secs(30)).await,
+        "lb1: drained"
+    );
+    announcer.exited().await;
+    server.abort();
+    let expected = [
+        "announce a1 web 4711 www=198.18.0.11:23747",
+        "withdraw a1 web 30",
+        "exited a1 web",
+    ];
+    assert_eq!(*listening.heard.lock().unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_syncer_that_does_not_answer_holds_nothing_back_for_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("syncer.sock");
+    // Accepts connections and never says a word.
+    let _silent = UnixListener::bind(&socket).unwrap();
+    let announcer = Announcer::new(&socket, subject());
+    let both = async {
+        announcer.exited().await;
+        announcer.withdraw(Duration::from_millis(200)).await
+    };
+    let told = tokio::time::timeout(Duration::from_secs(5), both)
+        .await
+        .unwrap();
+    assert!(told.contains("did not answer"), "{told}");
+}
+
+#[tokio::test]
+async fn without_a_syncer_a_withdrawal_ends_at_once_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let announcer = Announcer::new(dir.path().join("syncer.sock"), subject());
+    let withdrawal = announcer.withdraw(Duration::from_mins(1));
+    let told = tokio::time::timeout(Duration::from_secs(5), withdrawal)
+        .await
+        .unwrap();
+    assert!(told.contains("does not answer"), "{told}");
+    announcer.exited().await;
+}
+
+#[test]
+fn each_directors_outcome_is_told() {
+    let director = |name: &str, outcome: Outcome| DirectorOutcome {
+        director: name.into(),
+        outcome: outcome.into(),
+    };
+    let answer = WithdrawResponse {
+        directors: vec![
+            director("lb1", Outcome::Drained),
+            director("lb2", Outcome::TimedOut),
+        ],
+    };
+    assert_eq!(sentence(&answer), "lb1: drained, lb2: not drained in time");
+    assert_eq!(
+        sentence(&WithdrawResponse::default()),
+        "no load balancer sends to this task"
+    );
+}

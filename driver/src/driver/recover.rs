@@ -1,0 +1,96 @@
+//! RecoverTask: takes a task over that an earlier process, or the agent's built-in driver, started.
+//!
+//! A container that is gone is an error, and the agent starts the task anew. An engine that does not answer is not:
+//! the task is kept, and its watcher asks until it knows. The log is read on from where the files end.
+
+use std::fs;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use nomad_driver_sdk::{DriverError, TaskHandle, cty};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::DockerDriver;
+use crate::engine::{Container, ContainerEngine, EngineError};
+use crate::task::handle::State;
+use crate::task::options::TaskOptions;
+use crate::task::{Parts, Task};
+
+impl<E: ContainerEngine> DockerDriver<E> {
+    pub(super) async fn recover(&self, handle: TaskHandle) -> Result<(), DriverError> {
+        let config = handle
+            .config
+            .ok_or_else(|| DriverError::new("the agent sent a task handle without a task"))?;
+        if self.tasks.contains(&config.id) {
+            return Ok(());
+        }
+        let state = State::decode(&handle.driver_state).map_err(|error| {
+            DriverError::from_error("failed to decode driver task state", &error)
+        })?;
+        let engine = self.settings.connected()?;
+        let container = match engine.inspect(&state.container.0).await {
+            Ok(container) => container,
+            Err(error @ (EngineError::Unreachable(_) | EngineError::Timeout { .. })) => {
+                warn!(%error, task = config.id, "the engine does not answer, keeping the task until it does");
+                Container::unseen(state.container.clone())
+            }
+            Err(error) => {
+                let context = format!("failed to inspect container for id {:?}", state.container.0);
+                return Err(DriverError::from_error(context, &error));
+            }
+        };
+        info!(
+            container = container.id.short(),
+            task = config.id,
+            running = container.is_alive(),
+            "recovered task"
+        );
+        if let Some(logger) = state.logger {
+            end_log_reader(logger);
+        }
+        // The built-in driver's task may have options that we would refuse: they are history.
+        let options: TaskOptions =
+            cty::from_slice(&config.msgpack_driver_config).unwrap_or_default();
+        let announcer = self.announcer(&config, &options);
+        if container.is_alive() {
+            announcer.running(container.pid).await;
+        }
+        let cancel = CancellationToken::new();
+        let pump = self.pump(&engine, &config, &container.id);
+        let pump = pump.map(|pump| tokio::spawn(pump.run(None, cancel.clone())));
+        let drain = self.drain(&options).unwrap_or_default();
+        let parts = Parts {
+            config,
+            network: state.network,
+            announcer,
+            drain,
+            pump,
+            cancel,
+        };
+        self.tasks.insert(Task::watch(engine, &container, parts));
+        Ok(())
+    }
+}
+
+/// Ends the built-in driver's `docker_logger` of one task, if `pid` still is one: each line would arrive twice.
+fn end_log_reader(pid: i32) {
+    let Ok(command) = fs::read(format!("/proc/{pid}/cmdline")) else {
+        return;
+    };
+    if !command
+        .split(|byte| *byte == 0)
+        .any(|word| word == b"docker_logger")
+    {
+        return;
+    }
+    match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+        Ok(()) => info!(
+            pid,
+            "ended the built-in driver's log reader of a task taken over"
+        ),
+        Err(error) => {
+            warn!(%error, pid, "the built-in driver's log reader can't be ended, lines may arrive twice");
+        }
+    }
+}

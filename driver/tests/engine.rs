@@ -1,0 +1,50 @@
+//! The engine port: one suite, run against Docker and against the fake that stands for it, and the driver on that fake.
+//!
+//! The real one needs a socket: `DOCKER_HOST=unix:///… cargo test -p docker-ipvs --test engine -- --ignored`, with the
+//! image `busybox:1` present.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+#[path = "engine/driver.rs"]
+mod driver;
+#[path = "engine/fake.rs"]
+mod fake;
+#[path = "engine/suite.rs"]
+mod suite;
+
+use docker_ipvs::engine::docker::DockerEngine;
+
+use fake::FakeEngine;
+
+/// One test a line, each for both engines.
+macro_rules! both {
+    ($($name:ident)*) => {$(
+        mod $name {
+            #[tokio::test]
+            async fn fake() {
+                super::suite::$name(super::FakeEngine::default()).await;
+            }
+
+            #[tokio::test]
+            #[ignore = "needs a Docker socket"]
+            async fn docker() {
+                super::suite::$name(super::docker()).await;
+            }
+        }
+    )*};
+}
+
+both! {
+    a_container_runs_and_its_exit_code_is_told
+    output_attached_before_the_start_is_whole
+    stored_output_has_times_and_ends_with_the_container
+    a_taken_name_is_a_conflict
+    what_is_not_there_is_not_found
+    a_stop_ends_it_and_stopping_again_is_fine
+    a_signal_needs_a_running_container
+    running_containers_are_listed_by_label
+}
+
+fn docker() -> DockerEngine {
+    DockerEngine::connect(&std::env::var("DOCKER_HOST").unwrap()).unwrap()
+}

@@ -1,0 +1,216 @@
+//! The whole driver on the fake engine: what the agent sees of a task's life.
+
+use std::time::Duration;
+
+use docker_ipvs::driver::DockerDriver;
+use docker_ipvs::name::DriverName;
+use nomad_driver_sdk::value::TaskState;
+use nomad_driver_sdk::{TaskConfig, TaskDriver};
+use nomad_ipvs_proto::driver::Resources;
+use rmpv::Value;
+use tokio::time::timeout;
+
+use crate::fake::FakeEngine;
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn driver(engine: &FakeEngine) -> DockerDriver<FakeEngine> {
+    let engine = engine.clone();
+    let name = DriverName::from_path(std::path::Path::new("docker")).unwrap();
+    let driver = DockerDriver::new(name, move |_: &str| Ok(engine.clone()));
+    driver.set_config(&[], None).unwrap();
+    driver
+}
+
+/// The options as the agent encodes them.
+fn options(pairs: &[(&str, Value)]) -> Vec<u8> {
+    let map = pairs
+        .iter()
+        .map(|(key, value)| ((*key).into(), value.clone()))
+        .collect();
+    let mut bytes = Vec::new();
+    rmpv::encode::write_value(&mut bytes, &Value::Map(map)).unwrap();
+    bytes
+}
+
+fn task(id: &str, script: &str) -> TaskConfig {
+    let args = Value::Array(vec!["-c".into(), script.into()]);
+    TaskConfig {
+        id: id.into(),
+        name: "web".into(),
+        alloc_id: "a1".into(),
+        alloc_dir: "/nowhere/a1".into(),
+        stdout_path: "/dev/null".into(),
+        stderr_path: "/dev/null".into(),
+        resources: Some(Resources::default()),
+        msgpack_driver_config: options(&[
+            ("image", "busybox:1".into()),
+            ("command", "sh".into()),
+            ("args", args),
+        ]),
+        ..TaskConfig::default()
+    }
+}
+
+#[tokio::test]
+async fn a_task_starts_ends_and_is_destroyed() {
+    let engine = FakeEngine::default();
+    let driver = driver(&engine);
+    driver
+        .start_task(task("t1", "sleep 0.1; exit 3"))
+        .await
+        .unwrap();
+    assert_eq!(
+        driver.inspect_task("t1").await.unwrap().state,
+        TaskState::Running
+    );
+    assert!(driver.destroy_task("t1", false).await.is_err());
+    let exit = timeout(SOON, driver.wait_task("t1"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (exit.code, exit.error.as_str()),
+        (3, "Docker container exited with non-zero exit code: 3")
+    );
+    assert_eq!(
+        timeout(SOON, driver.wait_task("t1"))
+            .await
+            .unwrap()
+            .unwrap(),
+        exit
+    );
+    driver.destroy_task("t1", true).await.unwrap();
+    assert!(engine.containers().is_empty() && driver.inspect_task("t1").await.is_err());
+}
+
+#[tokio::test]
+async fn a_restart_finds_the_name_free_and_a_double_start_is_refused() {
+    let engine = FakeEngine::default();
+    let driver = driver(&engine);
+    driver.start_task(task("t1", "sleep 600")).await.unwrap();
+    assert!(driver.start_task(task("t1", "sleep 600")).await.is_err());
+    // What a crash left behind under the same name makes room.
+    driver.start_task(task("t2", "sleep 600")).await.unwrap();
+    assert_eq!(engine.containers().len(), 1);
+}
+
+#[tokio::test]
+async fn a_stop_returns_after_the_exit_and_an_unknown_task_is_fine() {
+    let engine = FakeEngine::default();
+    let driver = driver(&engine);
+    driver.start_task(task("t1", "sleep 600")).await.unwrap();
+    timeout(SOON, driver.stop_task("t1", Duration::from_secs(1), None))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        driver.inspect_task("t1").await.unwrap().state,
+        TaskState::Exited
+    );
+    driver
+        .stop_task("t1", Duration::from_secs(1), Some("SIGTERM"))
+        .await
+        .unwrap();
+    driver
+        .stop_task("nobody", Duration::from_secs(1), None)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_new_process_takes_running_and_ended_tasks_over_and_refuses_vanished_ones() {
+    let engine = FakeEngine::default();
+    let (before, after) = (driver(&engine), driver(&engine));
+    let running = before
+        .start_task(task("t1", "sleep 600"))
+        .await
+        .unwrap()
+        .handle;
+    for _ in 0..2 {
+        after.recover_task(running.clone()).await.unwrap();
+    }
+    assert_eq!(
+        after.inspect_task("t1").await.unwrap().state,
+        TaskState::Running
+    );
+    after
+        .stop_task("t1", Duration::from_secs(1), None)
+        .await
+        .unwrap();
+
+    let third = driver(&engine);
+    third.recover_task(running.clone()).await.unwrap();
+    assert_eq!(
+        timeout(SOON, third.wait_task("t1"))
+            .await
+            .unwrap()
+            .unwrap()
+            .code,
+        137
+    );
+
+    third.destroy_task("t1", true).await.unwrap();
+    let refused = driver(&engine)
+        .recover_task(running)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("failed to inspect container"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_engine_that_goes_away_for_a_while_is_not_an_exit() {
+    let engine = FakeEngine::default();
+    let driver = driver(&engine);
+    driver
+        .start_task(task("t1", "sleep 0.5; exit 4"))
+        .await
+        .unwrap();
+    engine.set_down(true);
+    let early = timeout(Duration::from_secs(1), driver.wait_task("t1")).await;
+    assert!(early.is_err(), "{early:?}");
+    engine.set_down(false);
+    assert_eq!(
+        timeout(SOON, driver.wait_task("t1"))
+            .await
+            .unwrap()
+            .unwrap()
+            .code,
+        4
+    );
+}
+
+#[tokio::test]
+async fn a_task_is_taken_over_while_the_engine_is_away_and_its_exit_is_told_when_it_is_back() {
+    let engine = FakeEngine::default();
+    let handle = driver(&engine)
+        .start_task(task("t1", "sleep 0.3; exit 5"))
+        .await
+        .unwrap()
+        .handle;
+    let after = driver(&engine);
+    engine.set_down(true);
+    after.recover_task(handle).await.unwrap();
+    engine.set_down(false);
+    assert_eq!(
+        timeout(SOON, after.wait_task("t1"))
+            .await
+            .unwrap()
+            .unwrap()
+            .code,
+        5
+    );
+}
+
+#[tokio::test]
+async fn an_image_that_is_nowhere_is_named_and_not_tried_again() {
+    let engine = FakeEngine::default();
+    let mut task = task("t1", "exit 0");
+    task.msgpack_driver_config = options(&[("image", "nowhere:1".into())]);
+    let refused = driver(&engine).start_task(task).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("Failed to pull `nowhere:1`") && !refused.is_recoverable(),
+        "{refused}"
+    );
+}

@@ -1,0 +1,357 @@
+//! Containers in memory. They run a shell that knows `echo`, `sleep` and `exit`, which is enough for the suite.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
+
+use bollard::models::ContainerCreateBody;
+use bytes::Bytes;
+use docker_ipvs::engine::{
+    ApiVersion, Chunk, Command, CommandId, Container, ContainerEngine, ContainerId, Credentials,
+    EngineError, EngineFacts, History, Listed, Output, Running, Source, Stamped, State,
+};
+use docker_ipvs::stats::Sample;
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+
+/// Clones share their containers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FakeEngine {
+    world: Arc<Mutex<World>>,
+}
+
+#[derive(Debug, Default)]
+struct World {
+    containers: HashMap<ContainerId, Record>,
+    count: u32,
+    down: bool,
+}
+
+#[derive(Debug)]
+struct Record {
+    container: Container,
+    script: String,
+    created: SystemTime,
+    /// Everything said so far and whether it is over, for who listens.
+    log: watch::Sender<(Vec<Stamped>, bool)>,
+}
+
+impl FakeEngine {
+    /// The engine stops answering, or answers again; containers live on.
+    pub(crate) fn set_down(&self, down: bool) {
+        self.lock().down = down;
+    }
+
+    pub(crate) fn containers(&self) -> Vec<Container> {
+        self.lock()
+            .containers
+            .values()
+            .map(|record| record.container.clone())
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+
+    fn up(&self) -> Result<MutexGuard<'_, World>, EngineError> {
+        let world = self.lock();
+        if world.down {
+            Err(EngineError::Unreachable("it is down".to_owned()))
+        } else {
+            Ok(world)
+        }
+    }
+
+    fn with<T>(
+        &self,
+        id: &ContainerId,
+        act: impl FnOnce(&mut Record) -> T,
+    ) -> Result<T, EngineError> {
+        let mut world = self.up()?;
+        world
+            .containers
+            .get_mut(id)
+            .map(act)
+            .ok_or_else(|| EngineError::NotFound(id.0.clone()))
+    }
+
+    fn end(&self, id: &ContainerId, code: i64) {
+        if let Some(record) = self.lock().containers.get_mut(id)
+            && record.container.is_alive()
+        {
+            record.container.state = State::Exited {
+                code,
+                oom_killed: false,
+                error: String::new(),
+            };
+            record.container.pid = None;
+            record.container.finished_at = Some(SystemTime::now());
+            record.log.send_modify(|(_, over)| *over = true);
+        }
+    }
+
+    async fn run(self, id: ContainerId, script: String) {
+        for step in script.split(';').map(str::trim) {
+            match step.split_once(' ') {
+                Some(("sleep", seconds)) => {
+                    tokio::time::sleep(Duration::from_secs_f64(seconds.parse().unwrap())).await;
+                }
+                Some(("exit", code)) => return self.end(&id, code.parse().unwrap()),
+                Some(("echo", words)) => self.say(&id, words),
+                _ => panic!("the fake's shell does not know {step:?}"),
+            }
+        }
+        self.end(&id, 0);
+    }
+
+    fn say(&self, id: &ContainerId, words: &str) {
+        let (source, words) = words
+            .strip_suffix(" >&2")
+            .map_or((Source::Stdout, words), |words| (Source::Stderr, words));
+        let bytes = Bytes::from(format!("{words}\n"));
+        if let Some(record) = self.lock().containers.get_mut(id) {
+            record.log.send_modify(|(said, _)| {
+                said.push(Stamped {
+                    source,
+                    at: Timestamp::now(),
+                    bytes,
+                });
+            });
+        }
+    }
+}
+
+/// Entries from number `from` on, to the end of the container.
+fn follow(log: watch::Receiver<(Vec<Stamped>, bool)>, from: usize) -> History {
+    let next = |(mut log, at): (watch::Receiver<(Vec<Stamped>, bool)>, usize)| async move {
+        let entry = {
+            let seen = log
+                .wait_for(|(said, over)| said.len() > at || *over)
+                .await
+                .ok()?;
+            seen.0.get(at).cloned()?
+        };
+        Some((Ok(entry), (log, at + 1)))
+    };
+    stream::unfold((log, from), next).boxed()
+}
+
+impl ContainerEngine for FakeEngine {
+    async fn facts(&self) -> Result<EngineFacts, EngineError> {
+        drop(self.up()?);
+        let api_version = ApiVersion {
+            major: 1,
+            minor: 41,
+        };
+        Ok(EngineFacts {
+            version: "fake".into(),
+            api_version,
+            os_type: "linux".into(),
+            ..EngineFacts::default()
+        })
+    }
+
+    async fn find_image(&self, reference: &str) -> Result<String, EngineError> {
+        drop(self.up()?);
+        if reference == "busybox:1" {
+            Ok("sha256:1".to_owned())
+        } else {
+            Err(EngineError::NotFound(reference.to_owned()))
+        }
+    }
+
+    async fn pull(
+        &self,
+        reference: &str,
+        _: Option<Credentials>,
+        _: mpsc::Sender<String>,
+    ) -> Result<(), EngineError> {
+        Err(EngineError::Refused(format!("image {reference} not found")))
+    }
+
+    async fn create(
+        &self,
+        name: &str,
+        body: ContainerCreateBody,
+    ) -> Result<ContainerId, EngineError> {
+        let mut world = self.up()?;
+        if world
+            .containers
+            .values()
+            .any(|record| record.container.name == name)
+        {
+            return Err(EngineError::Conflict(format!("the name {name} is taken")));
+        }
+        world.count += 1;
+        let id = ContainerId(format!("{:064x}", world.count));
+        let container = Container {
+            id: id.clone(),
+            name: name.to_owned(),
+            labels: body.labels.unwrap_or_default(),
+            image_id: "sha256:1".to_owned(),
+            tty: false,
+            state: State::Created,
+            started_at: None,
+            finished_at: None,
+            pid: None,
+            networks: Vec::new(),
+        };
+        let script = body
+            .cmd
+            .and_then(|words| words.last().cloned())
+            .unwrap_or_default();
+        let log = watch::channel((Vec::new(), false)).0;
+        world.containers.insert(
+            id.clone(),
+            Record {
+                container,
+                script,
+                created: SystemTime::now(),
+                log,
+            },
+        );
+        Ok(id)
+    }
+
+    async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let script = self.with(id, |record| {
+            record.container.state = State::Running;
+            record.container.started_at = Some(SystemTime::now());
+            // No process has this number: nothing real is watched.
+            record.container.pid = Some(i32::MAX);
+            record.script.clone()
+        })?;
+        tokio::spawn(self.clone().run(id.clone(), script));
+        Ok(())
+    }
+
+    async fn inspect(&self, id: &str) -> Result<Container, EngineError> {
+        let world = self.up()?;
+        let found = world
+            .containers
+            .values()
+            .find(|record| record.container.id.0 == id || record.container.name == id);
+        found
+            .map(|record| record.container.clone())
+            .ok_or_else(|| EngineError::NotFound(id.to_owned()))
+    }
+
+    async fn wait(&self, id: &ContainerId) -> Result<i64, EngineError> {
+        let mut log = self.with(id, |record| record.log.subscribe())?;
+        log.wait_for(|(_, over)| *over)
+            .await
+            .map_err(|_| EngineError::NotFound(id.0.clone()))?;
+        match self.inspect(&id.0).await?.state {
+            State::Exited { code, .. } => Ok(code),
+            state => Err(EngineError::Refused(format!("{state:?}"))),
+        }
+    }
+
+    async fn stop(&self, id: &ContainerId, _: Duration) -> Result<(), EngineError> {
+        drop(self.up()?);
+        self.end(id, 137);
+        Ok(())
+    }
+
+    async fn kill(&self, id: &ContainerId, signal: &str) -> Result<(), EngineError> {
+        if !self.with(id, |record| record.container.is_alive())? {
+            return Err(EngineError::Conflict("it is not running".to_owned()));
+        }
+        if signal == "SIGKILL" {
+            self.end(id, 137);
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, id: &ContainerId) -> Result<(), EngineError> {
+        drop(self.up()?);
+        self.end(id, 137);
+        self.lock().containers.remove(id);
+        Ok(())
+    }
+
+    async fn attach(&self, id: &ContainerId) -> Result<Output, EngineError> {
+        let log = self.with(id, |record| record.log.subscribe())?;
+        let said = log.borrow().0.len();
+        let entries = follow(log, said);
+        Ok(entries
+            .map(|entry| {
+                entry.map(|entry| Chunk {
+                    source: entry.source,
+                    bytes: entry.bytes,
+                })
+            })
+            .boxed())
+    }
+
+    async fn history(
+        &self,
+        id: &ContainerId,
+        since: i32,
+        follow_on: bool,
+    ) -> Result<History, EngineError> {
+        let log = self.with(id, |record| record.log.subscribe())?;
+        if follow_on {
+            let since = i64::from(since);
+            return Ok(follow(log, 0)
+                .filter(move |entry| {
+                    std::future::ready(
+                        entry
+                            .as_ref()
+                            .is_ok_and(|entry| entry.at.as_second() >= since),
+                    )
+                })
+                .boxed());
+        }
+        let said: Vec<_> = log
+            .borrow()
+            .0
+            .iter()
+            .filter(|entry| entry.at.as_second() >= i64::from(since))
+            .cloned()
+            .map(Ok)
+            .collect();
+        Ok(stream::iter(said).boxed())
+    }
+
+    async fn exec(&self, _: &ContainerId, _: Command) -> Result<Running, EngineError> {
+        Err(EngineError::Refused("the fake runs no commands".to_owned()))
+    }
+
+    async fn exec_exit(&self, _: &CommandId) -> Result<Option<i64>, EngineError> {
+        Err(EngineError::Refused("the fake runs no commands".to_owned()))
+    }
+
+    async fn resize(&self, _: &CommandId, _: u16, _: u16) -> Result<(), EngineError> {
+        Err(EngineError::Refused("the fake runs no commands".to_owned()))
+    }
+
+    async fn sample(&self, _: &ContainerId) -> Result<Sample, EngineError> {
+        Err(EngineError::Refused("the fake measures nothing".to_owned()))
+    }
+
+    async fn list_running(&self, label: &str, value: &str) -> Result<Vec<Listed>, EngineError> {
+        let world = self.up()?;
+        let carries = |record: &&Record| {
+            record.container.is_alive()
+                && record
+                    .container
+                    .labels
+                    .get(label)
+                    .is_some_and(|found| found == value)
+        };
+        let listed = |record: &Record| Listed {
+            id: record.container.id.clone(),
+            created: record.created,
+            labels: record.container.labels.clone(),
+        };
+        Ok(world
+            .containers
+            .values()
+            .filter(carries)
+            .map(listed)
+            .collect())
+    }
+}

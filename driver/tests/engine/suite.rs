@@ -1,0 +1,173 @@
+//! What the driver relies on, engine by engine. Each function makes its own container and removes it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bollard::models::ContainerCreateBody;
+use docker_ipvs::engine::{Chunk, ContainerEngine, ContainerId, EngineError, Source, State};
+use futures_util::TryStreamExt;
+
+const GRACE: Duration = Duration::from_secs(1);
+
+fn unique() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!(
+        "nomad-ipvs-suite-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+/// A shell of busybox; the fake knows `echo`, `exit` and `sleep`.
+fn shell(script: &str) -> ContainerCreateBody {
+    ContainerCreateBody {
+        image: Some("busybox:1".to_owned()),
+        cmd: Some(["sh", "-c", script].map(str::to_owned).to_vec()),
+        ..ContainerCreateBody::default()
+    }
+}
+
+async fn created(engine: &impl ContainerEngine, script: &str) -> ContainerId {
+    engine.create(&unique(), shell(script)).await.unwrap()
+}
+
+fn text(chunks: &[Chunk], source: Source) -> String {
+    chunks
+        .iter()
+        .filter(|chunk| chunk.source == source)
+        .map(|chunk| String::from_utf8_lossy(&chunk.bytes))
+        .collect()
+}
+
+pub(crate) async fn a_container_runs_and_its_exit_code_is_told(engine: impl ContainerEngine) {
+    let id = created(&engine, "sleep 0.2; exit 7").await;
+    assert_eq!(engine.inspect(&id.0).await.unwrap().state, State::Created);
+    engine.start(&id).await.unwrap();
+    let running = engine.inspect(&id.0).await.unwrap();
+    assert!(running.is_alive() && running.pid.is_some() && running.started_at.is_some());
+    assert_eq!(engine.wait(&id).await.unwrap(), 7);
+    let State::Exited {
+        code, oom_killed, ..
+    } = engine.inspect(&id.0).await.unwrap().state
+    else {
+        panic!("not exited")
+    };
+    assert_eq!((code, oom_killed), (7, false));
+    // Asked after the fact, the answer is the same.
+    assert_eq!(engine.wait(&id).await.unwrap(), 7);
+    engine.remove(&id).await.unwrap();
+}
+
+pub(crate) async fn output_attached_before_the_start_is_whole(engine: impl ContainerEngine) {
+    let id = created(&engine, "echo one; echo two; echo bad >&2").await;
+    let output = engine.attach(&id).await.unwrap();
+    engine.start(&id).await.unwrap();
+    let chunks: Vec<_> = output.try_collect().await.unwrap();
+    assert_eq!(
+        (
+            text(&chunks, Source::Stdout).as_str(),
+            text(&chunks, Source::Stderr).as_str()
+        ),
+        ("one\ntwo\n", "bad\n")
+    );
+    engine.remove(&id).await.unwrap();
+}
+
+pub(crate) async fn stored_output_has_times_and_ends_with_the_container(
+    engine: impl ContainerEngine,
+) {
+    let id = created(&engine, "echo one; sleep 0.2; echo two").await;
+    engine.start(&id).await.unwrap();
+    let entries: Vec<_> = engine
+        .history(&id, 0, true)
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap();
+    let lines: Vec<_> = entries.iter().map(|entry| entry.bytes.as_ref()).collect();
+    assert_eq!(lines, [b"one\n", b"two\n"]);
+    assert!(entries[0].at < entries[1].at);
+    engine.remove(&id).await.unwrap();
+}
+
+pub(crate) async fn a_taken_name_is_a_conflict(engine: impl ContainerEngine) {
+    let name = unique();
+    let id = engine.create(&name, shell("exit 0")).await.unwrap();
+    assert!(matches!(
+        engine.create(&name, shell("exit 0")).await,
+        Err(EngineError::Conflict(_))
+    ));
+    assert_eq!(engine.inspect(&name).await.unwrap().id, id);
+    engine.remove(&id).await.unwrap();
+    let again = engine.create(&name, shell("exit 0")).await.unwrap();
+    engine.remove(&again).await.unwrap();
+}
+
+pub(crate) async fn what_is_not_there_is_not_found(engine: impl ContainerEngine) {
+    let nothing = ContainerId("0".repeat(64));
+    assert!(matches!(
+        engine.inspect(&nothing.0).await,
+        Err(EngineError::NotFound(_))
+    ));
+    assert!(matches!(
+        engine.find_image("nomad-ipvs-no-such-image:1").await,
+        Err(EngineError::NotFound(_))
+    ));
+    assert!(matches!(
+        engine.start(&nothing).await,
+        Err(EngineError::NotFound(_))
+    ));
+    assert!(!engine.find_image("busybox:1").await.unwrap().is_empty());
+    engine.remove(&nothing).await.unwrap();
+    engine.stop(&nothing, GRACE).await.unwrap();
+}
+
+pub(crate) async fn a_stop_ends_it_and_stopping_again_is_fine(engine: impl ContainerEngine) {
+    let id = created(&engine, "sleep 600").await;
+    engine.start(&id).await.unwrap();
+    engine.stop(&id, GRACE).await.unwrap();
+    assert!(!engine.inspect(&id.0).await.unwrap().is_alive());
+    engine.stop(&id, GRACE).await.unwrap();
+    engine.remove(&id).await.unwrap();
+}
+
+pub(crate) async fn a_signal_needs_a_running_container(engine: impl ContainerEngine) {
+    let id = created(&engine, "sleep 600").await;
+    engine.start(&id).await.unwrap();
+    engine.kill(&id, "SIGKILL").await.unwrap();
+    assert_eq!(engine.wait(&id).await.unwrap(), 137);
+    assert!(matches!(
+        engine.kill(&id, "SIGKILL").await,
+        Err(EngineError::Conflict(_))
+    ));
+    engine.remove(&id).await.unwrap();
+}
+
+pub(crate) async fn running_containers_are_listed_by_label(engine: impl ContainerEngine) {
+    let label = unique();
+    let labels = HashMap::from([("nomad-ipvs-suite".to_owned(), label.clone())]);
+    let body = ContainerCreateBody {
+        labels: Some(labels),
+        ..shell("sleep 600")
+    };
+    let id = engine.create(&unique(), body).await.unwrap();
+    assert!(
+        engine
+            .list_running("nomad-ipvs-suite", &label)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    engine.start(&id).await.unwrap();
+    let found = engine
+        .list_running("nomad-ipvs-suite", &label)
+        .await
+        .unwrap();
+    assert_eq!(
+        found.iter().map(|listed| &listed.id).collect::<Vec<_>>(),
+        [&id]
+    );
+    engine.remove(&id).await.unwrap();
+}
