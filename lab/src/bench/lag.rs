@@ -10,8 +10,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use ipvs::{Client, Kernel as _, Table};
+use anyhow::{Context, Result, anyhow, ensure};
+use ipvs::{Client, Kernel as _, ServiceId};
 
 use super::line;
 use crate::context::Lab;
@@ -37,16 +37,24 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
     let vip = format!("{}:80", lab.topology.third_vip());
     let real = lab.topology.node_address(crate::topology::Node::Node1);
     register(lab, &real.to_string(), &vip)?;
-    syncer::director_restart(lab, Some(&format!("http://{RELAY}")))?;
     let consul = lab.topology.consul_url();
     let target = consul.trim_start_matches("http://");
+    let watch = [
+        program.as_str(),
+        "internal",
+        "watch-lag",
+        target,
+        vip.as_str(),
+    ];
     let changes = std::thread::scope(|scope| {
-        let changing = scope.spawn(|| change(lab));
-        let watched = lab
-            .kernel
-            .capture(&[&program, "internal", "watch-lag", target, &vip]);
-        changing.join().ok();
-        watched
+        // The relay is the watcher's: the syncer can only be ready after it.
+        let watching = scope.spawn(|| lab.kernel.capture(&watch));
+        let changed = syncer::director_restart(lab, Some(&format!("http://{RELAY}")))
+            .and_then(|()| change(lab));
+        let watched = watching
+            .join()
+            .unwrap_or_else(|_| Err(anyhow!("the watcher's thread panicked")));
+        changed.and(watched)
     });
     // Whatever came of it, the syncer goes back to the real Consul and the probe goes.
     let restored = syncer::director_restart(lab, None).and_then(|()| deregister(lab));
@@ -122,15 +130,13 @@ pub fn watch(consul: &str, vip: &str) -> Result<()> {
         }
     });
     let mut kernel = Client::open()?;
+    let service: ServiceId = vip.parse().context("the VIP")?;
     let mut last = None;
     let mut millis = Vec::new();
     let end = Instant::now() + Duration::from_secs(60);
     while millis.len() < CHANGES - 1 && Instant::now() < end {
-        let table = kernel.read(&Table::default())?.table;
-        let weight = table
-            .iter()
-            .find(|(id, _)| id.to_string().ends_with(vip))
-            .and_then(|(_, service)| service.reals().first().map(|real| real.weight.get()));
+        let reals = kernel.reals(&service)?;
+        let weight = reals.first().map(|(real, _)| real.weight.get());
         let now = Instant::now();
         if last.is_some() && weight != last {
             let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,7 +151,8 @@ pub fn watch(consul: &str, vip: &str) -> Result<()> {
             answers.clear();
         }
         last = weight.or(last);
-        std::thread::sleep(Duration::from_micros(200));
+        // The guest's clock is too coarse for a short sleep: that would be measured instead.
+        std::thread::yield_now();
     }
     ensure!(
         millis.len() >= CHANGES / 2,

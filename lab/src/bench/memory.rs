@@ -9,12 +9,14 @@ use anyhow::{Context, Result, ensure};
 
 use crate::command::run_command;
 use crate::context::Lab;
+use crate::part::job;
 use crate::topology::Node;
 use crate::{netns, status, wait};
 
 const MANY: usize = 20;
 
 pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
+    scale(lab, 1)?;
     let mut lines = vec![line(lab, 1)?];
     let scaled = scale(lab, MANY).and_then(|()| line(lab, MANY));
     scale(lab, 1)?;
@@ -23,6 +25,8 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
 }
 
 fn scale(lab: &Lab, count: usize) -> Result<()> {
+    // Nomad refuses to scale while a deployment is under way.
+    job::wait_deployed(lab, "hello-world")?;
     let nomad = lab.decisions().context("the lab isn't up")?.nomad;
     let mut command = Command::new(nomad);
     command.args([
@@ -64,7 +68,12 @@ fn line(lab: &Lab, tasks: usize) -> Result<String> {
     let logmon = of(&|command| command.ends_with(" logmon"));
     let helpers = of(&|command| command.ends_with(" docker_logger"));
     ensure!(!plugin.is_empty(), "the plugin doesn't run");
-    let mib = |kib: &[u32]| kib.iter().map(|kib| f64::from(*kib)).sum::<f64>() / 1024.0;
+    let mib = |kib: &[u32]| {
+        kib.iter()
+            .map(|kib| f64::from(*kib))
+            .fold(0.0, |sum, kib| sum + kib)
+            / 1024.0
+    };
     Ok(format!(
         "{tasks} tasks: plugin {:.1} MiB PSS in {} process; logmon {:.1} MiB in {}; docker_logger {:.1} MiB in {}",
         mib(&plugin),
