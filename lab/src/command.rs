@@ -4,6 +4,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::programs;
+
 /// Runs a program to its end and returns its standard output.
 pub fn run(program: &str, args: &[&str]) -> Result<String> {
     let mut command = Command::new(program);
@@ -14,6 +16,7 @@ pub fn run(program: &str, args: &[&str]) -> Result<String> {
 /// Same, for a command that needs more than arguments.
 pub fn run_command(command: &mut Command) -> Result<String> {
     let shown = shown(command);
+    command.env("PATH", programs::search_path());
     let output = command.output().with_context(|| format!("run `{shown}`"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);

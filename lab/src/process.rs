@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use crate::netns;
+use crate::{netns, programs};
 
 /// Which process, beyond doubt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +91,8 @@ impl Daemon<'_> {
         command
             .arg(self.program)
             .args(&self.args)
+            // A plain user's PATH, which sudo may keep, lacks the folders of iptables and its like.
+            .env("PATH", programs::search_path())
             .envs(self.env.iter().map(|(key, value)| (key, value)))
             .current_dir("/")
             .stdin(Stdio::null())

@@ -32,7 +32,9 @@ pub struct Wish {
 pub fn run(lab: &Lab, ui: &Ui, wish: Wish) -> Result<()> {
     let started = Instant::now();
     prepare_folders(lab)?;
-    let _one_at_a_time = lock::take(&lab.paths.state.join("lock"))?;
+    let file = lab.paths.state.join("lock");
+    let _one_at_a_time = lock::take(&file)?;
+    lab.person.give(&file)?;
     step(ui, "doctor", |step| examined(lab, step, wish.install))?;
     let (nomad, consul) = step_with(ui, "agents", |step| {
         let (nomad, consul) = agents::ensure_both(&lab.person, &lab.paths.cache, step)?;

@@ -7,6 +7,7 @@
 
 mod answer;
 mod bad_input;
+mod engine;
 mod interrupted;
 mod job_without_service;
 mod rolling;

@@ -23,13 +23,14 @@ pub(super) fn run(bench: &Bench<'_>, show: &mut dyn FnMut(&str)) -> Verdict {
     }
 }
 
-/// Ignored tests of the kernel stage run there; any others are skipped by everybody, and count.
+/// Ignored tests that the kernel's or the stories' stage runs are run there; any others are skipped by everybody, and count.
 fn verdict(reading: &Reading, tail: &Tail) -> Verdict {
     let mut tally = reading.tally;
     let left_out = reading
         .ignored
         .iter()
-        .filter(|ignored| !super::guest::runs(&ignored.binary));
+        .filter(|ignored| !super::guest::runs(&ignored.binary))
+        .filter(|ignored| !super::stories::runs(&ignored.binary));
     tally.skipped = left_out.map(|ignored| ignored.tests).sum();
     let failures = if tally.failed > 0 {
         told(reading, tail)
