@@ -133,7 +133,7 @@ pub fn watch(consul: &str, vip: &str) -> Result<()> {
     let service: ServiceId = vip.parse().context("the VIP")?;
     let mut last = None;
     let mut millis = Vec::new();
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     while millis.len() < CHANGES - 1 && Instant::now() < end {
         let reals = kernel.reals(&service)?;
         let weight = reals.first().map(|(real, _)| real.weight.get());

@@ -29,7 +29,7 @@ pub(super) fn read(lab: &Lab) -> Result<KernelView> {
     serde_json::from_str(&output.stdout).context("read the director's table")
 }
 
-/// What [`read`] runs over there.
+/// What `lab status` runs inside the director's kernel.
 pub fn print_kernel_table() -> Result<()> {
     let live = Client::open()?.read(&Table::default())?;
     let mut view = KernelView::new();
