@@ -6,14 +6,14 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
-use crate::doctor;
 use crate::kernel::host::Host;
 use crate::kernel::uml::Uml;
 use crate::kernel::{Choice, Kernel};
 use crate::paths::{Paths, Person};
 use crate::process;
 use crate::record::Records;
-use crate::topology::Topology;
+use crate::topology::{Node, Topology};
+use crate::{doctor, part};
 
 /// Everything a command needs to know.
 #[expect(
@@ -101,7 +101,24 @@ impl Lab {
                 namespaces,
                 made,
             },
+            needs: self.needs(),
         }
+    }
+
+    /// Where parts that don't run are going to listen.
+    fn needs(&self) -> Vec<doctor::Need> {
+        let parts = [
+            part::consul::LISTENS,
+            part::nomad::LISTENS,
+            part::syncer::LISTENS,
+        ];
+        let away = |(part, _): &(&str, _)| self.records.living(part).is_none();
+        let need = |(part, ports)| doctor::Need {
+            part,
+            ports,
+            netns: self.topology.netns(Node::Node1.name()),
+        };
+        parts.into_iter().filter(away).map(need).collect()
     }
 
     pub fn docker_host(&self) -> String {

@@ -16,12 +16,14 @@ mod genetlink;
 mod kernel;
 mod machine;
 mod network;
+mod ports;
 mod software;
 
 pub use engine::Engine;
 pub use finding::{Finding, Report, State};
 pub use kernel::has_ipvs;
 pub use network::Claims;
+pub use ports::Need;
 
 /// Whether `up` may install packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +42,7 @@ pub struct Intent<'a> {
     pub installing: Installing,
     pub engine: Engine,
     pub claims: Claims,
+    pub needs: Vec<Need>,
 }
 
 /// What was found, and the choices that follow from it.
@@ -72,6 +75,7 @@ pub fn examine(intent: &Intent<'_>) -> Diagnosis {
     }
     findings.push(engine::docker(&intent.engine));
     findings.extend(network::clashes(&intent.claims));
+    findings.push(ports::taken(&intent.needs));
     Diagnosis {
         report: Report { findings },
         kernel,

@@ -20,7 +20,6 @@ pub mod netns;
 pub mod packages;
 pub mod part;
 pub mod paths;
-pub mod ports;
 pub mod privilege;
 pub mod process;
 pub mod products;

@@ -19,6 +19,7 @@ fn down_after_a_killed_up_leaves_nothing() {
     std::thread::sleep(Duration::from_millis(2500));
     child.kill().unwrap();
     child.wait().unwrap();
+    a_port_that_somebody_took_is_named_with_its_process(profile);
     let output = story::lab(profile, &["down"]);
     assert!(output.status.success(), "{}", story::said(&output));
     nothing_is_left(profile);
@@ -27,6 +28,30 @@ fn down_after_a_killed_up_leaves_nothing() {
         again.status.success() && story::said(&again).contains("nothing is there"),
         "{}",
         story::said(&again)
+    );
+}
+
+/// The registrar comes last, so its port is still free; the next `up` says whose it is now, before it does anything.
+fn a_port_that_somebody_took_is_named_with_its_process(profile: &str) {
+    let node1 = Lab::open(profile, None).unwrap().topology.netns("node1");
+    let listen = || {
+        let mut nc = Command::new("busybox");
+        nc.args(["nc", "-l", "-p", "9180"]).spawn().unwrap()
+    };
+    let mut thief = lab::netns::within(&node1, listen).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let output = story::lab(profile, &["up", "--no-build"]);
+    thief.kill().unwrap();
+    thief.wait().unwrap();
+    let said = story::said(&output);
+    let named = format!(
+        "syncer-registrar's port 9180 is in use by busybox (pid {})",
+        thief.id()
+    );
+    assert!(!output.status.success() && said.contains(&named), "{said}");
+    assert!(
+        !said.contains("agents"),
+        "more than the doctor's step was run: {said}"
     );
 }
 

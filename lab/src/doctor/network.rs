@@ -1,7 +1,7 @@
 //! Would the fabric's addresses and names get in somebody's way?
 //!
-//! Ports can't clash: all of ours are inside namespaces. What can is the subnet, which becomes one route of
-//! the machine's, and the names of devices and namespaces.
+//! What can clash is the subnet, which becomes one route of the machine's, and the names of devices and namespaces.
+//! Ports are inside namespaces of ours: `ports` looks there.
 
 use std::net::IpAddr;
 use std::path::Path;

@@ -13,6 +13,9 @@ use crate::{http, wait};
 
 const PART: &str = "consul";
 
+/// The part and the TCP ports of its agent on node1: Raft, the two gossips, HTTP, gRPC and DNS.
+pub const LISTENS: (&str, &[u16]) = (PART, &[8300, 8301, 8302, 8500, 8502, 8600]);
+
 /// Starts the agent unless it runs; returns when it has a leader and knows its own node.
 pub fn up(lab: &Lab, program: &Path) -> Result<Up> {
     let url = lab.topology.consul_url();

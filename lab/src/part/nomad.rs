@@ -13,6 +13,9 @@ use crate::{http, netns, wait};
 
 const PART: &str = "nomad";
 
+/// The part and the TCP ports of its agent on node1: HTTP, RPC and gossip.
+pub const LISTENS: (&str, &[u16]) = (PART, &[4646, 4647, 4648]);
+
 /// Short: the agent is on this machine.
 const PATIENCE: Duration = Duration::from_secs(2);
 

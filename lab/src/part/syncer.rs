@@ -18,6 +18,9 @@ const PROGRAM: &str = "ipvs-syncer";
 const DIRECTOR: &str = "syncer-director";
 const REGISTRAR: &str = "syncer-registrar";
 
+/// The part on node1 and the TCP port of its status page.
+pub const LISTENS: (&str, &[u16]) = (REGISTRAR, &[9180]);
+
 /// Starts both roles unless they run; returns when both have made their first pass.
 pub fn up(lab: &Lab, program: &Path) -> Result<Up> {
     let registrar = registrar_up(lab, program)?;

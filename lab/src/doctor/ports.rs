@@ -1,18 +1,68 @@
-//! Which process listens on a TCP port.
+//! Does somebody else listen where a part is going to, and which process is it?
 //!
-//! "Port in use" is half an answer; this gives the other half. Reads a network namespace's socket tables
-//! through `/proc/<thread>/net`, and then looks for the socket among the open files of all processes. Not for
-//! UDP, and not for ports behind a translation.
+//! All parts listen inside namespaces of the lab's own, so this can only happen to an `up` that mends: something
+//! that was run on a node took a port while the part was away. "Port in use" is half an answer; the other half is
+//! had by reading the namespace's socket tables through `/proc/<process>/net` and looking for the socket among the open
+//! files of all processes. Not for UDP, and not for ports behind a translation.
 
 use std::fmt;
 use std::path::Path;
 
+use super::finding::Finding;
+use crate::netns;
+
+/// Ports that a part needs and doesn't hold itself just now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    pub part: &'static str,
+    pub ports: &'static [u16],
+    /// Name of the network namespace.
+    pub netns: String,
+}
+
+/// One finding for all needs.
+pub(super) fn taken(needs: &[Need]) -> Finding {
+    const NAME: &str = "ports";
+    let mut found = Vec::new();
+    let mut remedies = Vec::new();
+    for Need { part, ports, netns } in needs {
+        // The tables of any process inside are the namespace's. Where nobody lives, nobody listens.
+        let inside = netns::pids(netns)
+            .first()
+            .and_then(|pid| u32::try_from(*pid).ok());
+        let Some(inside) = inside else { continue };
+        for port in *ports {
+            let by = match holder_of(*port, Some(inside)) {
+                Port::Free => continue,
+                Port::HeldBySomebody => {
+                    remedies.push(format!("ss -lntp in {netns} may tell who it is"));
+                    "somebody".to_owned()
+                }
+                Port::Held(holder) => {
+                    remedies.push(format!("kill {}", holder.pid));
+                    holder.to_string()
+                }
+            };
+            found.push(format!("{part}'s port {port} is in use by {by}"));
+        }
+    }
+    if found.is_empty() {
+        return Finding::ok(NAME, "free");
+    }
+    remedies.dedup();
+    let remedy = format!(
+        "end what listens there ({}), or `cargo lab down`",
+        remedies.join("; ")
+    );
+    Finding::missing(NAME, found.join("; "), remedy)
+}
+
 /// Who listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
-    pub pid: u32,
+struct Holder {
+    pid: u32,
     /// The process's name, at most 15 bytes of it as the kernel keeps it.
-    pub name: String,
+    name: String,
 }
 
 impl fmt::Display for Holder {
@@ -23,7 +73,7 @@ impl fmt::Display for Holder {
 
 /// What is known of a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Port {
+enum Port {
     Free,
     Held(Holder),
     /// Somebody listens, in a process that we may not look into.
@@ -32,7 +82,7 @@ pub enum Port {
 
 /// Who listens on `port`, on whatever address, in the network namespace of process or thread `inside`
 /// (`None`: our own).
-pub fn holder_of(port: u16, inside: Option<u32>) -> Port {
+fn holder_of(port: u16, inside: Option<u32>) -> Port {
     let tables = inside.map_or_else(
         || "/proc/thread-self/net".to_owned(),
         |pid| format!("/proc/{pid}/net"),
@@ -104,6 +154,16 @@ mod tests {
             listening_on(8500, "header\nnonsense\n\n"),
             Vec::<u64>::new()
         );
+    }
+
+    #[test]
+    fn where_no_process_lives_every_port_is_free() {
+        let need = Need {
+            part: "consul",
+            ports: &[8500],
+            netns: "nomad-ipvs-of-nobody".to_owned(),
+        };
+        assert_eq!(taken(&[need]), Finding::ok("ports", "free"));
     }
 
     #[test]
