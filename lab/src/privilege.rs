@@ -144,18 +144,37 @@ pub fn command_for(person: &Person, program: impl AsRef<OsStr>) -> Command {
 }
 
 /// The person's cargo: the one that runs us, else the first on PATH, else rustup's usual place.
+///
+/// `cargo run` describes the package that it runs to it in the environment. Build scripts watch those variables, and
+/// would build their crates again for us, and once more for whoever runs cargo from a shell.
 pub fn cargo_for(person: &Person) -> Command {
     let own = person.home.join(".cargo/bin/cargo");
     let program = std::env::var_os("CARGO")
         .filter(|path| programs::is_executable(Path::new(path)))
         .or_else(|| programs::find("cargo").map(Into::into))
         .unwrap_or_else(|| own.into_os_string());
-    command_for(person, program)
+    let mut command = command_for(person, program);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| describes_a_package(name)) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn describes_a_package(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.starts_with(b"CARGO_PKG_") || name.starts_with(b"CARGO_MANIFEST_")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cargo_is_told_nothing_of_the_package_that_runs_it() {
+        let of_a_package = |name: &str| describes_a_package(OsStr::new(name));
+        assert!(of_a_package("CARGO_PKG_NAME") && of_a_package("CARGO_MANIFEST_DIR"));
+        assert!(!of_a_package("CARGO_HOME") && !of_a_package("CARGO_TARGET_DIR"));
+    }
 
     #[test]
     fn sudo_gets_the_kept_variables_the_program_and_the_arguments_as_they_were() {

@@ -1,11 +1,11 @@
 //! The programs that this workspace makes and the lab runs: built by the person, never by root.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::paths;
+use crate::paths::{self, Person};
+use crate::privilege::cargo_for;
 
 /// Where the programs are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,10 +52,9 @@ fn folder() -> Result<PathBuf> {
 
 /// Builds what is out of date. `cargo` says on the standard error what it compiles.
 pub fn build() -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = cargo_for(&Person::find()?);
     // All packages at once, as everywhere: another selection unites other features and compiles dependencies again.
-    command.args(["build", "--quiet", "--workspace", "--bins"]);
+    command.args(["build", "--workspace", "--bins"]);
     if profile_of(&std::env::current_exe().unwrap_or_default()) == Some("release") {
         command.arg("--release");
     }
