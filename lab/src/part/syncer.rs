@@ -9,7 +9,6 @@ use anyhow::{Context, Result, bail};
 use super::Up;
 use crate::context::Lab;
 use crate::process::{Daemon, log_tail};
-use crate::products::Products;
 use crate::topology::Node;
 use crate::{http, wait};
 
@@ -78,29 +77,20 @@ fn registrar_up(lab: &Lab, program: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// Ends the director's syncer and starts it again, against another Consul if one is given. The table stays meanwhile.
-pub fn director_restart(lab: &Lab, consul: Option<&str>) -> Result<()> {
-    if let Some(pid) = director_pid(lab) {
-        lab.kernel.end(pid, PROGRAM)?;
-    }
-    let program = Products::find()?.syncer;
-    director_start(lab, &program, consul).map(drop)
-}
-
 fn director_up(lab: &Lab, program: &Path) -> Result<bool> {
     if director_runs(lab) {
         return ready(lab, Node::Director).map(|()| true);
     }
-    director_start(lab, program, None)?;
+    director_start(lab, program)?;
     Ok(false)
 }
 
-fn director_start(lab: &Lab, program: &Path, consul: Option<&str>) -> Result<()> {
+fn director_start(lab: &Lab, program: &Path) -> Result<()> {
     let folder = lab.paths.state.join("director");
     lab.person.make_dir(&folder)?;
     let config = director_config(lab);
     lab.person
-        .write(&config, &director_configuration(lab, &folder, consul)?)?;
+        .write(&config, &director_configuration(lab, &folder)?)?;
     let log = folder.join("syncer.log");
     let words = [program.display().to_string(), config.display().to_string()];
     let pid = lab
@@ -138,7 +128,7 @@ fn ready(lab: &Lab, node: Node) -> Result<()> {
     Ok(())
 }
 
-fn sources(lab: &Lab, folder: &Path, node: Node, consul: &str) -> String {
+fn sources(lab: &Lab, folder: &Path, node: Node) -> String {
     format!(
         r#"state_dir = "{folder}/state"
 consul {{ address = "{consul}" }}
@@ -146,6 +136,7 @@ nomad  {{ address = "{nomad}" }}
 status {{ listen = "{listen}:9180" }}
 "#,
         folder = folder.display(),
+        consul = lab.topology.consul_url(),
         nomad = lab.topology.nomad_url(),
         listen = lab.topology.node_address(node),
     )
@@ -183,15 +174,14 @@ hints {{
   token     = "{token}"
 }}
 "#,
-        sources = sources(lab, folder, Node::Node1, &lab.topology.consul_url()),
+        sources = sources(lab, folder, Node::Node1),
         socket = socket(lab).display(),
         director = lab.topology.syncer_url(Node::Director),
         token = token(lab)?,
     ))
 }
 
-fn director_configuration(lab: &Lab, folder: &Path, consul: Option<&str>) -> Result<String> {
-    let consul = consul.map_or_else(|| lab.topology.consul_url(), str::to_owned);
+fn director_configuration(lab: &Lab, folder: &Path) -> Result<String> {
     Ok(format!(
         r#"{sources}
 hints {{
@@ -210,7 +200,7 @@ service "hello-world-servers" {{
   snat      = true
 }}
 "#,
-        sources = sources(lab, folder, Node::Director, &consul),
+        sources = sources(lab, folder, Node::Director),
         subnet = lab.topology.subnet(),
         vip = lab.topology.vip(),
         token = token(lab)?,
