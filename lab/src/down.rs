@@ -21,7 +21,7 @@ pub fn run(lab: &Lab, ui: &Ui) -> Result<()> {
     let step = ui.step("down");
     let before = processes(lab).len();
     if before == 0 && !lab.paths.state.exists() && !lab.paths.run.exists() && !fabric_left(lab) {
-        step.end(Outcome::Already, "nothing is there");
+        step.end(Outcome::Ok, "nothing is there");
         return Ok(());
     }
     stop_containers(lab);

@@ -17,6 +17,9 @@ use lab::{bench, doctor, down, env, exec, guest, logs, privilege, products, stat
 
 use crate::cli::{Cli, Command, Internal};
 
+/// Memory of the guest that test binaries run in, in MiB.
+const TEST_GUEST: u32 = 768;
+
 fn main() -> ExitCode {
     if let Ok(settings) = std::env::var(guest::init::VARIABLE)
         && std::process::id() == 1
@@ -114,7 +117,7 @@ fn run_tests(stage: Option<test::Stage>) -> Result<ExitCode> {
     let scratch = std::cell::OnceCell::new();
     let in_guest = |argv: &[String]| {
         if scratch.get().is_none() {
-            let _ = scratch.set(Scratch::boot(&lab.paths, &lab.person)?);
+            let _ = scratch.set(Scratch::boot(&lab.paths, &lab.person, TEST_GUEST)?);
         }
         let guest = scratch.get().context("no guest")?;
         let words: Vec<&str> = argv.iter().map(String::as_str).collect();

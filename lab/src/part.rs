@@ -6,6 +6,7 @@ pub mod answer;
 pub mod consul;
 pub mod docker;
 pub mod image;
+mod iptables;
 pub mod job;
 pub mod nomad;
 pub mod syncer;

@@ -85,7 +85,7 @@ impl Paths {
     pub fn of(person: &Person, profile: &str) -> Self {
         Self {
             cache: cache_of(person),
-            state: person.home.join(".local/state/nomad-ipvs").join(profile),
+            state: state_of(person).join(profile),
             run: Path::new("/run/nomad-ipvs-lab").join(profile),
         }
     }
@@ -104,6 +104,14 @@ impl Paths {
 pub fn cache_of(person: &Person) -> PathBuf {
     std::env::var_os("NOMAD_IPVS_CACHE")
         .map_or_else(|| person.home.join(".cache/nomad-ipvs"), PathBuf::from)
+}
+
+/// Where profiles keep what they are: `NOMAD_IPVS_STATE` moves it.
+fn state_of(person: &Person) -> PathBuf {
+    std::env::var_os("NOMAD_IPVS_STATE").map_or_else(
+        || person.home.join(".local/state/nomad-ipvs"),
+        PathBuf::from,
+    )
 }
 
 /// The clone that this program was built from.

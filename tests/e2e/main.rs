@@ -10,6 +10,7 @@ mod bad_input;
 mod engine;
 mod interrupted;
 mod job_without_service;
+mod own_kernel;
 mod rolling;
 mod shell;
 mod story;

@@ -1,5 +1,7 @@
 //! The machine's own kernel: the director is a network namespace.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -77,8 +79,13 @@ impl Kernel for Host {
     }
 
     fn runs(&self, pid: i32, program: &str) -> bool {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        name.trim() == program && netns::pids(&self.netns).contains(&pid)
+        // A process that was just started is still `setsid`, whose argument is the program that it becomes.
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let named = words
+            .split(|byte| *byte == 0)
+            .take(2)
+            .any(|word| Path::new(OsStr::from_bytes(word)).file_name() == Some(program.as_ref()));
+        named && netns::pids(&self.netns).contains(&pid)
     }
 
     fn end(&self, pid: i32, program: &str) -> Result<()> {

@@ -21,14 +21,14 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Boots one; its folder and log are under the profile's state.
-    pub fn boot(paths: &Paths, person: &Person) -> Result<Self> {
+    /// Boots one with so many MiB of memory; its folder and log are under the profile's state.
+    pub fn boot(paths: &Paths, person: &Person, memory: u32) -> Result<Self> {
         let name = format!("guest-{}", std::process::id());
         let folder = paths.state.join(&name);
         person.make_dir(&folder)?;
         person.make_dir(&paths.run)?;
         let guest = Guest {
-            memory: 768,
+            memory,
             tap: None,
             settings: Settings {
                 address: None,

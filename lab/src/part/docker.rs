@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::Up;
+use super::{Up, iptables};
 use crate::context::Lab;
 use crate::process::{Daemon, log_tail};
 use crate::topology::Node;
@@ -33,6 +33,7 @@ pub fn up(lab: &Lab) -> Result<Up> {
     }
     let program =
         programs::find("dockerd").context("dockerd is not on PATH (package docker.io)")?;
+    let netns = lab.topology.netns(Node::Node1.name());
     let daemon = Daemon {
         name: PART,
         program: &program,
@@ -47,8 +48,8 @@ pub fn up(lab: &Lab) -> Result<Up> {
             format!("--config-file={}", empty_configuration(lab)?.display()),
             "--live-restore".to_owned(),
         ],
-        env: Vec::new(),
-        netns: Some(lab.topology.netns(Node::Node1.name())),
+        env: iptables::search_path(&netns, &lab.paths.state.join("node1/iptables"))?,
+        netns: Some(netns),
         log: lab.paths.log(PART),
     };
     let identity = daemon.start()?;
