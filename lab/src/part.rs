@@ -9,6 +9,7 @@ pub mod image;
 mod iptables;
 pub mod job;
 pub mod nomad;
+pub mod outlet;
 pub mod syncer;
 
 use crate::ui::Outcome;

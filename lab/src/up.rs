@@ -113,10 +113,15 @@ fn director_up(lab: &Lab) -> Result<Up> {
 }
 
 fn docker_up(lab: &Lab, step: &mut Step) -> Result<Up> {
+    let outlet = part::outlet::up(lab);
     let mut up = part::docker::up(lab)?;
     step.note("image busybox:1");
     let image = part::image::ensure_busybox(lab)?;
     up.finding = format!("{}  {} {image}", up.finding, part::image::BUSYBOX);
+    if let Err(error) = outlet {
+        up.outcome = Outcome::Warn;
+        up.finding = format!("{}; images can't be pulled: {error:#}", up.finding);
+    }
     Ok(up)
 }
 
