@@ -7,10 +7,13 @@ use anyhow::Result;
 use crate::context::Lab;
 use crate::ui;
 
+mod capture;
+mod exit;
 mod lag;
 mod memory;
 mod vip;
 
+pub use exit::watch as watch_exits;
 pub use lag::watch;
 
 /// A figure to take.
@@ -22,6 +25,8 @@ pub enum Figure {
     Memory,
     /// From Consul's answer to the programmed kernel, seen by a second reader.
     Lag,
+    /// From a process's end to its real server's, beside Consul's and Nomad's word.
+    Exit,
 }
 
 /// Takes one figure and prints its lines.
@@ -30,6 +35,7 @@ pub fn run(lab: &Lab, figure: Figure) -> Result<()> {
         Figure::Vip => vip::measure(lab)?,
         Figure::Memory => memory::measure(lab)?,
         Figure::Lag => lag::measure(lab)?,
+        Figure::Exit => exit::measure(lab)?,
     };
     for line in lines {
         ui::print(&line);

@@ -109,6 +109,8 @@ pub(crate) enum Internal {
     GuestServer,
     /// Notes how long the syncer takes, inside the director's kernel.
     WatchLag { consul: String, vip: String },
+    /// Notes when real servers go, inside the director's kernel.
+    WatchExits { consul: String, vip: String },
     /// Prints the kernel's IPVS table as JSON.
     IpvsTable,
 }

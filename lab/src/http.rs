@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use serde_json::Value;
+
 use crate::netns;
 
 /// Status and body of an answer, whatever the status.
@@ -13,14 +15,17 @@ pub struct Answer {
     pub body: String,
 }
 
-/// GET from this process's own network.
-pub fn get(url: &str, patience: Duration) -> Result<Answer> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
+fn agent(patience: Duration) -> ureq::Agent {
+    ureq::Agent::config_builder()
         .timeout_global(Some(patience))
         .http_status_as_error(false)
         .build()
-        .into();
-    let mut answer = agent
+        .into()
+}
+
+/// GET from this process's own network.
+pub fn get(url: &str, patience: Duration) -> Result<Answer> {
+    let mut answer = agent(patience)
         .get(url)
         .call()
         .with_context(|| format!("GET {url}"))?;
@@ -34,13 +39,28 @@ pub fn get(url: &str, patience: Duration) -> Result<Answer> {
     })
 }
 
+/// GET a JSON document of an agent that says its index in a header, for the next blocking query.
+pub fn get_indexed(url: &str, header: &str, patience: Duration) -> Result<(Value, u64)> {
+    let answer = agent(patience)
+        .get(url)
+        .call()
+        .with_context(|| format!("GET {url}"))?;
+    let index = answer.headers().get(header);
+    let index = index.and_then(|value| value.to_str().ok()?.parse().ok());
+    let document = answer
+        .into_body()
+        .read_json()
+        .with_context(|| format!("GET {url}: not JSON"))?;
+    Ok((document, index.unwrap_or(0)))
+}
+
 /// GET from inside a network namespace.
 pub fn get_from(netns: &str, url: &str, patience: Duration) -> Result<Answer> {
     netns::within(netns, || get(url, patience))?
 }
 
 /// GET a JSON document; any status but 200 is an error.
-pub fn get_json(url: &str, patience: Duration) -> Result<serde_json::Value> {
+pub fn get_json(url: &str, patience: Duration) -> Result<Value> {
     let answer = get(url, patience)?;
     if answer.status != 200 {
         anyhow::bail!(

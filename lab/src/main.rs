@@ -157,6 +157,7 @@ fn internal(command: &Internal) -> Result<()> {
         }
         Internal::GuestServer => guest::server::run(),
         Internal::WatchLag { consul, vip } => bench::watch(consul, vip),
+        Internal::WatchExits { consul, vip } => bench::watch_exits(consul, vip),
         Internal::IpvsTable => status::print_kernel_table(),
     }
 }

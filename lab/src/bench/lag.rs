@@ -3,7 +3,6 @@
 //! Both ends are seen by a watcher inside the director's kernel, never by the syncer, which goes on as it is and knows
 //! nothing of it. Two hundred changes of one instance's health are made from outside.
 
-mod capture;
 mod watch;
 
 use std::time::Duration;

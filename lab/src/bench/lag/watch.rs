@@ -2,15 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use ipvs::{Client, Kernel as _, ServiceId};
-use thread_priority::{
-    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
-    set_thread_priority_and_policy, thread_native_id,
-};
 
 use super::CHANGES;
-use super::capture::{Capture, Event};
+use crate::bench::capture::{Capture, Event, give_way};
 use crate::ui;
 
 /// Runs inside the director's kernel, and prints the milliseconds of each change as JSON.
@@ -25,7 +21,7 @@ pub fn watch(consul: &str, vip: &str) -> Result<()> {
     let end = Instant::now() + Duration::from_mins(1);
     while millis.len() < CHANGES && Instant::now() < end {
         match capture.next()? {
-            None => {}
+            None | Some(Event::Marked(..)) => {}
             // The last piece before the change is the one that made the answer whole.
             Some(Event::Answered(at)) => answered = Some(at),
             Some(Event::Acknowledged(at)) => {
@@ -46,13 +42,6 @@ pub fn watch(consul: &str, vip: &str) -> Result<()> {
     );
     ui::print(&serde_json::to_string(&millis)?);
     Ok(())
-}
-
-/// The guest has one processor: the watcher runs when nobody else wants to.
-fn give_way() -> Result<()> {
-    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-    set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle)
-        .map_err(|error| anyhow!("let the watcher give way: {error}"))
 }
 
 fn weight(kernel: &mut Client, service: &ServiceId) -> Result<Option<u32>> {
