@@ -1,15 +1,26 @@
 # A server that makes rolling updates hard: it listens three seconds after its start, and it exits the moment it gets
-# SIGTERM. Consul checks it, and its VIP is in its tags. Run: nomad job run -var vip=198.18.0.30:80 jobs/late.nomad.hcl
+# SIGTERM. Consul checks it, and its VIP is in its tags, beside those of a gateway that is measured next to it.
+# Run: nomad job run -var vip=198.18.0.30:80 jobs/late.nomad.hcl; another -var release=… makes a rolling update.
 variable "vip" {
   type    = string
   default = "198.18.0.30:80"
+}
+
+variable "count" {
+  type    = number
+  default = 1
+}
+
+variable "release" {
+  type    = string
+  default = "1"
 }
 
 job "late" {
   datacenters = ["*"]
 
   group "servers" {
-    count = 1
+    count = var.count
 
     network {
       port "www" {
@@ -22,7 +33,10 @@ job "late" {
       provider     = "consul"
       port         = "www"
       address_mode = "host"
-      tags         = ["ipvs.vip=${var.vip}", "ipvs.scheduler=rr", "ipvs.forward=masq", "ipvs.snat=true"]
+      tags = [
+        "ipvs.vip=${var.vip}", "ipvs.scheduler=rr", "ipvs.forward=masq", "ipvs.snat=true",
+        "traefik.enable=true", "traefik.http.routers.late.rule=PathPrefix(`/`)",
+      ]
 
       check {
         type     = "http"
@@ -49,7 +63,7 @@ job "late" {
       }
 
       template {
-        data        = "late, but here\n"
+        data        = "late, but here: release ${var.release}\n"
         destination = "local/index.html"
       }
 

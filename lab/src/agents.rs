@@ -22,6 +22,7 @@ use crate::version::Version;
 
 mod go;
 mod modules;
+mod recipe;
 mod release;
 
 pub use go::go_toolchain;
@@ -32,23 +33,28 @@ pub use release::releases_answer;
 pub enum Agent {
     Nomad,
     Consul,
+    /// A gateway that listens to Consul: a peer to measure beside, not part of the lab.
+    Traefik,
 }
 
 impl Agent {
+    /// Those that the lab can't be without.
     pub const ALL: [Self; 2] = [Self::Nomad, Self::Consul];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Nomad => "nomad",
             Self::Consul => "consul",
+            Self::Traefik => "traefik",
         }
     }
 
-    /// The version the lab gets by itself: the last ones under the MPL that Go modules build.
+    /// The version the lab gets by itself: of the first two the last under the MPL that Go modules build.
     pub fn version(self) -> Version {
         match self {
             Self::Nomad => Version::new(1, 6, 1),
             Self::Consul => Version::new(1, 14, 11),
+            Self::Traefik => Version::new(3, 6, 1),
         }
     }
 
@@ -57,6 +63,7 @@ impl Agent {
         match self {
             Self::Nomad => Version::new(1, 6, 0),
             Self::Consul => Version::new(1, 14, 0),
+            Self::Traefik => Version::new(3, 0, 0),
         }
     }
 

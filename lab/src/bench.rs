@@ -10,6 +10,7 @@ use crate::ui;
 mod capture;
 mod exit;
 mod lag;
+mod lost;
 mod memory;
 mod vip;
 
@@ -27,6 +28,9 @@ pub enum Figure {
     Lag,
     /// From a process's end to its real server's, beside Consul's and Nomad's word.
     Exit,
+    /// Requests lost while instances come and go, beside the same through Traefik (built the first time, which takes
+    /// minutes).
+    Lost,
 }
 
 /// Takes one figure and prints its lines.
@@ -36,6 +40,7 @@ pub fn run(lab: &Lab, figure: Figure) -> Result<()> {
         Figure::Memory => memory::measure(lab)?,
         Figure::Lag => lag::measure(lab)?,
         Figure::Exit => exit::measure(lab)?,
+        Figure::Lost => lost::measure(lab)?,
     };
     for line in lines {
         ui::print(&line);

@@ -97,11 +97,14 @@ pub fn start(plan: &Plan) -> Result<Load> {
 impl Load {
     /// Requests that have been answered so far.
     pub fn answered(&self) -> u64 {
-        self.shared
-            .outcome
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .answered
+        self.so_far().0
+    }
+
+    /// How many have been answered and how many have failed so far.
+    pub fn so_far(&self) -> (u64, u64) {
+        let outcome = self.shared.outcome.lock();
+        let outcome = outcome.unwrap_or_else(PoisonError::into_inner);
+        (outcome.answered, outcome.failed)
     }
 
     /// Lets the requests under way end, and counts.
