@@ -118,6 +118,15 @@ fn reap(mut child: std::process::Child) {
     std::thread::spawn(move || child.wait());
 }
 
+/// The living children of a process.
+pub fn children(parent: i32) -> Vec<Identity> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|&pid| parent_of(pid) == Some(parent))
+        .filter_map(Identity::of)
+        .collect()
+}
+
 /// The last lines of a log, for an error that has to explain itself.
 pub fn log_tail(log: &Path, lines: usize) -> String {
     let text = fs::read(log).unwrap_or_default();
@@ -137,6 +146,13 @@ pub fn boot_id() -> String {
         .unwrap_or_default()
         .trim()
         .to_owned()
+}
+
+/// Field 4 of stat.
+fn parent_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut rest = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    rest.nth(1)?.parse().ok()
 }
 
 /// Field 22 of stat. A zombie counts as gone: it runs nothing and answers nobody.
@@ -168,6 +184,19 @@ mod tests {
             ..me
         };
         assert!(!reused.is_alive());
+    }
+
+    #[test]
+    fn a_child_is_found_by_its_parent() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let found = children(i32::try_from(std::process::id()).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(
+            found.iter().any(|identity| identity.pid == pid),
+            "{found:?}"
+        );
     }
 
     #[test]

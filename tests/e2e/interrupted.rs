@@ -55,6 +55,24 @@ fn a_port_that_somebody_took_is_named_with_its_process(profile: &str) {
     );
 }
 
+#[test]
+fn a_director_whose_guest_was_killed_comes_up_again() {
+    let lab = story::up();
+    let Some(keeper) = lab.records.living("director") else {
+        assert_eq!(lab.kernel.choice(), lab::kernel::Choice::Host);
+        return;
+    };
+    let guests = lab::process::children(keeper.pid);
+    assert!(!guests.is_empty());
+    for guest in guests {
+        lab::command::run("kill", &["-KILL", &guest.pid.to_string()]).unwrap();
+    }
+    assert!(keeper.gone_within(Duration::from_secs(5)));
+    let output = story::lab(story::PROFILE, &["up", "--no-build"]);
+    assert!(output.status.success(), "{}", story::said(&output));
+    story::agreement(&lab, 10);
+}
+
 /// No process, namespace, link, mount or folder of the profile.
 pub(crate) fn nothing_is_left(profile: &str) {
     let lab = Lab::open(profile, None).unwrap();

@@ -23,6 +23,9 @@ use super::console::Outside;
 use super::frame::{Body, End, Frame, Sink};
 use super::init;
 
+/// The guest's kernel as a program, and the name of its processes.
+pub const PROGRAM: &str = "linux.uml";
+
 /// What a guest is made of.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Guest {
@@ -93,7 +96,7 @@ fn boot(guest: &Guest, console: &OwnedFd) -> Result<Child> {
     // The descriptor goes to the guest under its number.
     fcntl(console, FcntlArg::F_SETFD(FdFlag::empty())).context("let the console be inherited")?;
     let fd = console.as_raw_fd();
-    let mut command = Command::new("linux.uml");
+    let mut command = Command::new(PROGRAM);
     command
         .arg(format!("mem={}M", guest.memory))
         .args([

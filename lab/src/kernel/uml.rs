@@ -4,18 +4,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 
 use super::{Choice, Kernel};
 use crate::fabric::{self, DirectorLink};
 use crate::guest::client::{self, Output};
 use crate::guest::frame::Run;
 use crate::guest::init::Settings;
-use crate::guest::keeper::Guest;
+use crate::guest::keeper::{self, Guest};
 use crate::paths::{Paths, Person};
-use crate::process::{Daemon, log_tail};
+use crate::process::{Daemon, Identity, log_tail};
 use crate::record::Records;
 use crate::topology::{Node, Topology};
-use crate::{products, wait};
+use crate::{netns, products, wait};
 
 /// The keeper's part name.
 const PART: &str = "director";
@@ -74,6 +75,7 @@ impl Kernel for Uml {
             .make_dir(Path::new(&self.guest.settings.folder))?;
         // A socket of a keeper that was killed would look like one that is ready.
         let _ = std::fs::remove_file(&self.guest.socket);
+        end_leftovers(&self.netns);
         let text = serde_json::to_string(&self.guest).context("describe the guest")?;
         self.person.write(&self.description, &text)?;
         let keeper = Daemon {
@@ -138,6 +140,18 @@ impl Kernel for Uml {
             )?;
         }
         Ok(())
+    }
+}
+
+/// A guest that was killed leaves helper processes behind, and they hold its tap.
+fn end_leftovers(netns: &str) {
+    let guests = netns::pids(netns).into_iter().filter(|pid| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm"))
+            .is_ok_and(|name| name.trim() == keeper::PROGRAM)
+    });
+    for identity in guests.filter_map(Identity::of) {
+        identity.signal(Signal::SIGKILL);
+        identity.gone_within(Duration::from_secs(2));
     }
 }
 
