@@ -14,16 +14,22 @@ use lab::topology::Node;
     propagate_version = true
 )]
 pub(crate) struct Cli {
-    /// A lab of its own, with its own subnet, beside others.
-    #[arg(
-        long,
-        global = true,
-        default_value = "default",
-        env = "NOMAD_IPVS_PROFILE"
-    )]
-    pub(crate) profile: String,
+    /// A lab of its own, with its own subnet, beside others [default: `default`; `chaos` for chaos].
+    #[arg(long, global = true, env = "NOMAD_IPVS_PROFILE")]
+    profile: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// The lab that is meant.
+    pub(crate) fn profile(&self) -> &str {
+        let unnamed = match self.command {
+            Command::Chaos(_) => lab::chaos::PROFILE,
+            _ => "default",
+        };
+        self.profile.as_deref().unwrap_or(unnamed)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -55,6 +61,8 @@ pub(crate) enum Command {
     Test { stage: Option<lab::test::Stage> },
     /// Take a figure of docs/MEASURED.md again, on a lab that is up.
     Bench { figure: lab::bench::Figure },
+    /// Kill, pause, cut off and restart parts under load, and see that all comes right.
+    Chaos(ChaosArgs),
     /// For the lab itself.
     #[command(hide = true)]
     Internal {
@@ -97,6 +105,21 @@ pub(crate) struct DoctorArgs {
 #[derive(Debug, Args)]
 pub(crate) struct JsonArgs {
     /// JSON instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChaosArgs {
+    #[arg(long, default_value_t = 10)]
+    pub(crate) episodes: usize,
+    /// Of the first episode, and by it of all: the same seed gives the same episodes. Without it any.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Run the products as they were last built.
+    #[arg(long)]
+    pub(crate) no_build: bool,
+    /// One JSON object a line.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -77,6 +77,22 @@ pub fn down(topology: &Topology) -> Result<()> {
     Ok(())
 }
 
+/// Takes a node off the fabric, as if its cable were pulled: its own links stay up, and what it says reaches nobody.
+pub fn cut(topology: &Topology, node: Node) -> Result<()> {
+    let (fabric, port) = (topology.fabric_netns(), port(node));
+    command::run("ip", &["-n", &fabric, "link", "set", &port, "nomaster"]).map(drop)
+}
+
+/// Puts it back. One that is on the fabric stays there.
+pub fn mend(topology: &Topology, node: Node) -> Result<()> {
+    attach(&topology.fabric_netns(), &port(node))
+}
+
+/// The fabric's end of a node's link.
+fn port(node: Node) -> String {
+    format!("{}0", node.name())
+}
+
 /// The guest's end of the fabric.
 pub fn director_tap() -> &'static str {
     "director0"
@@ -102,7 +118,7 @@ fn join_machine(topology: &Topology, fabric: &str) -> Result<()> {
 fn join_node(topology: &Topology, node: Node) -> Result<()> {
     let (fabric, inside) = (topology.fabric_netns(), topology.netns(node.name()));
     netns::ensure(&inside)?;
-    let outside = format!("{}0", node.name());
+    let outside = port(node);
     if netns::within(&inside, || link_exists("eth0"))? {
         return Ok(());
     }

@@ -54,6 +54,29 @@ pub fn get_indexed(url: &str, header: &str, patience: Duration) -> Result<(Value
     Ok((document, index.unwrap_or(0)))
 }
 
+/// POST of a JSON document; any status but 200 is an error.
+pub fn post_json(
+    url: &str,
+    body: &serde_json::Value,
+    patience: Duration,
+) -> Result<serde_json::Value> {
+    let mut answer = agent(patience)
+        .post(url)
+        .send_json(body)
+        .with_context(|| format!("POST {url}"))?;
+    let text = answer
+        .body_mut()
+        .read_to_string()
+        .with_context(|| format!("read the answer of {url}"))?;
+    let status = answer.status().as_u16();
+    anyhow::ensure!(
+        status == 200,
+        "POST {url} answered {status}: {}",
+        text.trim()
+    );
+    serde_json::from_str(&text).with_context(|| format!("POST {url}: not JSON"))
+}
+
 /// GET from inside a network namespace.
 pub fn get_from(netns: &str, url: &str, patience: Duration) -> Result<Answer> {
     netns::within(netns, || get(url, patience))?
@@ -70,4 +93,12 @@ pub fn get_json(url: &str, patience: Duration) -> Result<Value> {
         );
     }
     serde_json::from_str(&answer.body).with_context(|| format!("GET {url}: not JSON"))
+}
+
+fn agent(patience: Duration) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_global(Some(patience))
+        .http_status_as_error(false)
+        .build()
+        .into()
 }

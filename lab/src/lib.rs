@@ -3,6 +3,7 @@
 pub mod agents;
 pub mod bench;
 pub mod cgroup;
+pub mod chaos;
 pub mod command;
 pub mod context;
 pub mod doctor;

@@ -13,7 +13,9 @@ use clap::Parser;
 use lab::context::Lab;
 use lab::kernel::scratch::Scratch;
 use lab::ui::{Mode, Ui};
-use lab::{bench, doctor, down, env, exec, guest, logs, privilege, products, status, test, ui, up};
+use lab::{
+    bench, chaos, doctor, down, env, exec, guest, logs, privilege, products, status, test, ui, up,
+};
 
 use crate::cli::{Cli, Command, Internal};
 
@@ -41,12 +43,10 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     let done = ExitCode::SUCCESS;
     match &cli.command {
         Command::Up(args) => {
-            if !args.no_build && std::env::var_os("SUDO_UID").is_none() {
-                products::build()?;
-            }
+            build(args.no_build)?;
             privilege::become_root()?;
             let ui = Ui::new(Mode::choose(args.json));
-            let lab = Lab::open(&cli.profile, args.kernel)?;
+            let lab = Lab::open(cli.profile(), args.kernel)?;
             let wish = up::Wish {
                 install: installing(args.no_install),
                 job: !args.no_job,
@@ -56,17 +56,15 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Down(args) => {
             privilege::become_root()?;
             let ui = Ui::new(Mode::choose(args.json));
-            Ok(
-                down::run(&Lab::open(&cli.profile, None)?, &ui)
-                    .map_or(ExitCode::FAILURE, |()| done),
-            )
+            Ok(down::run(&Lab::open(cli.profile(), None)?, &ui)
+                .map_or(ExitCode::FAILURE, |()| done))
         }
         Command::Status(args) => {
             privilege::become_root()?;
-            status::run(&Lab::open(&cli.profile, None)?, args.json)
+            status::run(&Lab::open(cli.profile(), None)?, args.json)
         }
         Command::Doctor(args) => {
-            let lab = Lab::open(&cli.profile, args.kernel)?;
+            let lab = Lab::open(cli.profile(), args.kernel)?;
             let report = doctor::examine(&lab.intent(installing(args.no_install))).report;
             ui::print(&if args.json {
                 report.json().to_string()
@@ -79,24 +77,42 @@ fn run(cli: &Cli) -> Result<ExitCode> {
                 ExitCode::FAILURE
             })
         }
-        Command::Env => env::lines(&Lab::open(&cli.profile, None)?)
+        Command::Env => env::lines(&Lab::open(cli.profile(), None)?)
             .map(|lines| ui::print(&lines))
             .map(|()| done),
         Command::Logs { follow, part } => {
-            logs::run(&Lab::open(&cli.profile, None)?, part, *follow).map(|()| done)
+            logs::run(&Lab::open(cli.profile(), None)?, part, *follow).map(|()| done)
         }
         Command::Exec { node, command } => {
             privilege::become_root()?;
-            let code = exec::run(&Lab::open(&cli.profile, None)?, *node, command)?;
+            let code = exec::run(&Lab::open(cli.profile(), None)?, *node, command)?;
             Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
         }
         Command::Bench { figure } => {
             privilege::become_root()?;
-            bench::run(&Lab::open(&cli.profile, None)?, *figure).map(|()| done)
+            bench::run(&Lab::open(cli.profile(), None)?, *figure).map(|()| done)
         }
         Command::Test { stage } => run_tests(*stage),
+        Command::Chaos(args) => {
+            build(args.no_build)?;
+            privilege::become_root()?;
+            let ui = Ui::new(Mode::choose(args.json));
+            let wish = chaos::Wish {
+                episodes: args.episodes,
+                seed: args.seed.unwrap_or_else(chaos::any_seed),
+            };
+            chaos::run(Lab::open(cli.profile(), None)?, &ui, wish)
+        }
         Command::Internal { command } => internal(command).map(|()| done),
     }
+}
+
+/// Builds the products, as the person: root's run through sudo finds them built.
+fn build(forbidden: bool) -> Result<()> {
+    if forbidden || std::env::var_os("SUDO_UID").is_some() {
+        return Ok(());
+    }
+    products::build()
 }
 
 fn installing(forbidden: bool) -> doctor::Installing {

@@ -18,7 +18,7 @@ mod render;
 mod scheduler;
 mod words;
 
-pub use compare::{Row, Verdict, View};
+pub use compare::{Allocation, Instance, RealServer, Row, Syncer, Verdict, View, Words};
 pub use kernel::{KernelView, print_kernel_table};
 
 /// Everything that `lab status` shows.
@@ -30,15 +30,25 @@ pub struct Status {
     pub agree: bool,
 }
 
+/// The three views, each from its own source.
+pub fn look(lab: &Lab) -> View {
+    View {
+        allocations: scheduler::read(lab).map_err(|error| said(&error)),
+        instances: catalogue::read(&lab.topology.consul_url()).map_err(|error| said(&error)),
+        kernel: kernel_table(lab).map_err(|error| said(&error)),
+        syncer: words::read(lab),
+    }
+}
+
+/// The kernel's view alone.
+pub fn kernel_table(lab: &Lab) -> Result<KernelView> {
+    kernel::read(lab)
+}
+
 /// Reads and compares once.
 pub fn read(lab: &Lab) -> Status {
     let parts = parts::look(lab);
-    let view = View {
-        allocations: scheduler::read(lab).map_err(|error| said(&error)),
-        instances: catalogue::read(&lab.topology.consul_url()).map_err(|error| said(&error)),
-        kernel: kernel::read(lab).map_err(|error| said(&error)),
-        syncer: words::read(lab),
-    };
+    let view = look(lab);
     let rows = compare::rows(&view);
     let agree = parts.iter().all(|part| part.trouble.is_none())
         && view.is_whole()

@@ -19,6 +19,8 @@ pub enum Mode {
     Spinners,
     Lines,
     Json,
+    /// Nothing: somebody else tells what comes of it.
+    Silent,
 }
 
 impl Mode {
@@ -106,7 +108,7 @@ impl Ui {
     /// A closing sentence, not part of any step.
     pub fn say(&self, text: &str) {
         match self.mode {
-            Mode::Json => {}
+            Mode::Json | Mode::Silent => {}
             Mode::Spinners => drop(self.bars.println(text)),
             Mode::Lines => print(text),
         }
@@ -145,6 +147,7 @@ impl Step {
                         .to_string(),
                 );
             }
+            (None, Mode::Silent) => {}
             (None, _) => print(&format!(" · {:NAME_WIDTH$} {text}", self.name)),
         }
     }
@@ -164,6 +167,9 @@ impl Step {
     /// Ends the step: its line, with what was found and how long it took.
     pub fn end(self, outcome: Outcome, finding: &str) {
         let seconds = self.started.elapsed().as_secs_f64();
+        if self.ui.mode == Mode::Silent {
+            return;
+        }
         if self.ui.mode == Mode::Json {
             let line = serde_json::json!({
                 "step": self.name, "state": outcome.word(), "finding": finding,

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{Up, docker, syncer};
 use crate::context::Lab;
-use crate::process::{Daemon, log_tail};
+use crate::process::{Daemon, Identity, log_tail};
 use crate::topology::Node;
 use crate::{http, netns, wait};
 
@@ -63,6 +63,16 @@ fn plugin_path(lab: &Lab) -> PathBuf {
     lab.paths.state.join("node1/plugins/docker")
 }
 
+/// The processes that run our plugin: one, unless an agent that was killed has left another.
+pub fn plugins(lab: &Lab) -> Vec<Identity> {
+    let pids = netns::pids(&lab.topology.netns(Node::Node1.name())).into_iter();
+    pids.filter(|pid| {
+        std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == plugin_path(lab))
+    })
+    .filter_map(Identity::of)
+    .collect()
+}
+
 fn install_plugin(lab: &Lab, plugin: &Path) -> Result<()> {
     let target = plugin_path(lab);
     if let Some(folder) = target.parent() {
@@ -91,12 +101,7 @@ fn driver_state(lab: &Lab) -> Result<String> {
                 .unwrap_or("not detected yet")
         );
     }
-    let ours = netns::pids(&lab.topology.netns(Node::Node1.name()))
-        .iter()
-        .any(|pid| {
-            std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == plugin_path(lab))
-        });
-    if !ours {
+    if plugins(lab).is_empty() {
         bail!("driver docker is healthy, but it is not ours");
     }
     Ok("driver docker: ours".to_owned())

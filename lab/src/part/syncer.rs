@@ -42,7 +42,8 @@ pub fn director_config(lab: &Lab) -> PathBuf {
     lab.paths.state.join("director/syncer.hcl")
 }
 
-fn registrar_up(lab: &Lab, program: &Path) -> Result<bool> {
+/// Starts the registrar unless it runs; says whether it did.
+pub fn registrar_up(lab: &Lab, program: &Path) -> Result<bool> {
     if lab.records.living(REGISTRAR).is_some() {
         return ready(lab, Node::Node1).map(|()| true);
     }
@@ -77,7 +78,13 @@ fn registrar_up(lab: &Lab, program: &Path) -> Result<bool> {
     Ok(false)
 }
 
-fn director_up(lab: &Lab, program: &Path) -> Result<bool> {
+/// Ends the director's syncer, politely. The table stays.
+pub fn director_end(lab: &Lab) -> Result<()> {
+    director_pid(lab).map_or(Ok(()), |pid| lab.kernel.end(pid, PROGRAM))
+}
+
+/// Starts the director's syncer unless it runs; says whether it did.
+pub fn director_up(lab: &Lab, program: &Path) -> Result<bool> {
     if director_runs(lab) {
         return ready(lab, Node::Director).map(|()| true);
     }
@@ -109,7 +116,8 @@ fn pid_file(lab: &Lab) -> PathBuf {
     lab.paths.state.join("director/syncer.pid")
 }
 
-fn director_pid(lab: &Lab) -> Option<i32> {
+/// Of the director's process, in the director's kernel: as it was written down, whether or not it lives.
+pub fn director_pid(lab: &Lab) -> Option<i32> {
     std::fs::read_to_string(pid_file(lab))
         .ok()?
         .trim()

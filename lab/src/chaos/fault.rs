@@ -1,0 +1,165 @@
+//! Does a fault to the lab's own processes, and undoes it.
+//!
+//! A process is hit by its recorded identity, or as the child of one that is. Undoing a death is what `lab up` does for
+//! that part; the plugin and containerd are started again by their parents.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+
+use super::episode::{Fault, Kind, Part};
+use crate::context::Lab;
+use crate::guest::keeper;
+use crate::process::{self, Identity};
+use crate::products::Products;
+use crate::topology::Node;
+use crate::{fabric, part};
+
+/// How long a part may take to end politely.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What there is to undo.
+#[derive(Debug)]
+pub(super) enum Injected {
+    Stopped(Vec<Identity>),
+    /// A pid in the director's kernel.
+    StoppedInside(String),
+    Cut(Node),
+    Dead(Part),
+}
+
+/// Does it. An error: nothing to hit is there.
+pub(super) fn inject(lab: &Lab, fault: &Fault) -> Result<Injected> {
+    match (fault.kind, fault.part) {
+        (Kind::CutOff, part) => {
+            let node = if part == Part::Director {
+                Node::Director
+            } else {
+                Node::Node1
+            };
+            fabric::cut(&lab.topology, node)?;
+            Ok(Injected::Cut(node))
+        }
+        (kind, Part::Syncer) => inject_inside(lab, kind),
+        (kind, part) => {
+            let found = processes(lab, part);
+            ensure!(!found.is_empty(), "{part} is not there");
+            for identity in &found {
+                match kind {
+                    Kind::Kill => {
+                        identity.signal(Signal::SIGKILL);
+                        identity.gone_within(PATIENCE);
+                    }
+                    Kind::Restart => identity.stop(PATIENCE),
+                    _ => identity.signal(Signal::SIGSTOP),
+                }
+            }
+            Ok(if kind == Kind::Pause {
+                Injected::Stopped(found)
+            } else {
+                Injected::Dead(part)
+            })
+        }
+    }
+}
+
+/// Undoes it. Returns when the part is ready again, as far as the part alone can tell.
+pub(super) fn heal(lab: &Lab, injected: &Injected) -> Result<()> {
+    match injected {
+        Injected::Stopped(processes) => {
+            for identity in processes {
+                identity.signal(Signal::SIGCONT);
+            }
+            Ok(())
+        }
+        Injected::StoppedInside(pid) => inside(lab, "CONT", pid),
+        Injected::Cut(node) => fabric::mend(&lab.topology, *node),
+        Injected::Dead(part) => start(lab, *part),
+    }
+}
+
+/// Undoes what an earlier run that was killed may have left: stopped processes and cut links.
+pub(super) fn calm(lab: &Lab) -> Result<()> {
+    for node in [Node::Node1, Node::Director] {
+        fabric::mend(&lab.topology, node)?;
+    }
+    let parts = [
+        Part::Director,
+        Part::Docker,
+        Part::Containerd,
+        Part::Consul,
+        Part::Nomad,
+        Part::Plugin,
+        Part::Registrar,
+    ];
+    for identity in parts.iter().flat_map(|&part| processes(lab, part)) {
+        identity.signal(Signal::SIGCONT);
+    }
+    match part::syncer::director_pid(lab) {
+        Some(pid) if part::syncer::director_runs(lab) => inside(lab, "CONT", &pid.to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// The processes on the machine that are this part.
+fn processes(lab: &Lab, part: Part) -> Vec<Identity> {
+    let of = |name: &str| lab.records.living(name).into_iter().collect::<Vec<_>>();
+    let below = |name: &str, program: &str| {
+        let parents = of(name).into_iter();
+        let children = parents.flat_map(|parent| process::children(parent.pid));
+        children
+            .filter(|child| runs(child.pid, program))
+            .collect::<Vec<_>>()
+    };
+    match part {
+        Part::Nomad => of("nomad"),
+        Part::Docker => of("docker"),
+        Part::Consul => of("consul"),
+        Part::Registrar => of("syncer-registrar"),
+        Part::Plugin => part::nomad::plugins(lab),
+        Part::Containerd => below("docker", "containerd"),
+        Part::Director => below("director", keeper::PROGRAM),
+        Part::Syncer | Part::Node1 => Vec::new(),
+    }
+}
+
+fn runs(pid: i32, program: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == program)
+}
+
+fn inject_inside(lab: &Lab, kind: Kind) -> Result<Injected> {
+    ensure!(part::syncer::director_runs(lab), "syncer is not there");
+    let pid = part::syncer::director_pid(lab)
+        .context("the director's syncer was never started")?
+        .to_string();
+    match kind {
+        Kind::Kill => inside(lab, "KILL", &pid)?,
+        Kind::Restart => part::syncer::director_end(lab)?,
+        _ => {
+            inside(lab, "STOP", &pid)?;
+            return Ok(Injected::StoppedInside(pid));
+        }
+    }
+    Ok(Injected::Dead(Part::Syncer))
+}
+
+fn inside(lab: &Lab, signal: &str, pid: &str) -> Result<()> {
+    let output = lab.kernel.capture(&["kill", &format!("-{signal}"), pid])?;
+    ensure!(output.code == 0, "kill: {}", output.stderr.trim());
+    Ok(())
+}
+
+fn start(lab: &Lab, part: Part) -> Result<()> {
+    let decisions = lab.decisions().context("the lab isn't up")?;
+    let products = Products::find()?;
+    match part {
+        Part::Nomad => part::nomad::up(lab, &decisions.nomad, &products.driver).map(drop),
+        Part::Docker => part::docker::up(lab).map(drop),
+        Part::Consul => part::consul::up(lab, &decisions.consul).map(drop),
+        Part::Registrar => part::syncer::registrar_up(lab, &products.syncer).map(drop),
+        Part::Syncer => part::syncer::director_up(lab, &products.syncer).map(drop),
+        Part::Director => lab.kernel.up(),
+        Part::Plugin | Part::Containerd | Part::Node1 => Ok(()),
+    }
+}

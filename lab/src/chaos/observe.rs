@@ -1,0 +1,158 @@
+//! Looks at the lab while it suffers: the three views, Nomad's tasks, and the kernel's table again and again.
+//!
+//! Every look is bounded, for a director that hangs answers nobody.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::job;
+use crate::context::Lab;
+use crate::status::{self, KernelView, View};
+
+/// How long a look may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks at the table.
+const PAUSE: Duration = Duration::from_millis(400);
+
+/// An allocation of the job, as its task fares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Task {
+    pub(super) alloc: String,
+    pub(super) desired: String,
+    pub(super) client: String,
+    pub(super) started: String,
+    pub(super) restarts: u64,
+    pub(super) address: Option<SocketAddr>,
+}
+
+impl Task {
+    /// Running and wanted.
+    pub(super) fn is_running(&self) -> bool {
+        self.desired == "run" && self.client == "running"
+    }
+
+    /// Neither running nor about to.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.client.as_str(), "complete" | "failed" | "lost")
+    }
+}
+
+/// The kernel's table at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Sample {
+    /// Seconds since the sampler's start.
+    pub(super) at: f64,
+    /// Weight by real server.
+    pub(super) weights: BTreeMap<SocketAddr, u32>,
+}
+
+/// The three views.
+pub(super) fn view(lab: &Arc<Lab>) -> Result<View> {
+    let lab = Arc::clone(lab);
+    bounded("read the three views", move || status::look(&lab))
+}
+
+/// The job's allocations, by id.
+pub(super) fn tasks(lab: &Lab) -> Result<Vec<Task>> {
+    let allocations = job::allocations(lab)?;
+    let ours = allocations
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|allocation| allocation["JobID"] == job::JOB);
+    let mut tasks: Vec<Task> = ours.map(task).collect();
+    tasks.sort_by(|a, b| a.alloc.cmp(&b.alloc));
+    Ok(tasks)
+}
+
+fn task(allocation: &Value) -> Task {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let state = allocation["TaskStates"]
+        .as_object()
+        .and_then(|states| states.values().next())
+        .cloned()
+        .unwrap_or_default();
+    let port = &allocation["AllocatedResources"]["Shared"]["Ports"][0];
+    let host = port["HostIP"].as_str().and_then(|host| host.parse().ok());
+    let number = port["Value"]
+        .as_u64()
+        .and_then(|port| u16::try_from(port).ok());
+    Task {
+        alloc: text(&allocation["ID"]),
+        desired: text(&allocation["DesiredStatus"]),
+        client: text(&allocation["ClientStatus"]),
+        started: text(&state["StartedAt"]),
+        restarts: state["Restarts"].as_u64().unwrap_or(0),
+        address: host
+            .zip(number)
+            .map(|(host, port)| SocketAddr::new(host, port)),
+    }
+}
+
+/// Reads the kernel's table until it is told to stop.
+#[derive(Debug)]
+pub(super) struct Sampler {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<Sample>>,
+}
+
+impl Sampler {
+    pub(super) fn start(lab: &Arc<Lab>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (lab, stopped) = (Arc::clone(lab), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            let started = Instant::now();
+            let mut samples = Vec::new();
+            while !stopped.load(Ordering::Acquire) {
+                let at = started.elapsed().as_secs_f64();
+                let lab = Arc::clone(&lab);
+                let read = bounded("read the table", move || status::kernel_table(&lab));
+                if let Ok(Ok(table)) = read {
+                    samples.push(Sample {
+                        at,
+                        weights: weights(&table),
+                    });
+                }
+                std::thread::sleep(PAUSE);
+            }
+            samples
+        });
+        Self { stop, thread }
+    }
+
+    pub(super) fn stop(self) -> Result<Vec<Sample>> {
+        self.stop.store(true, Ordering::Release);
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("the sampler panicked"))
+    }
+}
+
+fn weights(table: &KernelView) -> BTreeMap<SocketAddr, u32> {
+    table
+        .iter()
+        .map(|(address, real)| (*address, real.weight))
+        .collect()
+}
+
+/// On a thread of its own, which is left behind when it takes too long.
+pub(super) fn bounded<T: Send + 'static>(
+    what: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || sender.send(work()));
+    receiver
+        .recv_timeout(PATIENCE)
+        .with_context(|| format!("{what}: no answer in {} s", PATIENCE.as_secs()))
+}

@@ -1,0 +1,290 @@
+//! What was seen in an episode against what must hold. Pure.
+//!
+//! [`differences`] compares the three views at one moment, row by row of the rule that makes them one; [`judge`] looks at
+//! the whole episode. A task that runs before and is neither stopped nor replaced on request must run on untouched, and
+//! be sent to all the time; what a fault may cost is requests that were in its way, nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::episode::Episode;
+use super::observe::{Sample, Task};
+use super::{foreign, job};
+use crate::status::View;
+
+/// How soon all views must agree once all parts are well.
+pub(super) const GOAL: Duration = Duration::from_secs(5);
+
+/// One address on which the views differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Difference {
+    pub(super) address: SocketAddr,
+    pub(super) what: What,
+}
+
+/// In which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum What {
+    /// Runs, and the catalogue has it not.
+    LostRegistration,
+    /// Runs, and its checks don't pass.
+    NotPassing,
+    /// Runs and is registered, and nothing is sent to it.
+    Unserved,
+    /// Registered, and it doesn't run.
+    StaleRegistration,
+    /// In the kernel, and it doesn't run.
+    StaleRealServer,
+    /// Not running yet or about to stop, and sent to.
+    ServedTooLong,
+}
+
+/// How long all views took to agree.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Agreement {
+    /// From when all parts were well; none when it never came.
+    pub(super) took: Option<Duration>,
+    /// What was still open at [`GOAL`].
+    pub(super) open: Vec<String>,
+}
+
+/// All that was seen.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) before: Vec<Task>,
+    pub(super) after: Vec<Task>,
+    pub(super) samples: Vec<Sample>,
+    /// Why the parts could not be mended.
+    pub(super) unmended: Option<String>,
+    pub(super) agreement: Agreement,
+    /// Why the job doesn't come to rest.
+    pub(super) unrest: Option<String>,
+    pub(super) foreign_missing: Vec<String>,
+    pub(super) asked: u64,
+    pub(super) lost: u64,
+    /// Of the first failure.
+    pub(super) loss: Option<String>,
+}
+
+/// Something that must not be.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Violation {
+    NotMended(String),
+    NeverAgreed(Vec<String>),
+    AgreedLate {
+        seconds: f64,
+        open: Vec<String>,
+    },
+    NoRest(String),
+    TaskRestarted {
+        alloc: String,
+        how: String,
+    },
+    Removed {
+        address: SocketAddr,
+        at: f64,
+        weight: Option<u32>,
+    },
+    ForeignGone(String),
+    LostRequests {
+        lost: u64,
+        asked: u64,
+        first: String,
+    },
+}
+
+/// Where the views differ, or why that can't be told.
+pub(super) fn differences(view: &View) -> Result<Vec<Difference>, String> {
+    let allocations = view.allocations.as_ref().map_err(Clone::clone)?;
+    let instances = view.instances.as_ref().map_err(Clone::clone)?;
+    let kernel = view.kernel.as_ref().map_err(Clone::clone)?;
+    let reals: BTreeMap<&SocketAddr, u32> = kernel
+        .iter()
+        .filter(|(_, real)| !foreign::is_foreign(&real.vip))
+        .map(|(address, real)| (address, real.weight))
+        .collect();
+    let addresses: BTreeSet<SocketAddr> = allocations
+        .keys()
+        .chain(instances.keys())
+        .chain(reals.keys().copied())
+        .copied()
+        .collect();
+    let row = |address: SocketAddr| {
+        let state = allocations
+            .get(&address)
+            .map(|allocation| allocation.state.as_str());
+        let instance = instances.get(&address);
+        let weight = reals.get(&address).copied();
+        let health = instance.map(|instance| instance.health.as_str());
+        // Other services may have no VIP at all.
+        let balanced = instance.is_none_or(|instance| instance.service == job::SERVICE);
+        difference(state, health, weight, balanced).map(|what| Difference { address, what })
+    };
+    Ok(addresses.into_iter().filter_map(row).collect())
+}
+
+fn difference(
+    state: Option<&str>,
+    health: Option<&str>,
+    weight: Option<u32>,
+    balanced: bool,
+) -> Option<What> {
+    let serves = weight.is_some_and(|weight| weight > 0);
+    match (state, health) {
+        (Some("running"), None) => Some(What::LostRegistration),
+        (Some("running"), Some("passing")) => (balanced && !serves).then_some(What::Unserved),
+        (Some("running"), Some(_)) => Some(What::NotPassing),
+        (Some("pending") | None, Some(_)) => Some(What::StaleRegistration),
+        // What is about to stop may still be registered, and drain.
+        (Some(_), _) => serves.then_some(What::ServedTooLong),
+        (None, None) => weight.is_some().then_some(What::StaleRealServer),
+    }
+}
+
+/// Everything that must not be.
+pub(super) fn judge(episode: &Episode, seen: &Seen) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    violations.extend(seen.unmended.clone().map(Violation::NotMended));
+    let open = seen.agreement.open.clone();
+    match seen.agreement.took {
+        None if seen.unmended.is_none() => violations.push(Violation::NeverAgreed(open)),
+        Some(took) if took > GOAL => violations.push(Violation::AgreedLate {
+            seconds: took.as_secs_f64(),
+            open,
+        }),
+        _ => {}
+    }
+    violations.extend(seen.unrest.clone().map(Violation::NoRest));
+    violations.extend(restarted(episode, seen));
+    violations.extend(removed(episode, seen));
+    if !episode.ends_director() {
+        violations.extend(
+            seen.foreign_missing
+                .iter()
+                .cloned()
+                .map(Violation::ForeignGone),
+        );
+    }
+    if seen.lost > 0 && !episode.hits_data_path() && episode.change.is_none() {
+        violations.push(Violation::LostRequests {
+            lost: seen.lost,
+            asked: seen.asked,
+            first: seen.loss.clone().unwrap_or_default(),
+        });
+    }
+    violations
+}
+
+/// Tasks that ran before and don't run on, beyond those that the change takes away.
+fn restarted(episode: &Episode, seen: &Seen) -> Vec<Violation> {
+    let mut allowed = episode.replaced();
+    let mut violations = Vec::new();
+    for before in seen.before.iter().filter(|task| task.is_running()) {
+        let after = seen.after.iter().find(|task| task.alloc == before.alloc);
+        let how = match after {
+            Some(after) if after.is_running() && after.started == before.started => continue,
+            Some(after) if after.is_running() => format!(
+                "restarted {} times, now running since {}",
+                after.restarts - before.restarts.min(after.restarts),
+                after.started
+            ),
+            Some(after) if after.desired != "run" && allowed > 0 => {
+                allowed -= 1;
+                continue;
+            }
+            Some(after) => format!("wanted {}, is {}", after.desired, after.client),
+            None => "Nomad has forgotten it".to_owned(),
+        };
+        violations.push(Violation::TaskRestarted {
+            alloc: before.alloc.clone(),
+            how,
+        });
+    }
+    violations
+}
+
+/// Moments at which a task that ran all the time was not sent to.
+fn removed(episode: &Episode, seen: &Seen) -> Vec<Violation> {
+    if episode.ends_director() {
+        return Vec::new();
+    }
+    let stayed = seen.before.iter().filter(|before| {
+        before.is_running()
+            && seen.after.iter().any(|after| {
+                after.is_running()
+                    && (&after.alloc, &after.started) == (&before.alloc, &before.started)
+            })
+    });
+    let first_gap = |address: SocketAddr| {
+        seen.samples.iter().find_map(|sample| {
+            let weight = sample.weights.get(&address).copied();
+            (weight.unwrap_or(0) == 0).then_some(Violation::Removed {
+                address,
+                at: sample.at,
+                weight,
+            })
+        })
+    };
+    stayed
+        .filter_map(|task| task.address)
+        .filter_map(first_gap)
+        .collect()
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.what {
+            What::LostRegistration => "runs, the catalogue doesn't have it",
+            What::NotPassing => "runs, its checks don't pass",
+            What::Unserved => "runs and passes, nothing is sent to it",
+            What::StaleRegistration => "registered, doesn't run",
+            What::StaleRealServer => "real server, doesn't run",
+            What::ServedTooLong => "not running, sent to",
+        };
+        write!(f, "{}: {what}", self.address)
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotMended(why) => write!(f, "not mended: {why}"),
+            Self::NeverAgreed(open) => write!(f, "the views never agreed: {}", open.join(", ")),
+            Self::AgreedLate { seconds, open } => write!(
+                f,
+                "the views agreed after {seconds:.1} s; open at {} s: {}",
+                GOAL.as_secs(),
+                open.join(", ")
+            ),
+            Self::NoRest(why) => write!(f, "the job doesn't come to rest: {why}"),
+            Self::TaskRestarted { alloc, how } => write!(f, "task of {alloc}: {how}"),
+            Self::Removed {
+                address,
+                at,
+                weight,
+            } => match weight {
+                Some(_) => write!(f, "{address} had weight 0 at {at:.1} s though its task ran"),
+                None => write!(
+                    f,
+                    "{address} was not in the table at {at:.1} s though its task ran"
+                ),
+            },
+            Self::ForeignGone(what) => write!(f, "a foreign rule is gone: {what}"),
+            Self::LostRequests { lost, asked, first } => {
+                write!(
+                    f,
+                    "{lost} of {asked} requests lost though nothing in their way was hit; first {first}"
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

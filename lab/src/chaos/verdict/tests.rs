@@ -1,0 +1,240 @@
+use std::collections::BTreeMap;
+
+use super::super::episode::{Change, Fault, Kind, Part, Timed};
+use super::*;
+use crate::status::{Allocation, Instance, RealServer};
+
+fn address() -> SocketAddr {
+    "198.18.0.11:25000".parse().unwrap()
+}
+
+fn view(state: Option<&str>, health: Option<&str>, weight: Option<u32>) -> View {
+    let allocation = |state: &str| Allocation {
+        id: "a".to_owned(),
+        job: job::JOB.to_owned(),
+        group: "servers".to_owned(),
+        label: "www".to_owned(),
+        state: state.to_owned(),
+    };
+    let instance = |health: &str| Instance {
+        service: job::SERVICE.to_owned(),
+        health: health.to_owned(),
+    };
+    let real = |weight| RealServer {
+        vip: "tcp://198.18.0.29:80".to_owned(),
+        weight,
+        active: 0,
+        inactive: 0,
+    };
+    View {
+        allocations: Ok(state
+            .map(|it| (address(), allocation(it)))
+            .into_iter()
+            .collect()),
+        instances: Ok(health
+            .map(|it| (address(), instance(it)))
+            .into_iter()
+            .collect()),
+        kernel: Ok(weight.map(|it| (address(), real(it))).into_iter().collect()),
+        syncer: None,
+    }
+}
+
+#[test]
+fn every_way_to_differ_is_told_apart() {
+    let cases = [
+        (Some("running"), Some("passing"), Some(1), None),
+        (Some("running"), None, Some(1), Some(What::LostRegistration)),
+        (
+            Some("running"),
+            Some("critical"),
+            Some(0),
+            Some(What::NotPassing),
+        ),
+        (
+            Some("running"),
+            Some("passing"),
+            Some(0),
+            Some(What::Unserved),
+        ),
+        (Some("running"), Some("passing"), None, Some(What::Unserved)),
+        (Some("pending"), None, None, None),
+        (
+            Some("pending"),
+            Some("passing"),
+            None,
+            Some(What::StaleRegistration),
+        ),
+        (Some("pending"), None, Some(1), Some(What::ServedTooLong)),
+        (Some("stopping"), Some("passing"), Some(0), None),
+        (Some("stopping"), None, None, None),
+        (
+            Some("stopping"),
+            Some("passing"),
+            Some(1),
+            Some(What::ServedTooLong),
+        ),
+        (None, Some("passing"), None, Some(What::StaleRegistration)),
+        (None, None, Some(0), Some(What::StaleRealServer)),
+    ];
+    for (state, health, weight, expected) in cases {
+        let found = differences(&view(state, health, weight)).unwrap();
+        let found = found.first().map(|difference| difference.what);
+        assert_eq!(found, expected, "{state:?} {health:?} {weight:?}");
+    }
+}
+
+#[test]
+fn a_view_that_cannot_be_read_is_no_agreement() {
+    let unread = View {
+        instances: Err("ask Consul: refused".to_owned()),
+        ..view(None, None, None)
+    };
+    assert_eq!(differences(&unread).unwrap_err(), "ask Consul: refused");
+}
+
+#[test]
+fn a_foreign_virtual_service_is_nobodys_real_server() {
+    let mut foreign = view(None, None, Some(1));
+    for real in foreign.kernel.iter_mut().flat_map(BTreeMap::values_mut) {
+        real.vip = "tcp://198.19.255.77:80".to_owned();
+    }
+    assert_eq!(differences(&foreign).unwrap(), []);
+}
+
+fn episode(kind: Kind, part: Part, change: Option<Change>) -> Episode {
+    let fault = Fault {
+        kind,
+        part,
+        after: Duration::ZERO,
+        lasts: Duration::from_secs(1),
+    };
+    Episode {
+        seed: 7,
+        faults: vec![fault],
+        change: change.map(|change| Timed {
+            change,
+            after: Duration::ZERO,
+        }),
+    }
+}
+
+fn task(client: &str, desired: &str, started: &str) -> Task {
+    Task {
+        alloc: "a".to_owned(),
+        desired: desired.to_owned(),
+        client: client.to_owned(),
+        started: started.to_owned(),
+        restarts: 0,
+        address: Some(address()),
+    }
+}
+
+/// An episode without fault or blemish.
+fn well() -> Seen {
+    Seen {
+        before: vec![task("running", "run", "t0")],
+        after: vec![task("running", "run", "t0")],
+        samples: vec![Sample {
+            at: 0.5,
+            weights: [(address(), 1)].into(),
+        }],
+        unmended: None,
+        agreement: Agreement {
+            took: Some(Duration::from_secs(1)),
+            open: Vec::new(),
+        },
+        unrest: None,
+        foreign_missing: Vec::new(),
+        asked: 100,
+        lost: 0,
+        loss: None,
+    }
+}
+
+#[test]
+fn an_episode_in_which_all_held_has_no_violation() {
+    assert_eq!(judge(&episode(Kind::Kill, Part::Consul, None), &well()), []);
+}
+
+#[test]
+fn a_lost_request_counts_where_nothing_in_its_way_was_hit() {
+    let seen = Seen { lost: 1, ..well() };
+    let judged = |kind, part, change| judge(&episode(kind, part, change), &seen).len();
+    for part in [
+        Part::Plugin,
+        Part::Nomad,
+        Part::Consul,
+        Part::Syncer,
+        Part::Registrar,
+    ] {
+        for kind in [Kind::Kill, Kind::Pause, Kind::Restart] {
+            assert_eq!(judged(kind, part, None), 1, "{kind} {part}");
+        }
+    }
+    assert_eq!(judged(Kind::Kill, Part::Director, None), 0);
+    assert_eq!(judged(Kind::CutOff, Part::Node1, None), 0);
+    assert_eq!(judged(Kind::Kill, Part::Consul, Some(Change::ScaleUp)), 0);
+}
+
+#[test]
+fn a_task_may_go_only_when_the_change_takes_it_away() {
+    let gone = Seen {
+        after: vec![task("complete", "stop", "t0")],
+        ..well()
+    };
+    let judged = |change| judge(&episode(Kind::Kill, Part::Plugin, change), &gone).len();
+    assert_eq!(judged(Some(Change::StopOne)), 0);
+    assert_eq!(judged(Some(Change::ScaleUp)), 1);
+    assert_eq!(judged(None), 1);
+    let again = Seen {
+        after: vec![task("running", "run", "t9")],
+        ..well()
+    };
+    let restarted = judge(
+        &episode(Kind::Kill, Part::Plugin, Some(Change::StopOne)),
+        &again,
+    );
+    assert!(
+        matches!(restarted[..], [Violation::TaskRestarted { .. }]),
+        "{restarted:?}"
+    );
+}
+
+#[test]
+fn a_real_server_that_was_away_for_a_moment_is_seen_unless_its_kernel_ended() {
+    let mut seen = well();
+    seen.samples.push(Sample {
+        at: 2.0,
+        weights: [(address(), 0)].into(),
+    });
+    let judged = |kind| judge(&episode(kind, Part::Director, None), &seen);
+    assert!(matches!(
+        judged(Kind::CutOff)[..],
+        [Violation::Removed { .. }]
+    ));
+    assert_eq!(judged(Kind::Kill), []);
+}
+
+#[test]
+fn late_agreement_no_agreement_and_foreign_rules_gone_are_violations() {
+    let late = |took: Option<u64>| Seen {
+        agreement: Agreement {
+            took: took.map(Duration::from_secs),
+            open: vec!["x".to_owned()],
+        },
+        foreign_missing: vec!["y".to_owned()],
+        ..well()
+    };
+    let episode = episode(Kind::Pause, Part::Consul, None);
+    let slow = judge(&episode, &late(Some(6)));
+    assert!(
+        matches!(
+            slow[..],
+            [Violation::AgreedLate { .. }, Violation::ForeignGone(_)]
+        ),
+        "{slow:?}"
+    );
+    let never = judge(&episode, &late(None));
+    assert!(matches!(never[0], Violation::NeverAgreed(_)), "{never:?}");
+}
