@@ -94,11 +94,3 @@ pub fn get_json(url: &str, patience: Duration) -> Result<Value> {
     }
     serde_json::from_str(&answer.body).with_context(|| format!("GET {url}: not JSON"))
 }
-
-fn agent(patience: Duration) -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .timeout_global(Some(patience))
-        .http_status_as_error(false)
-        .build()
-        .into()
-}

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::Up;
 use crate::context::Lab;
-use crate::process::{Daemon, log_tail};
+use crate::process::{Daemon, Identity, log_tail};
 use crate::topology::Node;
 use crate::{http, wait};
 
@@ -19,8 +19,9 @@ pub const LISTENS: (&str, &[u16]) = (PART, &[8300, 8301, 8302, 8500, 8502, 8600]
 /// Starts the agent unless it runs; returns when it has a leader and knows its own node.
 pub fn up(lab: &Lab, program: &Path) -> Result<Up> {
     let url = lab.topology.consul_url();
-    if lab.records.living(PART).is_some() {
-        ready(lab)?;
+    if let Some(identity) = lab.records.living(PART) {
+        // It may have been started, or woken, just now.
+        wait_ready(lab, &identity)?;
         return Ok(Up::already(url));
     }
     let folder = lab.paths.state.join("node1/consul");
@@ -40,6 +41,11 @@ pub fn up(lab: &Lab, program: &Path) -> Result<Up> {
     };
     let identity = daemon.start()?;
     lab.records.save(PART, &identity)?;
+    wait_ready(lab, &identity)?;
+    Ok(Up::now(url))
+}
+
+fn wait_ready(lab: &Lab, identity: &Identity) -> Result<()> {
     wait::until(
         "wait for Consul",
         Duration::from_secs(30),
@@ -48,8 +54,7 @@ pub fn up(lab: &Lab, program: &Path) -> Result<Up> {
             (!identity.is_alive())
                 .then(|| format!("it ended; {}", log_tail(&lab.paths.log(PART), 8)))
         },
-    )?;
-    Ok(Up::now(url))
+    )
 }
 
 /// A leader is elected and the agent's own node is in the catalogue: registrations will stay.

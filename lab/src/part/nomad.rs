@@ -1,5 +1,6 @@
 //! Nomad: one real agent on node1, server and client, with our driver in place of its own Docker driver.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -67,10 +68,19 @@ fn plugin_path(lab: &Lab) -> PathBuf {
 pub fn plugins(lab: &Lab) -> Vec<Identity> {
     let pids = netns::pids(&lab.topology.netns(Node::Node1.name())).into_iter();
     pids.filter(|pid| {
-        std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == plugin_path(lab))
+        std::fs::read_link(format!("/proc/{pid}/exe"))
+            .is_ok_and(|exe| is_installed_as(&exe, &plugin_path(lab)))
     })
     .filter_map(Identity::of)
     .collect()
+}
+
+/// Whether a process runs what is, or was, installed there. One that outlived its agent still runs the file that a
+/// later `up` has replaced, and the kernel says so behind the name.
+fn is_installed_as(exe: &Path, installed: &Path) -> bool {
+    let (exe, installed) = (exe.as_os_str().as_bytes(), installed.as_os_str().as_bytes());
+    exe.strip_prefix(installed)
+        .is_some_and(|rest| matches!(rest, b"" | b" (deleted)"))
 }
 
 fn install_plugin(lab: &Lab, plugin: &Path) -> Result<()> {
@@ -155,4 +165,17 @@ plugin "docker" {{
         docker = lab.docker_host(),
         socket = syncer::socket(lab).display(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_that_outlived_its_agent_is_still_ours() {
+        let installed = Path::new("/s/plugins/docker");
+        let ours = |exe: &str| is_installed_as(Path::new(exe), installed);
+        assert!(ours("/s/plugins/docker") && ours("/s/plugins/docker (deleted)"));
+        assert!(!ours("/s/plugins/docker-ipvs") && !ours("/usr/bin/docker"));
+    }
 }

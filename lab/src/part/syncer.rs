@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::Up;
 use crate::context::Lab;
-use crate::process::{Daemon, log_tail};
+use crate::process::{Daemon, Identity, log_tail};
 use crate::topology::Node;
 use crate::{http, wait};
 
@@ -44,8 +44,8 @@ pub fn director_config(lab: &Lab) -> PathBuf {
 
 /// Starts the registrar unless it runs; says whether it did.
 pub fn registrar_up(lab: &Lab, program: &Path) -> Result<bool> {
-    if lab.records.living(REGISTRAR).is_some() {
-        return ready(lab, Node::Node1).map(|()| true);
+    if let Some(identity) = lab.records.living(REGISTRAR) {
+        return registrar_ready(lab, &identity).map(|()| true);
     }
     let folder = lab.paths.state.join("node1/syncer");
     lab.person.make_dir(&folder)?;
@@ -66,6 +66,10 @@ pub fn registrar_up(lab: &Lab, program: &Path) -> Result<bool> {
     };
     let identity = daemon.start()?;
     lab.records.save(REGISTRAR, &identity)?;
+    registrar_ready(lab, &identity).map(|()| false)
+}
+
+fn registrar_ready(lab: &Lab, identity: &Identity) -> Result<()> {
     wait::until(
         "wait for the registrar",
         Duration::from_secs(20),
@@ -74,8 +78,7 @@ pub fn registrar_up(lab: &Lab, program: &Path) -> Result<bool> {
             (!identity.is_alive())
                 .then(|| format!("it ended; {}", log_tail(&lab.paths.log(REGISTRAR), 8)))
         },
-    )?;
-    Ok(false)
+    )
 }
 
 /// Ends the director's syncer, politely. The table stays.
@@ -85,8 +88,8 @@ pub fn director_end(lab: &Lab) -> Result<()> {
 
 /// Starts the director's syncer unless it runs; says whether it did.
 pub fn director_up(lab: &Lab, program: &Path) -> Result<bool> {
-    if director_runs(lab) {
-        return ready(lab, Node::Director).map(|()| true);
+    if let Some(pid) = director_pid(lab).filter(|&pid| lab.kernel.runs(pid, PROGRAM)) {
+        return director_ready(lab, pid).map(|()| true);
     }
     director_start(lab, program)?;
     Ok(false)
@@ -104,6 +107,11 @@ fn director_start(lab: &Lab, program: &Path) -> Result<()> {
         .kernel
         .detach(DIRECTOR, &[&words[0], "agent", "--config", &words[1]], &log)?;
     lab.person.write(&pid_file(lab), &pid.to_string())?;
+    director_ready(lab, pid)
+}
+
+fn director_ready(lab: &Lab, pid: i32) -> Result<()> {
+    let log = lab.paths.state.join("director/syncer.log");
     wait::until(
         "wait for the director's syncer",
         Duration::from_secs(20),
