@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SigSet, Signal};
@@ -91,6 +92,26 @@ pub fn capture(socket: &Path, argv: &[&str]) -> Result<Output> {
         stdout: text(stdout),
         stderr: text(stderr),
     })
+}
+
+/// Whether the guest runs a command within `patience`.
+pub fn answers(socket: &Path, patience: Duration) -> bool {
+    let ask = || -> Result<i32> {
+        let mut stream = open(socket, command(&["true"], None))?;
+        stream
+            .set_read_timeout(Some(patience))
+            .context("set a time-out")?;
+        let sink = Sink::new(stream.try_clone().context("share the connection")?);
+        let nothing = |_: &[u8]| Ok(());
+        code(receive(
+            &mut stream,
+            &sink,
+            nothing,
+            nothing,
+            &Window::default(),
+        )?)
+    };
+    ask().is_ok_and(|code| code == 0)
 }
 
 /// Starts a process that stays, its output in `log`. Returns its pid in the guest.

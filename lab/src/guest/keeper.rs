@@ -6,22 +6,27 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
+use ipnet::Ipv4Net;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::console::Outside;
 use super::frame::{Body, End, Frame, Sink};
 use super::init;
+use crate::process::Identity;
 
 /// The guest's kernel as a program, and the name of its processes.
 pub const PROGRAM: &str = "linux.uml";
@@ -46,9 +51,10 @@ type Clients = Arc<Mutex<HashMap<u32, Sender<Body>>>>;
 pub fn run(guest: &Guest) -> Result<()> {
     let (console, inside) = UnixStream::pair().context("make the console")?;
     let inside = OwnedFd::from(inside);
-    let mut uml = boot(guest, &inside)?;
-    // Only the guest holds its end now: when it is off, the console ends.
+    let uml = boot(guest, &inside)?;
     drop(inside);
+    let kernel = i32::try_from(uml.id()).ok().and_then(Identity::of);
+    let watched = watch(uml, console.try_clone().context("share the console")?);
     let mut reader = console.try_clone().context("share the console")?;
     match Frame::read(&mut reader).context("read the console")? {
         Some(Frame {
@@ -81,8 +87,24 @@ pub fn run(guest: &Guest) -> Result<()> {
     }
     window.close();
     let _ = std::fs::remove_file(&guest.socket);
-    let _ = uml.kill();
-    uml.wait().context("wait for the guest").map(drop)
+    if let Some(kernel) = kernel {
+        kernel.signal(Signal::SIGKILL);
+    }
+    watched
+        .join()
+        .unwrap_or_else(|_| Err(std::io::Error::other("its thread panicked")))
+        .context("wait for the guest")
+        .map(drop)
+}
+
+/// Ends the console when the guest's kernel ends: its helper processes, which outlive one that was killed, hold the
+/// console's other end too.
+fn watch(mut uml: Child, console: UnixStream) -> JoinHandle<std::io::Result<ExitStatus>> {
+    std::thread::spawn(move || {
+        let status = uml.wait();
+        let _ = console.shutdown(Shutdown::Both);
+        status
+    })
 }
 
 fn boot(guest: &Guest, console: &OwnedFd) -> Result<Child> {
@@ -113,13 +135,21 @@ fn boot(guest: &Guest, console: &OwnedFd) -> Result<Child> {
         .arg("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .arg(format!("{}={settings}", init::VARIABLE));
     if let Some(tap) = &guest.tap {
-        command.arg(format!("vec0:transport=tap,ifname={tap},gro=1"));
+        let mac = guest.settings.address.as_deref().and_then(mac_of);
+        let mac = mac.map(|mac| format!(",mac={mac}")).unwrap_or_default();
+        command.arg(format!("vec0:transport=tap,ifname={tap},gro=1{mac}"));
     }
     let second = log.try_clone().context("share the log")?;
     command.stdin(Stdio::null()).stdout(log).stderr(second);
     command
         .spawn()
         .context("start linux.uml (package user-mode-linux)")
+}
+
+/// A machine keeps its link address when it is started again, else its neighbours would ask in vain for a minute.
+fn mac_of(address: &str) -> Option<String> {
+    let [a, b, c, d] = address.parse::<Ipv4Net>().ok()?.addr().octets();
+    Some(format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}"))
 }
 
 fn accept(listener: &UnixListener, clients: &Clients, console: &Sink<Outside>) {
@@ -140,7 +170,7 @@ fn accept(listener: &UnixListener, clients: &Clients, console: &Sink<Outside>) {
                             break;
                         }
                     }
-                    let _ = writer.shutdown(std::net::Shutdown::Both);
+                    let _ = writer.shutdown(Shutdown::Both);
                 });
             }
             serve(connection, channel, &console);
@@ -160,4 +190,17 @@ fn serve(mut connection: UnixStream, channel: u32, console: &Sink<Outside>) {
         }
     }
     let _ = console.send(channel, Body::End(End::Killed(1)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mac_of;
+
+    #[test]
+    fn a_guest_has_one_link_address_for_each_address() {
+        assert_eq!(
+            mac_of("198.18.0.28/24").as_deref(),
+            Some("02:00:c6:12:00:1c")
+        );
+    }
 }

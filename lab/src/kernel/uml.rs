@@ -64,7 +64,9 @@ impl Kernel for Uml {
     }
 
     fn is_up(&self) -> bool {
-        self.records.living(PART).is_some() && self.guest.socket.exists()
+        // A guest that hangs would let everybody wait who asks it.
+        self.records.living(PART).is_some()
+            && client::answers(&self.guest.socket, Duration::from_secs(3))
     }
 
     fn up(&self) -> Result<()> {
@@ -73,6 +75,9 @@ impl Kernel for Uml {
         }
         self.person
             .make_dir(Path::new(&self.guest.settings.folder))?;
+        if let Some(hung) = self.records.living(PART) {
+            hung.stop(Duration::from_secs(1));
+        }
         // A socket of a keeper that was killed would look like one that is ready.
         let _ = std::fs::remove_file(&self.guest.socket);
         end_leftovers(&self.netns);

@@ -15,6 +15,9 @@ pub type KernelView = BTreeMap<SocketAddr, RealServer>;
 
 /// Asks the director.
 pub(super) fn read(lab: &Lab) -> Result<KernelView> {
+    if !lab.kernel.is_up() {
+        bail!("the director's kernel doesn't answer");
+    }
     let program = products::lab()?.display().to_string();
     let output = lab
         .kernel

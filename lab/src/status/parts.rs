@@ -31,10 +31,16 @@ pub(super) fn look(lab: &Lab) -> Vec<Part> {
         }
     }));
     let director = lab.kernel.is_up();
+    let pid = lab.records.living("director").map(|identity| identity.pid);
+    let trouble = if pid.is_some() {
+        "doesn't answer"
+    } else {
+        "not running"
+    };
     parts.push(Part {
         name: format!("director ({})", lab.kernel.choice()),
-        pid: lab.records.living("director").map(|identity| identity.pid),
-        trouble: (!director).then(|| "not running".to_owned()),
+        pid,
+        trouble: (!director).then(|| trouble.to_owned()),
     });
     let syncer = director && part::syncer::director_runs(lab);
     parts.push(Part {
