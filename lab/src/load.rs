@@ -37,6 +37,8 @@ pub struct Outcome {
     pub failed: u64,
     /// The first few failures: seconds after the start, and why.
     pub failures: Vec<(f64, String)>,
+    /// Seconds after the start of the last one, and why.
+    pub last_failure: Option<(f64, String)>,
     /// Microseconds of the answered ones.
     pub latency: Histogram<u64>,
     pub seconds: f64,
@@ -72,6 +74,7 @@ pub fn start(plan: &Plan) -> Result<Load> {
         answered: 0,
         failed: 0,
         failures: Vec::new(),
+        last_failure: None,
         latency,
         seconds: 0.0,
     };
@@ -105,6 +108,11 @@ impl Load {
         let outcome = self.shared.outcome.lock();
         let outcome = outcome.unwrap_or_else(PoisonError::into_inner);
         (outcome.answered, outcome.failed)
+    }
+
+    /// Since the start.
+    pub fn seconds(&self) -> f64 {
+        self.shared.started.elapsed().as_secs_f64()
     }
 
     /// Lets the requests under way end, and counts.
@@ -145,9 +153,17 @@ fn work(plan: &Plan, shared: &Shared) {
             }
             Err(error) => {
                 outcome.failed += 1;
+                let failure = ((due - shared.started).as_secs_f64(), format!("{error:#}"));
                 if outcome.failures.len() < 20 {
-                    let at = (due - shared.started).as_secs_f64();
-                    outcome.failures.push((at, format!("{error:#}")));
+                    outcome.failures.push(failure.clone());
+                }
+                // Workers end in any order.
+                if outcome
+                    .last_failure
+                    .as_ref()
+                    .is_none_or(|last| last.0 < failure.0)
+                {
+                    outcome.last_failure = Some(failure);
                 }
             }
         }

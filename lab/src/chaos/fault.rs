@@ -97,7 +97,9 @@ pub(super) fn calm(lab: &Lab) -> Result<()> {
         identity.signal(Signal::SIGCONT);
     }
     match part::syncer::director_pid(lab) {
-        Some(pid) if part::syncer::director_runs(lab) => inside(lab, "CONT", &pid.to_string()),
+        Some(pid) if lab.kernel.is_up() && part::syncer::director_runs(lab) => {
+            inside(lab, "CONT", &pid.to_string())
+        }
         _ => Ok(()),
     }
 }

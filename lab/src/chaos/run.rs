@@ -61,6 +61,7 @@ pub(super) fn live(lab: &Arc<Lab>, episode: &Episode, step: &mut Step) -> Result
     let mending = over.elapsed();
     step.note("agree");
     let agreement = agree(lab, &mut diary);
+    let agreed_at = load.seconds();
     step.note("come to rest");
     let unrest = accepted
         .and_then(|()| rest(lab, episode.count(), RESTING))
@@ -74,6 +75,7 @@ pub(super) fn live(lab: &Arc<Lab>, episode: &Episode, step: &mut Step) -> Result
         observe::bounded("look for foreign rules", move || foreign::missing(&guarded))
             .and_then(|found| found)
             .unwrap_or_else(|error| vec![format!("can't be told: {error:#}")]);
+    let told = |(at, why): &(f64, String)| format!("at {at:.1} s: {why}");
     let seen = Seen {
         before,
         after: observe::tasks(lab).unwrap_or_default(),
@@ -84,10 +86,12 @@ pub(super) fn live(lab: &Arc<Lab>, episode: &Episode, step: &mut Step) -> Result
         foreign_missing,
         asked: outcome.answered + outcome.failed,
         lost: outcome.failed,
-        loss: outcome
-            .failures
-            .first()
-            .map(|(at, why)| format!("at {at:.1} s: {why}")),
+        loss: outcome.failures.first().map(told),
+        late_loss: outcome
+            .last_failure
+            .as_ref()
+            .filter(|(at, _)| *at > agreed_at)
+            .map(told),
     };
     diary.failures(&outcome.failures);
     if let Ok(view) = observe::view(lab) {

@@ -69,6 +69,8 @@ pub(super) struct Seen {
     pub(super) lost: u64,
     /// Of the first failure.
     pub(super) loss: Option<String>,
+    /// Of the last failure after all views had agreed.
+    pub(super) late_loss: Option<String>,
 }
 
 /// Something that must not be.
@@ -97,6 +99,7 @@ pub(super) enum Violation {
         asked: u64,
         first: String,
     },
+    LostAfterAgreement(String),
 }
 
 /// Where the views differ, or why that can't be told.
@@ -178,6 +181,7 @@ pub(super) fn judge(episode: &Episode, seen: &Seen) -> Vec<Violation> {
             first: seen.loss.clone().unwrap_or_default(),
         });
     }
+    violations.extend(seen.late_loss.clone().map(Violation::LostAfterAgreement));
     violations
 }
 
@@ -280,6 +284,12 @@ impl fmt::Display for Violation {
                 write!(
                     f,
                     "{lost} of {asked} requests lost though nothing in their way was hit; first {first}"
+                )
+            }
+            Self::LostAfterAgreement(last) => {
+                write!(
+                    f,
+                    "requests were lost after all views had agreed; last {last}"
                 )
             }
         }

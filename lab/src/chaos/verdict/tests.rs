@@ -149,6 +149,7 @@ fn well() -> Seen {
         asked: 100,
         lost: 0,
         loss: None,
+        late_loss: None,
     }
 }
 
@@ -237,4 +238,17 @@ fn late_agreement_no_agreement_and_foreign_rules_gone_are_violations() {
     );
     let never = judge(&episode, &late(None));
     assert!(matches!(never[0], Violation::NeverAgreed(_)), "{never:?}");
+}
+
+#[test]
+fn a_request_lost_when_all_was_said_to_be_well_counts_whatever_was_hit() {
+    let seen = Seen {
+        late_loss: Some("at 9.0 s: connect: timed out".to_owned()),
+        ..well()
+    };
+    let judged = judge(&episode(Kind::Kill, Part::Director, None), &seen);
+    assert!(
+        matches!(judged[..], [Violation::LostAfterAgreement(_)]),
+        "{judged:?}"
+    );
 }
