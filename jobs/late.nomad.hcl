@@ -22,6 +22,11 @@ job "late" {
   group "servers" {
     count = var.count
 
+    # Over all nodes, where there are several.
+    spread {
+      attribute = "${node.unique.name}"
+    }
+
     network {
       port "www" {
         to = 8001

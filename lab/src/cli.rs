@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
+use lab::context::Nodes;
 use lab::kernel::Choice;
 use lab::topology::Node;
 
@@ -76,6 +77,9 @@ pub(crate) struct UpArgs {
     /// The director's kernel; without it the machine's own where it has IPVS, else User-mode Linux.
     #[arg(long)]
     pub(crate) kernel: Option<Choice>,
+    /// Nomad client nodes; without it as many as there were, or one.
+    #[arg(long)]
+    pub(crate) nodes: Option<Nodes>,
     /// Only list missing packages.
     #[arg(long)]
     pub(crate) no_install: bool,

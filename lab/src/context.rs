@@ -27,6 +27,27 @@ pub struct Lab {
     pub records: Records,
     pub cgroup: Cgroup,
     pub kernel: Box<dyn Kernel>,
+    /// Where tasks run.
+    pub nodes: Nodes,
+}
+
+/// How many Nomad client nodes there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+pub enum Nodes {
+    #[default]
+    #[value(name = "1")]
+    One,
+    #[value(name = "2")]
+    Two,
+}
+
+impl Nodes {
+    pub fn all(self) -> &'static [Node] {
+        match self {
+            Self::One => &[Node::Node1],
+            Self::Two => &[Node::Node1, Node::Node2],
+        }
+    }
 }
 
 /// What `up` decided, for the commands that follow.
@@ -34,6 +55,8 @@ pub struct Lab {
 pub struct Decisions {
     pub boot: String,
     pub kernel: Choice,
+    #[serde(default)]
+    pub nodes: Nodes,
     pub nomad: PathBuf,
     pub consul: PathBuf,
 }
@@ -41,12 +64,21 @@ pub struct Decisions {
 impl Lab {
     /// `kernel` overrides what an earlier `up` chose, which overrides what fits this machine.
     pub fn open(profile: &str, kernel: Option<Choice>) -> Result<Self> {
+        Self::open_with(profile, kernel, None)
+    }
+
+    /// The same, with so many nodes.
+    pub fn open_with(profile: &str, kernel: Option<Choice>, nodes: Option<Nodes>) -> Result<Self> {
         let person = Person::find()?;
         let topology = Topology::of(profile)?;
         let paths = Paths::of(&person, profile);
+        let before = decisions(&paths);
         let chosen = kernel
-            .or_else(|| decisions(&paths).map(|found| found.kernel))
+            .or_else(|| before.as_ref().map(|found| found.kernel))
             .unwrap_or_else(Choice::best);
+        let nodes = nodes
+            .or_else(|| before.as_ref().map(|found| found.nodes))
+            .unwrap_or_default();
         let kernel: Box<dyn Kernel> = match chosen {
             Choice::Host => Box::new(Host::new(&topology)),
             Choice::Uml => Box::new(Uml::new(&topology, &paths, &person)),
@@ -59,6 +91,7 @@ impl Lab {
             topology,
             records,
             kernel,
+            nodes,
         })
     }
 
@@ -71,6 +104,7 @@ impl Lab {
         let found = Decisions {
             boot: process::boot_id(),
             kernel: self.kernel.choice(),
+            nodes: self.nodes,
             nomad,
             consul,
         };
@@ -80,8 +114,7 @@ impl Lab {
 
     /// What the doctor has to find possible for this profile.
     pub fn intent(&self, installing: doctor::Installing) -> doctor::Intent<'_> {
-        let nodes = ["fabric", "client", "node1", "director"];
-        let namespaces: Vec<String> = nodes.iter().map(|node| self.topology.netns(node)).collect();
+        let namespaces = self.topology.all_netns();
         let links = vec![self.topology.host_link()];
         // The records are what tells ours from another's of the same name.
         let made = if self.paths.run.exists() {
@@ -112,17 +145,46 @@ impl Lab {
             part::nomad::LISTENS,
             part::syncer::LISTENS,
         ];
-        let away = |(part, _): &(&str, _)| self.records.living(part).is_none();
-        let need = |(part, ports)| doctor::Need {
-            part,
-            ports,
-            netns: self.topology.netns(Node::Node1.name()),
+        let of = |node: Node| {
+            parts.into_iter().map(move |(part, ports)| doctor::Need {
+                part: self.part_name(node, part),
+                ports,
+                netns: self.topology.netns(node.name()),
+            })
         };
-        parts.into_iter().filter(away).map(need).collect()
+        let needs = self.nodes.all().iter().flat_map(|node| of(*node));
+        needs
+            .filter(|need| self.records.living(&need.part).is_none())
+            .collect()
     }
 
     pub fn docker_host(&self) -> String {
-        format!("unix://{}", self.paths.run.join("docker.sock").display())
+        self.docker_host_of(Node::Node1)
+    }
+
+    pub fn docker_host_of(&self, node: Node) -> String {
+        format!("unix://{}", self.run_of(node).join("docker.sock").display())
+    }
+
+    /// What a part is called in records and logs: by its name alone on node1.
+    pub fn part_name(&self, node: Node, part: &str) -> String {
+        match node {
+            Node::Node2 => format!("{part}-{}", node.name()),
+            Node::Node1 | Node::Client | Node::Director => part.to_owned(),
+        }
+    }
+
+    /// Where a node's parts keep what they are.
+    pub fn state_of(&self, node: Node) -> PathBuf {
+        self.paths.state.join(node.name())
+    }
+
+    /// Where a node's sockets are.
+    pub fn run_of(&self, node: Node) -> PathBuf {
+        match node {
+            Node::Node2 => self.paths.run.join(node.name()),
+            Node::Node1 | Node::Client | Node::Director => self.paths.run.clone(),
+        }
     }
 }
 

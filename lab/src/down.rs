@@ -25,8 +25,10 @@ pub fn run(lab: &Lab, ui: &Ui) -> Result<()> {
         return Ok(());
     }
     stop_containers(lab);
-    for part in ["syncer-registrar", "nomad", "docker", "consul", "director"] {
-        if let Some(identity) = lab.records.living(part) {
+    let all = lab.records.all();
+    for kind in ["syncer-registrar", "nomad", "docker", "consul", "director"] {
+        let of_kind = all.iter().filter(|(part, _)| part.starts_with(kind));
+        for identity in of_kind.filter_map(|(_, living)| living.as_ref()) {
             identity.stop(Duration::from_secs(5));
         }
     }
@@ -59,16 +61,23 @@ pub fn run(lab: &Lab, ui: &Ui) -> Result<()> {
 
 /// Containers would live on after their engine.
 fn stop_containers(lab: &Lab) {
-    if lab.records.living("docker").is_none() {
-        return;
-    }
-    if let Ok(ids) = part::docker::docker(lab, &["ps", "--quiet", "--no-trunc"]) {
+    for node in lab.nodes.all() {
+        if lab
+            .records
+            .living(&lab.part_name(*node, "docker"))
+            .is_none()
+        {
+            continue;
+        }
+        let Ok(ids) = part::docker::docker(lab, *node, &["ps", "--quiet", "--no-trunc"]) else {
+            continue;
+        };
         let ids: Vec<&str> = ids.lines().collect();
         if !ids.is_empty() {
             let mut args = vec!["kill"];
             args.extend(ids);
             // One that ended meanwhile is no matter; the sweep finds those that didn't.
-            let _ = part::docker::docker(lab, &args);
+            let _ = part::docker::docker(lab, *node, &args);
         }
     }
 }
@@ -81,9 +90,8 @@ fn fabric_left(lab: &Lab) -> bool {
 /// Everything that runs in the lab's namespaces or cgroups, but for this very process.
 fn processes(lab: &Lab) -> BTreeSet<i32> {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
-    let in_namespaces = ["client", "node1", "director", "fabric"]
-        .iter()
-        .flat_map(|node| netns::pids(&lab.topology.netns(node)));
+    let namespaces = lab.topology.all_netns();
+    let in_namespaces = namespaces.iter().flat_map(|netns| netns::pids(netns));
     let mut found: BTreeSet<i32> = in_namespaces.chain(lab.cgroup.pids()).collect();
     found.extend(
         container_cgroups(lab)

@@ -11,6 +11,7 @@
 
 use anyhow::{Context, Result};
 
+use crate::context::Nodes;
 use crate::topology::{Node, Topology};
 use crate::{command, netns};
 
@@ -25,16 +26,16 @@ pub enum DirectorLink {
 }
 
 /// Is the fabric there, whole?
-pub fn is_up(topology: &Topology) -> bool {
+pub fn is_up(topology: &Topology, nodes: Nodes) -> bool {
     netns::exists(&topology.fabric_netns())
-        && [Node::Client, Node::Node1]
-            .iter()
+        && std::iter::once(&Node::Client)
+            .chain(nodes.all())
             .all(|node| netns::exists(&topology.netns(node.name())))
         && link_exists(&topology.host_link())
 }
 
 /// Makes whatever of the fabric is missing.
-pub fn up(topology: &Topology, director: DirectorLink) -> Result<()> {
+pub fn up(topology: &Topology, nodes: Nodes, director: DirectorLink) -> Result<()> {
     let fabric = topology.fabric_netns();
     netns::ensure(&fabric)?;
     netns::within(&fabric, || {
@@ -58,7 +59,9 @@ pub fn up(topology: &Topology, director: DirectorLink) -> Result<()> {
     })??;
     join_machine(topology, &fabric)?;
     join_node(topology, Node::Client)?;
-    join_node(topology, Node::Node1)?;
+    for node in nodes.all() {
+        join_node(topology, *node)?;
+    }
     match director {
         DirectorLink::Veth => join_node(topology, Node::Director),
         DirectorLink::Tap => add_tap(&fabric),
@@ -71,8 +74,8 @@ pub fn down(topology: &Topology) -> Result<()> {
     if link_exists(&link) {
         command::run("ip", &["link", "delete", &link])?;
     }
-    for node in ["client", "node1", "director", "fabric"] {
-        netns::remove(&topology.netns(node))?;
+    for netns in topology.all_netns() {
+        netns::remove(&netns)?;
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             build(args.no_build)?;
             privilege::become_root()?;
             let ui = Ui::new(Mode::choose(args.json));
-            let lab = Lab::open(cli.profile(), args.kernel)?;
+            let lab = Lab::open_with(cli.profile(), args.kernel, args.nodes)?;
             let wish = up::Wish {
                 install: installing(args.no_install),
                 job: !args.no_job,

@@ -20,17 +20,23 @@ pub struct Topology {
 pub enum Node {
     /// Where requests come from.
     Client,
-    /// The Nomad client node: engine, agents, registrar.
+    /// The first Nomad client node, and the servers' node: engine, agents, registrar.
     Node1,
+    /// A second Nomad client node, where the lab has one.
+    Node2,
     /// The machine that runs IPVS.
     Director,
 }
 
 impl Node {
+    /// All, as far as a fabric can reach.
+    pub const ALL: [Self; 4] = [Self::Client, Self::Node1, Self::Node2, Self::Director];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Client => "client",
             Self::Node1 => "node1",
+            Self::Node2 => "node2",
             Self::Director => "director",
         }
     }
@@ -39,6 +45,7 @@ impl Node {
     fn host(self) -> u8 {
         match self {
             Self::Node1 => 11,
+            Self::Node2 => 12,
             Self::Director => 28,
             Self::Client => 100,
         }
@@ -120,6 +127,12 @@ impl Topology {
         format!("nomad-ipvs-{}-{node}", self.profile)
     }
 
+    /// Every namespace that this lab may have.
+    pub fn all_netns(&self) -> Vec<String> {
+        let nodes = Node::ALL.iter().map(|node| self.netns(node.name()));
+        std::iter::once(self.fabric_netns()).chain(nodes).collect()
+    }
+
     pub fn fabric_netns(&self) -> String {
         self.netns("fabric")
     }
@@ -129,8 +142,14 @@ impl Topology {
         format!("nilab{}", self.subnet)
     }
 
+    /// Consul's server.
     pub fn consul_url(&self) -> String {
-        format!("http://{}:8500", self.node_address(Node::Node1))
+        self.consul_url_of(Node::Node1)
+    }
+
+    /// A node's own Consul agent.
+    pub fn consul_url_of(&self, node: Node) -> String {
+        format!("http://{}:8500", self.node_address(node))
     }
 
     pub fn nomad_url(&self) -> String {

@@ -5,6 +5,7 @@
 //! Consul and Nomad. Each part first looks whether it is there, so a second `up` changes nothing and one after a
 //! crash mends what died.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -13,6 +14,7 @@ use crate::context::Lab;
 use crate::part::Up;
 use crate::part::job::Standing;
 use crate::products::Products;
+use crate::topology::Node;
 use crate::ui::{Outcome, Step, Ui};
 use crate::{agents, doctor, fabric, lock, packages, part, paths};
 
@@ -45,19 +47,28 @@ pub fn run(lab: &Lab, ui: &Ui, wish: Wish) -> Result<()> {
     lab.cgroup.join()?;
     step(ui, "fabric", |_| fabric_up(lab))?;
     std::thread::scope(|scope| {
-        let catalogue = scope.spawn(|| step(ui, "consul", |_| part::consul::up(lab, &consul.path)));
+        let catalogue = scope.spawn(|| {
+            step(ui, "consul", |_| {
+                part::consul::up(lab, Node::Node1, &consul.path)
+            })
+        });
         let director = scope.spawn(|| step(ui, "director", |_| director_up(lab)));
-        let docker = step(ui, "docker", |step| docker_up(lab, step));
+        let docker = step(ui, "docker", |step| docker_up(lab, Node::Node1, step));
         // Nomad looks for Consul while it starts and again later: it need not wait for it.
         let scheduler = docker.and_then(|()| {
             step(ui, "nomad", |_| {
-                part::nomad::up(lab, &nomad.path, &products.driver)
+                part::nomad::up(lab, Node::Node1, &nomad.path, &products.driver)
             })
         });
         let others = [joined(catalogue.join()), joined(director.join())];
         others.into_iter().collect::<Result<()>>().and(scheduler)
     })?;
     step(ui, "syncer", |_| part::syncer::up(lab, &products.syncer))?;
+    for node in lab.nodes.all().iter().filter(|node| **node != Node::Node1) {
+        step(ui, node.name(), |step| {
+            further_node(lab, *node, [&nomad.path, &consul.path], &products, step)
+        })?;
+    }
     if wish.job {
         job_up(lab, ui, started)?;
     }
@@ -91,15 +102,17 @@ fn examined(lab: &Lab, step: &mut Step, installing: doctor::Installing) -> Resul
 }
 
 fn fabric_up(lab: &Lab) -> Result<Up> {
+    let nodes: Vec<&str> = lab.nodes.all().iter().map(|node| node.name()).collect();
     let finding = format!(
-        "{}  client, node1, director ({})",
+        "{}  client, {}, director ({})",
         lab.topology.subnet(),
+        nodes.join(", "),
         lab.kernel.choice()
     );
-    if fabric::is_up(&lab.topology) {
+    if fabric::is_up(&lab.topology, lab.nodes) {
         return Ok(Up::already(finding));
     }
-    fabric::up(&lab.topology, lab.kernel.link())?;
+    fabric::up(&lab.topology, lab.nodes, lab.kernel.link())?;
     Ok(Up::now(finding))
 }
 
@@ -112,17 +125,44 @@ fn director_up(lab: &Lab) -> Result<Up> {
     Ok(Up::now(address.to_string()))
 }
 
-fn docker_up(lab: &Lab, step: &mut Step) -> Result<Up> {
-    let outlet = part::outlet::up(lab);
-    let mut up = part::docker::up(lab)?;
+fn docker_up(lab: &Lab, node: Node, step: &mut Step) -> Result<Up> {
+    let outlet = part::outlet::up(lab, node);
+    let mut up = part::docker::up(lab, node)?;
     step.note("image busybox:1");
-    let image = part::image::ensure_busybox(lab)?;
+    let image = part::image::ensure_busybox(lab, node)?;
     up.finding = format!("{}  {} {image}", up.finding, part::image::BUSYBOX);
     if let Err(error) = outlet {
         up.outcome = Outcome::Warn;
         up.finding = format!("{}; images can't be pulled: {error:#}", up.finding);
     }
     Ok(up)
+}
+
+/// All parts of one more node. They need the first node's, and nothing else needs them.
+fn further_node(
+    lab: &Lab,
+    node: Node,
+    [nomad, consul]: [&Path; 2],
+    products: &Products,
+    step: &mut Step,
+) -> Result<Up> {
+    step.note("consul");
+    let consul = part::consul::up(lab, node, consul)?;
+    let docker = docker_up(lab, node, step)?;
+    step.note("syncer");
+    let known = part::syncer::registrar_up(lab, node, &products.syncer)?;
+    step.note("nomad");
+    let nomad = part::nomad::up(lab, node, nomad, &products.driver)?;
+    let finding = format!(
+        "{}  consul, docker, nomad, syncer",
+        lab.topology.node_address(node)
+    );
+    let all = [consul.outcome, docker.outcome, nomad.outcome];
+    Ok(if known && all.iter().all(|one| *one == Outcome::Already) {
+        Up::already(finding)
+    } else {
+        Up::now(finding)
+    })
 }
 
 /// The job, then the answer, then the deployment: the page is there long before Nomad calls it healthy.

@@ -206,11 +206,15 @@ fn kill_all(lab: &Lab, vip: &str, killed: &Killed) -> Result<()> {
 
 /// Host port and process of each instance.
 fn processes(lab: &Lab) -> Result<Vec<(SocketAddrV4, i32)>> {
-    let ids = docker::docker(lab, &["ps", "--quiet", "--filter", "name=web-"])?;
+    let ids = docker::docker(
+        lab,
+        Node::Node1,
+        &["ps", "--quiet", "--filter", "name=web-"],
+    )?;
     let node = lab.topology.node_address(Node::Node1);
     let mut found = Vec::new();
     for id in ids.split_whitespace() {
-        let said = docker::docker(lab, &["inspect", id])?;
+        let said = docker::docker(lab, Node::Node1, &["inspect", id])?;
         let said: Value = serde_json::from_str(&said).context("docker inspect")?;
         let env = said[0]["Config"]["Env"].as_array().into_iter().flatten();
         let env: Vec<&str> = env.filter_map(Value::as_str).collect();

@@ -12,14 +12,14 @@ use anyhow::{Context, Result, ensure};
 
 use crate::agents::{self, Agent};
 use crate::command::run_command;
-use crate::context::Lab;
+use crate::context::{Lab, Nodes};
 use crate::load::{self, Load, Plan};
 use crate::part::job;
 use crate::paths;
 use crate::process::{Daemon, Identity};
 use crate::topology::Node;
 use crate::ui::{Mode, Outcome, Ui};
-use crate::{netns, status, wait};
+use crate::{http, netns, status, wait};
 
 /// Requests a second, each way.
 const RATE: u32 = 200;
@@ -91,9 +91,8 @@ fn gateway(
 
 fn phases(lab: &Lab) -> Result<Vec<String>> {
     let vip = lab.topology.second_vip();
-    let of = |count: usize, release: &str| run(lab, count, release);
-    of(5, "1")?;
-    settled(lab, 5)?;
+    Change::None.make(lab)?;
+    settled(lab, Change::None.count())?;
     let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let targets = [
         ("VIP", SocketAddr::V4(vip)),
@@ -118,18 +117,20 @@ fn phases(lab: &Lab) -> Result<Vec<String>> {
         });
     }
     let mut lines = Vec::new();
-    let changes: [(&str, usize, &str); 3] = [
-        ("nothing happens", 5, "1"),
-        ("rolling update of 5", 5, "2"),
-        ("scale-down 5 to 2", 2, "2"),
-    ];
-    for (what, count, release) in changes {
+    for change in Change::ALL {
+        if change == Change::Drain && lab.nodes == Nodes::One {
+            lines.push(
+                "drain of a node: not tried, there is one node (lab up --nodes 2)".to_owned(),
+            );
+            continue;
+        }
         for way in &mut ways {
             way.before = way.load.so_far();
         }
-        of(count, release)?;
-        settled(lab, count)?;
+        change.make(lab)?;
+        settled(lab, change.count())?;
         std::thread::sleep(AFTERWARDS);
+        let what = change.words();
         for way in &ways {
             let (answered, failed) = way.load.so_far();
             let (answered, failed) = (answered - way.before.0, failed - way.before.1);
@@ -152,6 +153,59 @@ fn phases(lab: &Lab) -> Result<Vec<String>> {
         ));
     }
     Ok(lines)
+}
+
+/// What happens to the instances, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    None,
+    Update,
+    Drain,
+    Down,
+}
+
+impl Change {
+    const ALL: [Self; 4] = [Self::None, Self::Update, Self::Drain, Self::Down];
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::None => "nothing happens",
+            Self::Update => "rolling update of 5",
+            Self::Drain => "drain of one of two nodes",
+            Self::Down => "scale-down 5 to 2",
+        }
+    }
+
+    /// Instances afterwards.
+    fn count(self) -> usize {
+        match self {
+            Self::None | Self::Update | Self::Drain => 5,
+            Self::Down => 2,
+        }
+    }
+
+    fn make(self, lab: &Lab) -> Result<()> {
+        match self {
+            Self::None => run(lab, self.count(), "1"),
+            Self::Update | Self::Down => run(lab, self.count(), "2"),
+            Self::Drain => drain(lab),
+        }
+    }
+}
+
+/// Empties node2 and lets it take tasks again.
+fn drain(lab: &Lab) -> Result<()> {
+    let url = format!("{}/v1/nodes", lab.topology.nomad_url());
+    let nodes = http::get_json(&url, Duration::from_secs(2))?;
+    let mut nodes = nodes.as_array().into_iter().flatten();
+    let node = nodes
+        .find(|node| node["Name"] == Node::Node2.name())
+        .and_then(|node| node["ID"].as_str())
+        .context("Nomad doesn't know node2")?
+        .to_owned();
+    // Without -detach it returns when the last allocation has gone.
+    nomad(lab, &["node", "drain", "-enable", "-yes", &node])?;
+    nomad(lab, &["node", "eligibility", "-enable", &node])
 }
 
 fn millis(micros: u64) -> f64 {

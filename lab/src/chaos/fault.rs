@@ -119,7 +119,7 @@ fn processes(lab: &Lab, part: Part) -> Vec<Identity> {
         Part::Docker => of("docker"),
         Part::Consul => of("consul"),
         Part::Registrar => of("syncer-registrar"),
-        Part::Plugin => part::nomad::plugins(lab),
+        Part::Plugin => part::nomad::plugins(lab, Node::Node1),
         Part::Containerd => below("docker", "containerd"),
         Part::Director => below("director", keeper::PROGRAM),
         Part::Syncer | Part::Node1 => Vec::new(),
@@ -156,10 +156,12 @@ fn start(lab: &Lab, part: Part) -> Result<()> {
     let decisions = lab.decisions().context("the lab isn't up")?;
     let products = Products::find()?;
     match part {
-        Part::Nomad => part::nomad::up(lab, &decisions.nomad, &products.driver).map(drop),
-        Part::Docker => part::docker::up(lab).map(drop),
-        Part::Consul => part::consul::up(lab, &decisions.consul).map(drop),
-        Part::Registrar => part::syncer::registrar_up(lab, &products.syncer).map(drop),
+        Part::Nomad => {
+            part::nomad::up(lab, Node::Node1, &decisions.nomad, &products.driver).map(drop)
+        }
+        Part::Docker => part::docker::up(lab, Node::Node1).map(drop),
+        Part::Consul => part::consul::up(lab, Node::Node1, &decisions.consul).map(drop),
+        Part::Registrar => part::syncer::registrar_up(lab, Node::Node1, &products.syncer).map(drop),
         Part::Syncer => part::syncer::director_up(lab, &products.syncer).map(drop),
         Part::Director => lab.kernel.up(),
         Part::Plugin | Part::Containerd | Part::Node1 => Ok(()),

@@ -14,7 +14,7 @@ use crate::netns;
 /// Ports that a part needs and doesn't hold itself just now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Need {
-    pub part: &'static str,
+    pub part: String,
     pub ports: &'static [u16],
     /// Name of the network namespace.
     pub netns: String,
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn where_no_process_lives_every_port_is_free() {
         let need = Need {
-            part: "consul",
+            part: "consul".to_owned(),
             ports: &[8500],
             netns: "nomad-ipvs-of-nobody".to_owned(),
         };

@@ -1,4 +1,5 @@
-//! Consul: one real server agent on node1, with its data on disk so that a restart forgets nothing.
+//! Consul: a real server agent on node1 and a client agent on any other, with data on disk so that a restart forgets
+//! nothing.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,68 +14,79 @@ use crate::{http, wait};
 
 const PART: &str = "consul";
 
-/// The part and the TCP ports of its agent on node1: Raft, the two gossips, HTTP, gRPC and DNS.
+/// The part and the TCP ports of its agent: Raft, the two gossips, HTTP, gRPC and DNS.
 pub const LISTENS: (&str, &[u16]) = (PART, &[8300, 8301, 8302, 8500, 8502, 8600]);
 
 /// Starts the agent unless it runs; returns when it has a leader and knows its own node.
-pub fn up(lab: &Lab, program: &Path) -> Result<Up> {
-    let url = lab.topology.consul_url();
-    if let Some(identity) = lab.records.living(PART) {
+pub fn up(lab: &Lab, node: Node, program: &Path) -> Result<Up> {
+    let url = lab.topology.consul_url_of(node);
+    let part = lab.part_name(node, PART);
+    if let Some(identity) = lab.records.living(&part) {
         // It may have been started, or woken, just now.
-        wait_ready(lab, &identity)?;
+        wait_ready(lab, node, &identity)?;
         return Ok(Up::already(url));
     }
-    let folder = lab.paths.state.join("node1/consul");
+    let folder = lab.state_of(node).join("consul");
     lab.person.make_dir(&folder)?;
     let config = folder.join("agent.hcl");
-    lab.person.write(&config, &configuration(lab, &folder))?;
+    lab.person
+        .write(&config, &configuration(lab, node, &folder))?;
     let daemon = Daemon {
-        name: PART,
+        name: &part,
         program,
         args: vec![
             "agent".to_owned(),
             format!("-config-file={}", config.display()),
         ],
         env: Vec::new(),
-        netns: Some(lab.topology.netns(Node::Node1.name())),
-        log: lab.paths.log(PART),
+        netns: Some(lab.topology.netns(node.name())),
+        log: lab.paths.log(&part),
     };
     let identity = daemon.start()?;
-    lab.records.save(PART, &identity)?;
-    wait_ready(lab, &identity)?;
+    lab.records.save(&part, &identity)?;
+    wait_ready(lab, node, &identity)?;
     Ok(Up::now(url))
 }
 
-fn wait_ready(lab: &Lab, identity: &Identity) -> Result<()> {
+fn wait_ready(lab: &Lab, node: Node, identity: &Identity) -> Result<()> {
+    let log = lab.paths.log(&lab.part_name(node, PART));
     wait::until(
         "wait for Consul",
         Duration::from_secs(30),
-        || ready(lab),
-        || {
-            (!identity.is_alive())
-                .then(|| format!("it ended; {}", log_tail(&lab.paths.log(PART), 8)))
-        },
+        || ready(lab, node),
+        || (!identity.is_alive()).then(|| format!("it ended; {}", log_tail(&log, 8))),
     )
 }
 
 /// A leader is elected and the agent's own node is in the catalogue: registrations will stay.
-pub fn ready(lab: &Lab) -> Result<()> {
-    let url = format!("{}/v1/health/node/node1", lab.topology.consul_url());
+fn ready(lab: &Lab, node: Node) -> Result<()> {
+    let url = format!(
+        "{}/v1/health/node/{}",
+        lab.topology.consul_url_of(node),
+        node.name()
+    );
     let checks = http::get_json(&url, Duration::from_secs(2))?;
     if checks.as_array().is_none_or(Vec::is_empty) {
-        bail!("the catalogue doesn't know node1 yet");
+        bail!("the catalogue doesn't know {} yet", node.name());
     }
     Ok(())
 }
 
-fn configuration(lab: &Lab, folder: &Path) -> String {
-    let address = lab.topology.node_address(Node::Node1);
+fn configuration(lab: &Lab, node: Node, folder: &Path) -> String {
+    let address = lab.topology.node_address(node);
+    let role = if node == Node::Node1 {
+        "server = true\nbootstrap_expect = 1".to_owned()
+    } else {
+        format!(
+            "retry_join = [\"{}\"]",
+            lab.topology.node_address(Node::Node1)
+        )
+    };
     format!(
-        r#"node_name = "node1"
+        r#"node_name = "{name}"
 datacenter = "dc1"
 data_dir = "{folder}/data"
-server = true
-bootstrap_expect = 1
+{role}
 bind_addr = "{address}"
 client_addr = "{address} 127.0.0.1"
 ui_config {{ enabled = true }}
@@ -85,6 +97,7 @@ leave_on_terminate = false
 # A single server on one machine elects itself quickly.
 performance {{ raft_multiplier = 1 }}
 "#,
+        name = node.name(),
         folder = folder.display()
     )
 }

@@ -1,4 +1,4 @@
-//! A Docker engine of the lab's own in node1's namespace: nothing of the machine's engine is touched.
+//! A Docker engine of the lab's own in each node's namespace: nothing of the machine's engine is touched.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,12 +17,16 @@ const PART: &str = "docker";
 const OLDEST: (u32, u32) = (20, 10);
 
 /// Starts the engine unless it runs; returns when it answers.
-pub fn up(lab: &Lab) -> Result<Up> {
-    if lab.records.living(PART).is_some() {
-        return Ok(Up::already(format!("{} in node1", version(lab)?)));
+pub fn up(lab: &Lab, node: Node) -> Result<Up> {
+    let part = lab.part_name(node, PART);
+    let told = |version: &str| format!("{version} in {}", node.name());
+    if lab.records.living(&part).is_some() {
+        return Ok(Up::already(told(&version(lab, node)?)));
     }
-    let (run, state) = (&lab.paths.run, lab.paths.state.join("node1/docker"));
-    lab.person.make_dir(&state)?;
+    let (run, state) = (lab.run_of(node), lab.state_of(node).join("docker"));
+    for folder in [&run, &state] {
+        lab.person.make_dir(folder)?;
+    }
     // Left by an engine that was killed; another process may have its pid by now.
     let pidfile = run.join("docker.pid");
     for stale in [
@@ -33,44 +37,47 @@ pub fn up(lab: &Lab) -> Result<Up> {
     }
     let program =
         programs::find("dockerd").context("dockerd is not on PATH (package docker.io)")?;
-    let netns = lab.topology.netns(Node::Node1.name());
+    let netns = lab.topology.netns(node.name());
     let daemon = Daemon {
-        name: PART,
+        name: &part,
         program: &program,
         args: vec![
             format!("--data-root={}", state.display()),
             format!("--exec-root={}", run.join("docker").display()),
             format!("--pidfile={}", pidfile.display()),
-            format!("--host={}", lab.docker_host()),
+            format!("--host={}", lab.docker_host_of(node)),
             "--exec-opt=native.cgroupdriver=cgroupfs".to_owned(),
             format!("--cgroup-parent={}", cgroup_parent(lab)),
             // The machine's own configuration is for the machine's own engine.
-            format!("--config-file={}", empty_configuration(lab)?.display()),
+            format!(
+                "--config-file={}",
+                empty_configuration(lab, node)?.display()
+            ),
             "--live-restore".to_owned(),
         ],
-        env: iptables::search_path(&netns, &lab.paths.state.join("node1/iptables"))?,
+        env: iptables::search_path(&netns, &lab.state_of(node).join("iptables"))?,
         netns: Some(netns),
-        log: lab.paths.log(PART),
+        log: lab.paths.log(&part),
     };
     let identity = daemon.start()?;
-    lab.records.save(PART, &identity)?;
+    lab.records.save(&part, &identity)?;
     let found = wait::until(
         "wait for Docker",
         Duration::from_secs(30),
-        || version(lab),
+        || version(lab, node),
         || {
             (!identity.is_alive())
-                .then(|| format!("it ended; {}", log_tail(&lab.paths.log(PART), 8)))
+                .then(|| format!("it ended; {}", log_tail(&lab.paths.log(&part), 8)))
         },
     )?;
     lab.person.give(&run.join("docker.sock"))?;
     refuse_old(&found)?;
-    Ok(Up::now(format!("{found} in node1")))
+    Ok(Up::now(told(&found)))
 }
 
-/// Runs the docker program against the lab's engine.
-pub fn docker(lab: &Lab, args: &[&str]) -> Result<String> {
-    let host = lab.docker_host();
+/// Runs the docker program against a node's engine.
+pub fn docker(lab: &Lab, node: Node, args: &[&str]) -> Result<String> {
+    let host = lab.docker_host_of(node);
     let mut all = vec!["--host", host.as_str()];
     all.extend(args);
     command::run("docker", &all)
@@ -81,13 +88,13 @@ pub fn cgroup_parent(lab: &Lab) -> String {
     format!("/nomad-ipvs-lab/{}/containers", lab.topology.profile())
 }
 
-fn version(lab: &Lab) -> Result<String> {
-    let version = docker(lab, &["version", "--format", "{{.Server.Version}}"])?;
+fn version(lab: &Lab, node: Node) -> Result<String> {
+    let version = docker(lab, node, &["version", "--format", "{{.Server.Version}}"])?;
     Ok(version.trim().trim_end_matches("+dfsg1").to_owned())
 }
 
-fn empty_configuration(lab: &Lab) -> Result<PathBuf> {
-    let file = lab.paths.state.join("node1/dockerd.json");
+fn empty_configuration(lab: &Lab, node: Node) -> Result<PathBuf> {
+    let file = lab.state_of(node).join("dockerd.json");
     lab.person.write(&file, "{}\n")?;
     Ok(file)
 }

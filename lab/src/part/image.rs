@@ -9,19 +9,27 @@ use anyhow::{Context, Result};
 
 use super::docker::docker;
 use crate::context::Lab;
+use crate::topology::Node;
 use crate::{command, packages};
 
 /// What hello-world and the stories run.
 pub const BUSYBOX: &str = "busybox:1";
 
 /// Makes the image known to the engine. Returns how.
-pub fn ensure_busybox(lab: &Lab) -> Result<&'static str> {
-    if docker(lab, &["image", "inspect", "--format", "{{.Id}}", BUSYBOX]).is_ok() {
+pub fn ensure_busybox(lab: &Lab, node: Node) -> Result<&'static str> {
+    if docker(
+        lab,
+        node,
+        &["image", "inspect", "--format", "{{.Id}}", BUSYBOX],
+    )
+    .is_ok()
+    {
         return Ok("present");
     }
     let archive = archive(lab)?;
     docker(
         lab,
+        node,
         &[
             "import",
             "--change",

@@ -1,4 +1,4 @@
-//! node1's way out, for image pulls: slirp4netns, a user-space network stack that speaks for the namespace.
+//! A node's way out, for image pulls: slirp4netns, a user-space network stack that speaks for the namespace.
 //!
 //! No forwarding, no address translation and no route is set up on the machine itself, and the machine's own loopback is
 //! not reachable through it. A lab without one works with the images it makes.
@@ -15,15 +15,16 @@ use crate::{netns, programs, wait};
 
 const PART: &str = "outlet";
 
-/// The device inside node1; it has the default route.
+/// The device inside the node; it has the default route.
 const DEVICE: &str = "out0";
 
 /// Starts it unless it runs.
 ///
 /// # Errors
 /// There is none, and why; the lab goes on without.
-pub fn up(lab: &Lab) -> Result<()> {
-    if lab.records.living(PART).is_some() {
+pub fn up(lab: &Lab, node: Node) -> Result<()> {
+    let part = lab.part_name(node, PART);
+    if lab.records.living(&part).is_some() {
         return Ok(());
     }
     ensure!(
@@ -31,7 +32,7 @@ pub fn up(lab: &Lab) -> Result<()> {
         "there is no /dev/net/tun (modprobe tun)"
     );
     let program = programs::find("slirp4netns").context("slirp4netns is not on PATH")?;
-    let netns = lab.topology.netns(Node::Node1.name());
+    let netns = lab.topology.netns(node.name());
     let words = [
         "--configure",
         "--mtu=65520",
@@ -41,12 +42,12 @@ pub fn up(lab: &Lab) -> Result<()> {
     let mut args: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
     args.extend([netns::path(&netns).display().to_string(), DEVICE.to_owned()]);
     let daemon = Daemon {
-        name: PART,
+        name: &part,
         program: &program,
         args,
         env: Vec::new(),
         netns: None,
-        log: lab.paths.log(PART),
+        log: lab.paths.log(&part),
     };
     let identity = daemon.start()?;
     wait::until(
@@ -61,8 +62,8 @@ pub fn up(lab: &Lab) -> Result<()> {
         },
         || {
             (!identity.is_alive())
-                .then(|| format!("it ended; {}", log_tail(&lab.paths.log(PART), 4)))
+                .then(|| format!("it ended; {}", log_tail(&lab.paths.log(&part), 4)))
         },
     )?;
-    lab.records.save(PART, &identity)
+    lab.records.save(&part, &identity)
 }

@@ -1,4 +1,4 @@
-//! Our syncer, twice: the director's role inside the director's kernel, the registrar's beside the agents.
+//! Our syncer: the director's role inside the director's kernel, the registrar's beside the agents of each node.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -17,12 +17,12 @@ const PROGRAM: &str = "ipvs-syncer";
 const DIRECTOR: &str = "syncer-director";
 const REGISTRAR: &str = "syncer-registrar";
 
-/// The part on node1 and the TCP port of its status page.
+/// The part on a node and the TCP port of its status page.
 pub const LISTENS: (&str, &[u16]) = (REGISTRAR, &[9180]);
 
 /// Starts both roles unless they run; returns when both have made their first pass.
 pub fn up(lab: &Lab, program: &Path) -> Result<Up> {
-    let registrar = registrar_up(lab, program)?;
+    let registrar = registrar_up(lab, Node::Node1, program)?;
     let director = director_up(lab, program)?;
     let finding = format!("director: {} rr masq+snat", lab.topology.vip());
     Ok(if registrar && director {
@@ -43,17 +43,18 @@ pub fn director_config(lab: &Lab) -> PathBuf {
 }
 
 /// Starts the registrar unless it runs; says whether it did.
-pub fn registrar_up(lab: &Lab, program: &Path) -> Result<bool> {
-    if let Some(identity) = lab.records.living(REGISTRAR) {
-        return registrar_ready(lab, &identity).map(|()| true);
+pub fn registrar_up(lab: &Lab, node: Node, program: &Path) -> Result<bool> {
+    let part = lab.part_name(node, REGISTRAR);
+    if let Some(identity) = lab.records.living(&part) {
+        return registrar_ready(lab, node, &identity).map(|()| true);
     }
-    let folder = lab.paths.state.join("node1/syncer");
+    let folder = lab.state_of(node).join("syncer");
     lab.person.make_dir(&folder)?;
     let config = folder.join("syncer.hcl");
-    let text = registrar_configuration(lab, &folder)?;
+    let text = registrar_configuration(lab, node, &folder)?;
     lab.person.write(&config, &text)?;
     let daemon = Daemon {
-        name: REGISTRAR,
+        name: &part,
         program,
         args: vec![
             "agent".to_owned(),
@@ -61,23 +62,21 @@ pub fn registrar_up(lab: &Lab, program: &Path) -> Result<bool> {
             config.display().to_string(),
         ],
         env: Vec::new(),
-        netns: Some(lab.topology.netns(Node::Node1.name())),
-        log: lab.paths.log(REGISTRAR),
+        netns: Some(lab.topology.netns(node.name())),
+        log: lab.paths.log(&part),
     };
     let identity = daemon.start()?;
-    lab.records.save(REGISTRAR, &identity)?;
-    registrar_ready(lab, &identity).map(|()| false)
+    lab.records.save(&part, &identity)?;
+    registrar_ready(lab, node, &identity).map(|()| false)
 }
 
-fn registrar_ready(lab: &Lab, identity: &Identity) -> Result<()> {
+fn registrar_ready(lab: &Lab, node: Node, identity: &Identity) -> Result<()> {
+    let log = lab.paths.log(&lab.part_name(node, REGISTRAR));
     wait::until(
         "wait for the registrar",
         Duration::from_secs(20),
-        || ready(lab, Node::Node1),
-        || {
-            (!identity.is_alive())
-                .then(|| format!("it ended; {}", log_tail(&lab.paths.log(REGISTRAR), 8)))
-        },
+        || ready(lab, node),
+        || (!identity.is_alive()).then(|| format!("it ended; {}", log_tail(&log, 8))),
     )
 }
 
@@ -152,15 +151,19 @@ nomad  {{ address = "{nomad}" }}
 status {{ listen = "{listen}:9180" }}
 "#,
         folder = folder.display(),
-        consul = lab.topology.consul_url(),
+        consul = lab.topology.consul_url_of(match node {
+            // The director asks the server; a node its own agent.
+            Node::Node1 | Node::Node2 => node,
+            Node::Client | Node::Director => Node::Node1,
+        }),
         nomad = lab.topology.nomad_url(),
         listen = lab.topology.node_address(node),
     )
 }
 
 /// Where the driver tells the node's syncer what happens to its tasks.
-pub fn socket(lab: &Lab) -> PathBuf {
-    lab.paths.run.join("syncer.sock")
+pub fn socket(lab: &Lab, node: Node) -> PathBuf {
+    lab.run_of(node).join("syncer.sock")
 }
 
 /// Known to the lab's syncers alone; made once.
@@ -179,7 +182,7 @@ fn token(lab: &Lab) -> Result<String> {
     Ok(made)
 }
 
-fn registrar_configuration(lab: &Lab, folder: &Path) -> Result<String> {
+fn registrar_configuration(lab: &Lab, node: Node, folder: &Path) -> Result<String> {
     Ok(format!(
         r#"{sources}
 registrar {{}}
@@ -190,8 +193,8 @@ hints {{
   token     = "{token}"
 }}
 "#,
-        sources = sources(lab, folder, Node::Node1),
-        socket = socket(lab).display(),
+        sources = sources(lab, folder, node),
+        socket = socket(lab, node).display(),
         director = lab.topology.syncer_url(Node::Director),
         token = token(lab)?,
     ))

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::context::Lab;
+use crate::topology::Node;
 use crate::{fabric, part};
 
 /// A part and, if it isn't well, why.
@@ -20,12 +21,13 @@ pub(super) fn look(lab: &Lab) -> Vec<Part> {
     let mut parts = vec![Part {
         name: "fabric".to_owned(),
         pid: None,
-        trouble: (!fabric::is_up(&lab.topology)).then(|| "not there".to_owned()),
+        trouble: (!fabric::is_up(&lab.topology, lab.nodes)).then(|| "not there".to_owned()),
     }];
-    parts.extend(PARTS.iter().map(|&name| {
-        let living = lab.records.living(name);
+    let of = |node: &Node| PARTS.map(|part| lab.part_name(*node, part));
+    parts.extend(lab.nodes.all().iter().flat_map(of).map(|name| {
+        let living = lab.records.living(&name);
         Part {
-            name: name.to_owned(),
+            name,
             pid: living.as_ref().map(|identity| identity.pid),
             trouble: living.is_none().then(|| "not running".to_owned()),
         }
