@@ -11,6 +11,12 @@ variable "count" {
   default = 1
 }
 
+# Instances that an update replaces at once: all of them, unless they shall serve meanwhile.
+variable "parallel" {
+  type    = number
+  default = 5
+}
+
 variable "release" {
   type    = string
   default = "1"
@@ -52,7 +58,7 @@ job "late" {
     }
 
     update {
-      max_parallel     = 5
+      max_parallel     = var.parallel
       min_healthy_time = "1s"
     }
 

@@ -12,6 +12,7 @@ mod exit;
 mod lag;
 mod lost;
 mod memory;
+mod recover;
 mod vip;
 
 pub use exit::watch as watch_exits;
@@ -31,6 +32,8 @@ pub enum Figure {
     /// Requests lost while instances come and go, beside the same through Traefik (built the first time, which takes
     /// minutes).
     Lost,
+    /// How soon a plugin that was killed has its tasks again.
+    Recover,
 }
 
 /// Takes one figure and prints its lines.
@@ -41,6 +44,7 @@ pub fn run(lab: &Lab, figure: Figure) -> Result<()> {
         Figure::Lag => lag::measure(lab)?,
         Figure::Exit => exit::measure(lab)?,
         Figure::Lost => lost::measure(lab)?,
+        Figure::Recover => recover::measure(lab)?,
     };
     for line in lines {
         ui::print(&line);

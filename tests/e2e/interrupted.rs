@@ -73,6 +73,32 @@ fn a_director_whose_guest_was_killed_comes_up_again() {
     story::agreement(&lab, 10);
 }
 
+#[test]
+fn down_after_a_reboot_removes_what_is_on_disk_and_ends_nobody() {
+    let profile = "rebooted";
+    let lab = Lab::open(profile, None).unwrap();
+    // The pid that Nomad had before the reboot belongs to somebody else now.
+    let mut stranger = Command::new("sleep").arg("60").spawn().unwrap();
+    let parts = lab.paths.state.join("parts");
+    std::fs::create_dir_all(&parts).unwrap();
+    std::fs::create_dir_all(lab.paths.state.join("node1/nomad/data")).unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", stranger.id())).unwrap();
+    let start = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19);
+    let record = format!(
+        r#"{{"pid": {}, "start": {}, "boot": "00000000-0000-4000-8000-000000000000"}}"#,
+        stranger.id(),
+        start.unwrap()
+    );
+    std::fs::write(parts.join("nomad.json"), record).unwrap();
+    let output = story::lab(profile, &["down"]);
+    assert!(output.status.success(), "{}", story::said(&output));
+    nothing_is_left(profile);
+    let lives = stranger.try_wait().unwrap().is_none();
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    assert!(lives, "somebody else's process was ended");
+}
+
 /// No process, namespace, link, mount or folder of the profile.
 pub(crate) fn nothing_is_left(profile: &str) {
     let lab = Lab::open(profile, None).unwrap();

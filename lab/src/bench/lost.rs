@@ -170,7 +170,7 @@ impl Change {
     fn words(self) -> &'static str {
         match self {
             Self::None => "nothing happens",
-            Self::Update => "rolling update of 5",
+            Self::Update => "rolling update of 5, one by one",
             Self::Drain => "drain of one of two nodes",
             Self::Down => "scale-down 5 to 2",
         }
@@ -218,7 +218,18 @@ fn run(lab: &Lab, count: usize, release: &str) -> Result<()> {
     let (count, release) = (format!("count={count}"), format!("release={release}"));
     let file = file.display().to_string();
     let words = [
-        "job", "run", "-detach", "-var", &vip, "-var", &count, "-var", &release, &file,
+        "job",
+        "run",
+        "-detach",
+        "-var",
+        &vip,
+        "-var",
+        &count,
+        "-var",
+        &release,
+        "-var",
+        "parallel=1",
+        &file,
     ];
     nomad(lab, &words)?;
     job::wait_deployed(lab, JOB)

@@ -17,7 +17,7 @@ pub(super) fn text(status: &Status) -> String {
         let pid = part.pid.map(|pid| format!("pid {pid}")).unwrap_or_default();
         let _ = writeln!(
             text,
-            " {mark} {:17} {}",
+            " {mark} {:23} {}",
             part.name,
             part.trouble.as_deref().unwrap_or(&pid)
         );
@@ -47,11 +47,10 @@ pub(super) fn text(status: &Status) -> String {
         .map(|part| part.name.as_str())
         .collect();
     let _ = match (status.agree, differ, down.as_slice()) {
-        (true, ..) => write!(
-            text,
-            "The three views agree on {} addresses.",
-            status.rows.len()
-        ),
+        (true, ..) => match status.rows.len() {
+            1 => write!(text, "The three views agree on one address."),
+            many => write!(text, "The three views agree on {many} addresses."),
+        },
         (false, 0, []) => write!(text, "A view could not be read."),
         (false, differ, []) => write!(text, "{differ} of {} addresses differ.", status.rows.len()),
         (false, _, down) => write!(text, "Down: {}. `cargo lab up` mends it.", down.join(", ")),
