@@ -41,11 +41,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
     lab.person.write(&file, &jobfile(lab))?;
     job::submit(lab, &file)?;
     let measured = job::wait_deployed(lab, JOB).and_then(|()| ends(lab));
-    let nomad = lab.decisions().context("the lab isn't up")?.nomad;
-    let nomad = nomad.display().to_string();
-    let address = format!("-address={}", lab.topology.nomad_url());
-    let words = ["job", "stop", &address, "-purge", "-detach", JOB];
-    crate::command::run(&nomad, &words)?;
+    job::purge(lab, JOB)?;
     measured
 }
 

@@ -54,7 +54,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
     for gateway in gateways.into_iter().flatten() {
         gateway.stop(Duration::from_secs(2));
     }
-    nomad(lab, &["job", "stop", "-purge", "-detach", JOB])?;
+    job::purge(lab, JOB)?;
     measured
 }
 

@@ -24,8 +24,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// So many instances of hello-world, serving.
-pub(super) fn scale(lab: &Lab, count: usize) -> Result<()> {
+fn scale(lab: &Lab, count: usize) -> Result<()> {
     // Nomad refuses to scale while a deployment is under way.
     job::wait_deployed(lab, "hello-world")?;
     let nomad = lab.decisions().context("the lab isn't up")?.nomad;

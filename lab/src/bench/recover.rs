@@ -9,26 +9,62 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::memory::scale;
 use crate::context::Lab;
-use crate::part::{docker, nomad};
+use crate::part::{docker, job, nomad};
 use crate::topology::Node;
 use crate::wait;
 
 const TASKS: usize = 50;
+const JOB: &str = "sleepers";
 
 /// What the driver says of each.
 const WORDS: &str = "recovered task";
 
 pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
-    scale(lab, TASKS)?;
-    let measured = killed(lab);
-    scale(lab, 1)?;
+    let file = lab.paths.state.join(format!("{JOB}.nomad.hcl"));
+    lab.person.write(&file, &jobfile())?;
+    job::submit(lab, &file)?;
+    let measured = job::wait_deployed(lab, JOB).and_then(|()| killed(lab));
+    job::purge(lab, JOB)?;
     measured
+}
+
+/// Small enough for fifty to fit on any node.
+fn jobfile() -> String {
+    format!(
+        r#"job "{JOB}" {{
+  datacenters = ["*"]
+  group "sleepers" {{
+    count = {TASKS}
+    update {{
+      max_parallel     = {TASKS}
+      min_healthy_time = "1s"
+    }}
+    task "sleep" {{
+      driver = "docker"
+      config {{
+        image   = "busybox:1"
+        command = "sleep"
+        args    = ["100000"]
+      }}
+      resources {{
+        cpu    = 10
+        memory = 10
+      }}
+    }}
+  }}
+}}
+"#
+    )
 }
 
 fn killed(lab: &Lab) -> Result<Vec<String>> {
     let before = containers(lab)?;
+    ensure!(
+        before.len() >= TASKS,
+        "only {} containers run",
+        before.len()
+    );
     let log = lab.paths.log("nomad");
     let read = || fs::read_to_string(&log).with_context(|| format!("read {}", log.display()));
     let known = read()?.len();
@@ -58,8 +94,8 @@ fn killed(lab: &Lab) -> Result<Vec<String>> {
             let text = read()?;
             let lines = text.get(known..).unwrap_or_default().lines();
             let told: Vec<&str> = lines.filter(|line| line.contains(WORDS)).collect();
-            ensure!(told.len() >= TASKS, "{} so far", told.len());
-            (*told.get(TASKS - 1).unwrap_or(&"")).clone_into(&mut last);
+            ensure!(told.len() >= before.len(), "{} so far", told.len());
+            (*told.get(before.len() - 1).unwrap_or(&"")).clone_into(&mut last);
             Ok(())
         },
         || None,
@@ -68,7 +104,8 @@ fn killed(lab: &Lab) -> Result<Vec<String>> {
     let same = containers(lab)? == before;
     ensure!(same, "containers changed: a task was restarted");
     Ok(vec![format!(
-        "plugin killed with {TASKS} tasks: new process after {:.0} ms, all recovered {:.0} ms after that, no task restarted",
+        "plugin killed with {} tasks: new process after {:.0} ms, all recovered {:.0} ms after that, no task restarted",
+        before.len(),
         (back - kill) * 1000.0,
         (done - back) * 1000.0
     )])

@@ -35,6 +35,16 @@ pub fn submit(lab: &Lab, file: &Path) -> Result<()> {
     run_command(&mut command).map(drop)
 }
 
+/// Stops the job and makes Nomad forget it.
+pub fn purge(lab: &Lab, job: &str) -> Result<()> {
+    let nomad = lab.decisions().context("the lab isn't up")?.nomad;
+    let mut command = Command::new(nomad);
+    command
+        .args(["job", "stop", "-purge", "-detach", job])
+        .env("NOMAD_ADDR", lab.topology.nomad_url());
+    run_command(&mut command).map(drop)
+}
+
 pub fn standing(lab: &Lab, job: &str) -> Result<Standing> {
     let answer = http::get(&url(lab, &format!("job/{job}")), PATIENCE)?;
     if answer.status == 404 {
