@@ -183,6 +183,7 @@ fn instance(number: u32) -> Instance {
 fn allocation(number: u32, job: &Arc<str>) -> Allocation {
     Allocation {
         id: id(number),
+        namespace: "default".into(),
         job: Arc::clone(job),
         group: "group".into(),
         node_id: "node".into(),
@@ -192,13 +193,13 @@ fn allocation(number: u32, job: &Arc<str>) -> Allocation {
         tasks: vec![Task {
             name: "www".into(),
             state: TaskState::Running,
-            started: true,
+            started: Some("1".into()),
         }],
         ports: vec![Port {
             label: "http".into(),
             address: real(number),
             task: Some("www".into()),
-            registered_by_nomad: true,
+            registered_by_nomad: Some(true),
         }],
         created: u64::from(number),
     }

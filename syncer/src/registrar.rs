@@ -1,9 +1,9 @@
 //! The node's loop: a host port that nobody registers is registered with the node's Consul agent, and removed when its
 //! allocation stops.
 //!
-//! [`wanted`] says what should be registered and [`steps`] what to do about it; both are pure. Consul runs the checks,
+//! [`wanted`] says what should be registered and [`work`] what to do about it; both are pure. Consul runs the checks,
 //! so they live on when we don't. What an earlier process of ours left behind is found by its prefix and compared.
-//! As long as Nomad has not been read, nothing is taken away.
+//! As long as Nomad has not been read, or does not say that an allocation is over, nothing is taken away.
 
 mod agent;
 mod pure;
@@ -18,9 +18,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use agent::Agent;
-pub use pure::{PREFIX, Registered, Registration, Step, steps, wanted};
+pub use pure::{
+    Absences, Answered, MISSING, PREFIX, Registered, Registration, Step, Work, lives_on, wanted,
+    work,
+};
 
 use crate::config::{Api, Config, Registrar as Settings};
+use crate::model::catalog::Origin;
 use crate::model::fleet::Fleet;
 use crate::source::Published;
 use crate::source::blocking::Backoff;
@@ -53,10 +57,12 @@ pub fn start(
     let registrar = Registrar {
         agent: Agent::new(&config.consul, settings.check_interval)?,
         nomad: Http::new(nomad, NOMAD_TOKEN)?,
-        node: settings.node.clone(),
+        configured: settings.node.clone(),
+        node: None,
         fleet,
         publisher,
         failed: BTreeMap::new(),
+        absences: Absences::default(),
     };
     tokio::spawn(async move { stop.run_until_cancelled(registrar.run()).await });
     Ok(status)
@@ -65,10 +71,12 @@ pub fn start(
 struct Registrar {
     agent: Agent,
     nomad: Http,
+    configured: Option<String>,
     node: Option<String>,
     fleet: watch::Receiver<Published<Fleet>>,
     publisher: watch::Sender<RegistrarStatus>,
     failed: BTreeMap<String, String>,
+    absences: Absences,
 }
 
 impl Registrar {
@@ -98,14 +106,25 @@ impl Registrar {
     }
 
     async fn pass(&mut self) -> Result<(), HttpError> {
-        let Some(fleet) = self.fleet.borrow_and_update().view.clone() else {
+        let (view, read_at) = {
+            let published = self.fleet.borrow_and_update();
+            (published.view.clone(), published.read_at)
+        };
+        let (Some(fleet), Some(read_at)) = (view, read_at) else {
             return Ok(());
         };
-        let node = self.node().await?;
+        let node = self.node(&fleet).await?;
         let there = self.agent.services().await?;
         let wanted = wanted(&fleet, &node, there.keys().map(String::as_str));
+        let nomad = Answered {
+            fleet: &fleet,
+            node: &node,
+            at: read_at,
+            now: Instant::now(),
+        };
+        let work = work(&wanted, &there, &nomad, &mut self.absences);
         self.failed.clear();
-        for step in steps(&wanted, &there) {
+        for step in work.steps {
             let (id, done) = match &step {
                 Step::Register(registration) => {
                     (&registration.id, self.agent.register(registration).await)
@@ -121,11 +140,16 @@ impl Registrar {
                 }
             }
         }
-        self.publish(&wanted);
+        self.publish(&wanted, &work.held, &there);
         Ok(())
     }
 
-    fn publish(&self, wanted: &[Registration]) {
+    fn publish(
+        &self,
+        wanted: &[Registration],
+        held: &[String],
+        there: &BTreeMap<String, Registered>,
+    ) {
         let view = |one: &Registration| {
             let error = self.failed.get(&one.id).cloned();
             let state = if error.is_some() {
@@ -142,17 +166,34 @@ impl Registrar {
                 error,
             }
         };
+        let held = held.iter().filter_map(|id| Some((id, there.get(id)?)));
+        let held = held.map(|(id, one)| RegistrationView {
+            id: id.clone(),
+            name: one.name.clone(),
+            address: format!("{}:{}", one.address, one.port),
+            alloc: Origin::of_service_id(id)
+                .map(|origin| origin.alloc.to_string())
+                .unwrap_or_default(),
+            state: "held".to_owned(),
+            error: Some("Nomad does not say that its allocation is over".to_owned()),
+        });
         self.publisher.send_replace(RegistrarStatus {
-            registrations: wanted.iter().map(view).collect(),
+            registrations: wanted.iter().map(view).chain(held).collect(),
             read_at: Some(Instant::now()),
             error: self.failed.values().next().cloned(),
             complete: self.failed.is_empty(),
         });
     }
 
-    /// The node's name or id: as configured, or that of the agent that answers us.
-    async fn node(&mut self) -> Result<String, HttpError> {
-        if let Some(node) = &self.node {
+    /// The node's name or id: as configured, or that of the agent that answers us. An agent that lost its data is
+    /// another node afterwards: where no allocation is of the node, it is asked for again.
+    async fn node(&mut self, fleet: &Fleet) -> Result<String, HttpError> {
+        if let Some(node) = &self.configured {
+            return Ok(node.clone());
+        }
+        if let Some(node) = &self.node
+            && fleet.iter().any(|alloc| lives_on(alloc, node))
+        {
             return Ok(node.clone());
         }
         let path = "/v1/agent/self";
@@ -171,7 +212,9 @@ impl Registrar {
                 why: why.to_owned(),
             })?
             .to_owned();
-        info!(node, "node of the registrar");
+        if self.node.as_ref() != Some(&node) {
+            info!(node, "node of the registrar");
+        }
         self.node = Some(node.clone());
         Ok(node)
     }

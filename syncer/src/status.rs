@@ -101,7 +101,7 @@ pub struct RegistrationView {
     pub name: String,
     pub address: String,
     pub alloc: String,
-    /// registered, pending or failed.
+    /// registered, failed, or held: not wanted, but Nomad does not say that it is over.
     pub state: String,
     pub error: Option<String>,
 }

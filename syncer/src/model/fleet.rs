@@ -1,6 +1,6 @@
 //! Nomad's view: allocations, their tasks and their host ports. Pure.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,8 +33,9 @@ pub enum TaskState {
 pub struct Task {
     pub name: Arc<str>,
     pub state: TaskState,
-    /// Started before: a pending task that has been running is *restarting*.
-    pub started: bool,
+    /// When it started last, as Nomad writes it: a pending task that has been running is *restarting*. Two starts have
+    /// two texts; whose clock wrote them does not matter.
+    pub started: Option<Arc<str>>,
 }
 
 /// A port on the host.
@@ -44,14 +45,15 @@ pub struct Port {
     pub address: SocketAddr,
     /// The task that serves it, where the job says so or there is only one.
     pub task: Option<Arc<str>>,
-    /// A `service` block of the job registers it in Consul, or the job is not known and may have one.
-    pub registered_by_nomad: bool,
+    /// Whether a `service` block of the job registers it in Consul; `None` where the job is not known.
+    pub registered_by_nomad: Option<bool>,
 }
 
 /// One allocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allocation {
     pub id: AllocId,
+    pub namespace: Arc<str>,
     pub job: Arc<str>,
     pub group: Arc<str>,
     pub node_id: Arc<str>,
@@ -101,6 +103,26 @@ impl Allocation {
         }
     }
 
+    /// Whether the port is that task's. One of several tasks does not speak for a port that nobody is known to serve: a
+    /// prestart task that has ended says nothing about the server beside it.
+    pub fn serves(&self, task: &str, port: &Port) -> bool {
+        match (&port.task, self.tasks.as_slice()) {
+            (Some(own), _) => **own == *task,
+            (None, [only]) => *only.name == *task,
+            (None, _) => false,
+        }
+    }
+
+    fn of_group(&self) -> Group {
+        let Self {
+            namespace,
+            job,
+            group,
+            ..
+        } = self;
+        (Arc::clone(namespace), Arc::clone(job), Arc::clone(group))
+    }
+
     fn running_phase(&self, address: SocketAddr) -> Phase {
         let port = self.ports.iter().find(|port| port.address == address);
         let own = port.and_then(|port| port.task.as_ref());
@@ -110,11 +132,14 @@ impl Allocation {
         };
         match task.state {
             TaskState::Running => Phase::Running,
-            TaskState::Pending if !task.started => Phase::Pending,
+            TaskState::Pending if task.started.is_none() => Phase::Pending,
             TaskState::Pending | TaskState::Dead => Phase::Restarting,
         }
     }
 }
+
+/// Namespace, job and group.
+type Group = (Arc<str>, Arc<str>, Arc<str>);
 
 /// All allocations that Nomad lists.
 #[derive(Debug, Clone, Default)]
@@ -123,8 +148,8 @@ pub struct Fleet {
     /// The phase of each allocation's first port, close together: a large pass asks for all of them.
     phases: HashMap<AllocId, (SocketAddr, Phase), BuildHasherDefault<IdHasher>>,
     claims: HashMap<SocketAddr, AllocId>,
-    /// Groups with an allocation that is wanted and not over, by job.
-    wanted: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Allocations that are wanted and not over, by group.
+    wanted: HashMap<Group, Vec<AllocId>>,
 }
 
 impl Fleet {
@@ -153,8 +178,8 @@ impl Fleet {
                     ClientStatus::Pending | ClientStatus::Running
                 )
             {
-                let groups = fleet.wanted.entry(Arc::clone(&allocation.job)).or_default();
-                groups.insert(Arc::clone(&allocation.group));
+                let alive = fleet.wanted.entry(allocation.of_group()).or_default();
+                alive.push(allocation.id);
             }
             if let Some(port) = allocation.ports.first() {
                 let phase = allocation.phase(port.address);
@@ -186,8 +211,8 @@ impl Fleet {
     /// Whether another allocation of the same group is wanted and alive, or about to be.
     pub fn has_successor(&self, leaving: &Allocation) -> bool {
         self.wanted
-            .get(&leaving.job)
-            .is_some_and(|groups| groups.contains(&leaving.group))
+            .get(&leaving.of_group())
+            .is_some_and(|alive| alive.iter().any(|id| *id != leaving.id))
     }
 
     /// All, in no order.
@@ -235,6 +260,7 @@ mod tests {
     fn allocation(id: u128, client: ClientStatus, created: u64) -> Allocation {
         Allocation {
             id: AllocId(id),
+            namespace: "default".into(),
             job: "web".into(),
             group: "web".into(),
             node_id: "n".into(),
@@ -244,13 +270,13 @@ mod tests {
             tasks: vec![Task {
                 name: "www".into(),
                 state: TaskState::Running,
-                started: true,
+                started: Some("1".into()),
             }],
             ports: vec![Port {
                 label: "http".into(),
                 address: "198.18.0.11:20000".parse().unwrap(),
                 task: Some("www".into()),
-                registered_by_nomad: true,
+                registered_by_nomad: Some(true),
             }],
             created,
         }
@@ -277,17 +303,47 @@ mod tests {
         one.tasks.push(Task {
             name: "log".into(),
             state: TaskState::Running,
-            started: true,
+            started: Some("1".into()),
         });
         let address = one.ports[0].address;
         assert_eq!(one.phase(address), Phase::Running);
         one.tasks[0].state = TaskState::Pending;
         assert_eq!(one.phase(address), Phase::Restarting);
-        one.tasks[0].started = false;
+        one.tasks[0].started = None;
         assert_eq!(one.phase(address), Phase::Pending);
         one.wanted = false;
         assert_eq!(one.phase(address), Phase::Stopping);
         one.client = ClientStatus::Complete;
         assert_eq!(one.phase(address), Phase::Complete);
+    }
+
+    #[test]
+    fn nobody_succeeds_itself_nor_one_of_another_namespace() {
+        let leaving = allocation(1, ClientStatus::Running, 1);
+        let elsewhere = Allocation {
+            namespace: "other".into(),
+            ..allocation(2, ClientStatus::Running, 2)
+        };
+        let successor = allocation(3, ClientStatus::Pending, 3);
+        let fleet = Fleet::new([leaving.clone(), elsewhere.clone()]);
+        assert!(!fleet.has_successor(&leaving));
+        let fleet = Fleet::new([leaving.clone(), elsewhere, successor]);
+        assert!(fleet.has_successor(&leaving));
+    }
+
+    #[test]
+    fn a_port_without_a_task_is_served_by_the_only_one_and_by_none_of_several() {
+        let mut one = allocation(1, ClientStatus::Running, 1);
+        one.ports[0].task = None;
+        assert!(one.serves("www", &one.ports[0]));
+        assert!(!one.serves("init", &one.ports[0]));
+        one.tasks.push(Task {
+            name: "init".into(),
+            state: TaskState::Dead,
+            started: Some("1".into()),
+        });
+        assert!(!one.serves("www", &one.ports[0]) && !one.serves("init", &one.ports[0]));
+        one.ports[0].task = Some("www".into());
+        assert!(one.serves("www", &one.ports[0]) && !one.serves("init", &one.ports[0]));
     }
 }

@@ -1,14 +1,26 @@
 //! What should be registered on a node, and the steps from what is. Pure.
+//!
+//! A registration of ours goes when Nomad says that its allocation is over, or does not want it. What Nomad does not
+//! mention is no proof: a token that lost its rights gets a short list, or an empty one, and no error. It is *held* until
+//! it has been missing from answers for [`MISSING`], and for as long as Nomad's list is empty altogether.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::model::AllocId;
-use crate::model::fleet::{Fleet, Phase};
+use crate::model::catalog::Origin;
+use crate::model::fleet::{Allocation, Fleet, Phase};
 
 /// Every id of ours starts with it. Nomad's client removes what it does not know under its own `_nomad-task-`.
 pub const PREFIX: &str = "nomad-ipvs-";
+
+/// For how long, and in how many answers, an allocation has to be missing until its registration goes.
+pub const MISSING: Duration = Duration::from_mins(1);
+const ANSWERS: u32 = 2;
 
 /// One registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,17 +68,16 @@ pub fn wanted<'a>(
         .filter_map(|id| id.strip_prefix("_nomad-task-"))
         .collect();
     let mut wanted = Vec::new();
-    for alloc in fleet
-        .iter()
-        .filter(|alloc| *alloc.node_id == *node || *alloc.node_name == *node)
-    {
+    for alloc in fleet.iter().filter(|alloc| lives_on(alloc, node)) {
         for port in &alloc.ports {
             let (id, label) = (alloc.id.to_string(), &port.label);
             let mut of_alloc = nomads
                 .range(id.as_str()..)
                 .take_while(|other| other.starts_with(&id));
-            let nomad_did = of_alloc.any(|other| other.ends_with(&format!("-{label}")));
-            if port.registered_by_nomad || nomad_did || alloc.phase(port.address) != Phase::Running
+            let nomad_did = of_alloc.any(|other| label_of(other, alloc) == Some(&**label));
+            if port.registered_by_nomad != Some(false)
+                || nomad_did
+                || alloc.phase(port.address) != Phase::Running
             {
                 continue;
             }
@@ -86,6 +97,22 @@ pub fn wanted<'a>(
     wanted
 }
 
+/// Whether an allocation is of that node, by its id or its name.
+pub fn lives_on(alloc: &Allocation, node: &str) -> bool {
+    *alloc.node_id == *node || *alloc.node_name == *node
+}
+
+/// The port's label that a registration's id ends in. Labels have dashes too: `…-my-http` is not of `http` where there
+/// is a `my-http`.
+fn label_of<'a>(id: &str, alloc: &'a Allocation) -> Option<&'a str> {
+    let labels = alloc.ports.iter().map(|port| &*port.label);
+    let ends = |label: &&str| {
+        id.strip_suffix(label)
+            .is_some_and(|rest| rest.ends_with('-'))
+    };
+    labels.filter(ends).max_by_key(|label| label.len())
+}
+
 /// Only letters, digits and dashes: the name is also a DNS label.
 fn plain(name: &str) -> String {
     name.chars()
@@ -93,8 +120,112 @@ fn plain(name: &str) -> String {
         .collect()
 }
 
+/// What Nomad said about a registration of ours that is not wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It is over, or unwanted.
+    Over,
+    /// It may still serve.
+    Stays,
+    /// Nothing.
+    Missing,
+}
+
+fn verdict(id: &str, registered: &Registered, fleet: &Fleet, node: &str) -> Verdict {
+    let Some(origin) = Origin::of_service_id(id) else {
+        return Verdict::Missing;
+    };
+    let Some(alloc) = fleet
+        .get(origin.alloc)
+        .filter(|alloc| lives_on(alloc, node))
+    else {
+        return Verdict::Missing;
+    };
+    let own = |port: &&crate::model::fleet::Port| {
+        port.address.ip().to_string() == registered.address
+            && i64::from(port.address.port()) == registered.port
+    };
+    let Some(port) = alloc.ports.iter().find(own) else {
+        return Verdict::Over;
+    };
+    match alloc.phase(port.address) {
+        Phase::Pending | Phase::Restarting | Phase::Stopping | Phase::Complete | Phase::Failed => {
+            Verdict::Over
+        }
+        // The port is somebody else's by now.
+        Phase::Lost | Phase::Unknown
+            if fleet
+                .at(port.address)
+                .is_some_and(|other| other.id != alloc.id) =>
+        {
+            Verdict::Over
+        }
+        Phase::Lost | Phase::Unknown => Verdict::Stays,
+        Phase::Running if port.registered_by_nomad.is_none() => Verdict::Stays,
+        Phase::Running => Verdict::Over,
+    }
+}
+
+/// Since when Nomad has not mentioned which registrations of ours.
+#[derive(Debug, Clone, Default)]
+pub struct Absences(BTreeMap<String, Absence>);
+
+#[derive(Debug, Clone, Copy)]
+struct Absence {
+    since: Instant,
+    answers: u32,
+    last: Instant,
+}
+
+impl Absences {
+    /// Counts one more answer for those that are missing from it; the same answer counts once.
+    fn note(&mut self, missing: &[&str], answered: Instant) {
+        self.0.retain(|id, _| missing.contains(&id.as_str()));
+        for id in missing {
+            let absence = self.0.entry((*id).to_owned()).or_insert(Absence {
+                since: answered,
+                answers: 0,
+                last: answered,
+            });
+            if absence.answers == 0 || absence.last < answered {
+                absence.answers += 1;
+                absence.last = answered;
+            }
+        }
+    }
+
+    fn is_over(&self, id: &str, now: Instant) -> bool {
+        self.0.get(id).is_some_and(|absence| {
+            absence.answers >= ANSWERS && now.duration_since(absence.since) >= MISSING
+        })
+    }
+}
+
+/// Nomad's answer, and when it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered<'a> {
+    pub fleet: &'a Fleet,
+    /// Name or id of the node.
+    pub node: &'a str,
+    pub at: Instant,
+    pub now: Instant,
+}
+
+/// What to do, and what is left although it is not wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Work {
+    pub steps: Vec<Step>,
+    /// Registrations that Nomad does not mention, or whose client it has lost.
+    pub held: Vec<String>,
+}
+
 /// From what the agent has to what it should have. Only what has our prefix is ever removed.
-pub fn steps(wanted: &[Registration], there: &BTreeMap<String, Registered>) -> Vec<Step> {
+pub fn work(
+    wanted: &[Registration],
+    there: &BTreeMap<String, Registered>,
+    nomad: &Answered<'_>,
+    absences: &mut Absences,
+) -> Work {
     let same = |one: &Registration| {
         there.get(&one.id).is_some_and(|other| {
             other.name == one.name
@@ -108,12 +239,29 @@ pub fn steps(wanted: &[Registration], there: &BTreeMap<String, Registered>) -> V
         .filter(|one| !same(one))
         .cloned()
         .map(Step::Register);
-    let stale = there
-        .keys()
-        .filter(|id| id.starts_with(PREFIX) && !known.contains(id.as_str()));
-    register
-        .chain(stale.cloned().map(Step::Deregister))
-        .collect()
+    let stale: Vec<(&str, Verdict)> = there
+        .iter()
+        .filter(|(id, _)| id.starts_with(PREFIX) && !known.contains(id.as_str()))
+        .map(|(id, one)| (id.as_str(), verdict(id, one, nomad.fleet, nomad.node)))
+        .collect();
+    let missing = stale.iter().filter(|(_, said)| *said == Verdict::Missing);
+    let missing: Vec<&str> = missing.map(|(id, _)| *id).collect();
+    absences.note(&missing, nomad.at);
+    let goes = |id: &str, verdict: Verdict| match verdict {
+        Verdict::Over => true,
+        Verdict::Stays => false,
+        Verdict::Missing => !nomad.fleet.is_empty() && absences.is_over(id, nomad.now),
+    };
+    let (gone, held): (Vec<_>, Vec<_>) = stale
+        .into_iter()
+        .partition(|(id, verdict)| goes(id, *verdict));
+    let gone = gone
+        .into_iter()
+        .map(|(id, _)| Step::Deregister(id.to_owned()));
+    Work {
+        steps: register.chain(gone).collect(),
+        held: held.into_iter().map(|(id, _)| id.to_owned()).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +272,7 @@ mod tests {
     fn allocation(id: u128) -> Allocation {
         Allocation {
             id: AllocId(id),
+            namespace: "default".into(),
             job: "my.job".into(),
             group: "web".into(),
             node_id: "n1".into(),
@@ -133,13 +282,13 @@ mod tests {
             tasks: vec![Task {
                 name: "www".into(),
                 state: TaskState::Running,
-                started: true,
+                started: Some("1".into()),
             }],
             ports: vec![Port {
                 label: "http".into(),
                 address: "198.18.0.11:20000".parse().unwrap(),
                 task: Some("www".into()),
-                registered_by_nomad: false,
+                registered_by_nomad: Some(false),
             }],
             created: 1,
         }
@@ -167,7 +316,7 @@ mod tests {
     #[test]
     fn what_nomad_registers_or_has_registered_is_not_done_twice() {
         let mut declared = allocation(1);
-        declared.ports[0].registered_by_nomad = true;
+        declared.ports[0].registered_by_nomad = Some(true);
         assert!(wanted_of(declared, &[]).is_empty());
         let id = "_nomad-task-00000000-0000-0000-0000-000000000001-group-web-www-http";
         assert!(wanted_of(allocation(1), &[id]).is_empty());
@@ -209,23 +358,125 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_of_ours_go_and_others_stay() {
-        let wanted = wanted_of(allocation(1), &[]);
-        let one = |name: &str, port| Registered {
-            name: name.into(),
+    fn a_label_that_ends_like_another_is_not_the_other() {
+        let mut two = allocation(1);
+        two.ports.push(Port {
+            label: "my-http".into(),
+            address: "198.18.0.11:20001".parse().unwrap(),
+            ..two.ports[0].clone()
+        });
+        let nomads = "_nomad-task-00000000-0000-0000-0000-000000000001-group-web-www-my-http";
+        let found = wanted_of(two, &[nomads]);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].address.port(), 20000);
+    }
+
+    fn there(id: u128) -> BTreeMap<String, Registered> {
+        let one = Registered {
+            name: "my-job-web-http".into(),
             address: "198.18.0.11".into(),
-            port,
+            port: 20000,
         };
-        let mut there = BTreeMap::from([
-            (wanted[0].id.clone(), one("my-job-web-http", 20000)),
-            ("nomad-ipvs-old".to_owned(), one("old", 1)),
-            ("theirs".to_owned(), one("theirs", 2)),
-        ]);
-        assert_eq!(
-            steps(&wanted, &there),
-            [Step::Deregister("nomad-ipvs-old".into())]
-        );
-        there.insert(wanted[0].id.clone(), one("my-job-web-http", 20001));
-        assert_eq!(steps(&wanted, &there)[0], Step::Register(wanted[0].clone()));
+        BTreeMap::from([(format!("{PREFIX}{}-www-http", AllocId(id)), one)])
+    }
+
+    fn work_on(
+        there: &BTreeMap<String, Registered>,
+        fleet: &Fleet,
+        absences: &mut Absences,
+        at: Instant,
+    ) -> Work {
+        let wanted = wanted(fleet, "node1", there.keys().map(String::as_str));
+        let nomad = Answered {
+            fleet,
+            node: "node1",
+            at,
+            now: at,
+        };
+        work(&wanted, there, &nomad, absences)
+    }
+
+    #[test]
+    fn what_nomad_says_is_over_goes_at_once_and_others_stay() {
+        let mut there = there(1);
+        there.insert("theirs".into(), there.values().next().unwrap().clone());
+        let ours = there.keys().next().unwrap().clone();
+        let on = |alloc: Allocation| {
+            let fleet = Fleet::new([alloc]);
+            work_on(&there, &fleet, &mut Absences::default(), Instant::now()).steps
+        };
+        assert_eq!(on(allocation(1)), []);
+        let over = [ClientStatus::Complete, ClientStatus::Failed].map(|client| Allocation {
+            client,
+            ..allocation(1)
+        });
+        let unwanted = Allocation {
+            wanted: false,
+            ..allocation(1)
+        };
+        for one in over.into_iter().chain([unwanted]) {
+            assert_eq!(on(one), [Step::Deregister(ours.clone())]);
+        }
+        let mut declared = allocation(1);
+        declared.ports[0].registered_by_nomad = Some(true);
+        assert_eq!(on(declared), [Step::Deregister(ours.clone())]);
+        let mut moved = allocation(1);
+        moved.ports[0].address = "198.18.0.11:20001".parse().unwrap();
+        assert!(matches!(on(moved)[..], [Step::Register(_)]));
+    }
+
+    #[test]
+    fn what_nomad_lost_or_does_not_know_the_job_of_stays() {
+        let mut strange = allocation(1);
+        strange.ports[0].registered_by_nomad = None;
+        let lost = [ClientStatus::Lost, ClientStatus::Unknown].map(|client| Allocation {
+            client,
+            wanted: false,
+            ..allocation(1)
+        });
+        for one in lost.into_iter().chain([strange]) {
+            let fleet = Fleet::new([one]);
+            let work = work_on(&there(1), &fleet, &mut Absences::default(), Instant::now());
+            assert_eq!((work.steps.len(), work.held.len()), (0, 1));
+        }
+        let lost = Allocation {
+            client: ClientStatus::Lost,
+            ..allocation(1)
+        };
+        let fleet = Fleet::new([lost, allocation(2)]);
+        let work = work_on(&there(1), &fleet, &mut Absences::default(), Instant::now());
+        assert!(work.held.is_empty(), "the port is another's by now");
+    }
+
+    #[test]
+    fn what_nomad_does_not_mention_is_held_for_a_minute_and_two_answers() {
+        let (there, start) = (there(1), Instant::now());
+        let elsewhere = Allocation {
+            node_id: "n2".into(),
+            node_name: "node2".into(),
+            ..allocation(2)
+        };
+        let fleet = Fleet::new([elsewhere]);
+        let mut absences = Absences::default();
+        let mut gone = |seconds, fleet: &Fleet| {
+            let at = start + Duration::from_secs(seconds);
+            let work = work_on(&there, fleet, &mut absences, at);
+            assert_eq!(work.steps.len() + work.held.len(), 1);
+            work.held.is_empty()
+        };
+        assert!(!gone(0, &fleet));
+        assert!(!gone(59, &fleet));
+        assert!(gone(60, &fleet));
+    }
+
+    #[test]
+    fn an_empty_list_of_nomad_takes_nothing_away_however_long_it_lasts() {
+        let (there, start) = (there(1), Instant::now());
+        let mut absences = Absences::default();
+        for minutes in 0..10 {
+            let at = start + Duration::from_mins(minutes);
+            let work = work_on(&there, &Fleet::default(), &mut absences, at);
+            assert_eq!((work.steps.len(), work.held.len()), (0, 1));
+        }
     }
 }

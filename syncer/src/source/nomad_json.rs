@@ -182,6 +182,7 @@ impl Stub {
         tasks.sort_by(|a, b| a.name.cmp(&b.name));
         Some(Allocation {
             id: self.id.parse().ok()?,
+            namespace: Arc::from(self.namespace.as_str()),
             job: Arc::from(self.job.as_str()),
             group: Arc::from(self.task_group.as_str()),
             node_id: Arc::from(self.node_id.as_str()),
@@ -215,8 +216,7 @@ impl Stub {
                 label: Arc::from(mapping.label.as_str()),
                 address,
                 task: task.or(said),
-                registered_by_nomad: shape
-                    .is_none_or(|shape| shape.registered.contains(&mapping.label)),
+                registered_by_nomad: shape.map(|shape| shape.registered.contains(&mapping.label)),
             });
         };
         let Some(resources) = &self.allocated_resources else {
@@ -247,10 +247,8 @@ impl Stub {
 }
 
 fn task((name, state): (&String, &State)) -> Task {
-    let started = state
-        .started_at
-        .as_deref()
-        .is_some_and(|at| !at.is_empty() && !at.starts_with("0001-"));
+    let started = state.started_at.as_deref();
+    let started = started.filter(|at| !at.is_empty() && !at.starts_with("0001-"));
     let state = match state.state.as_str() {
         "running" => TaskState::Running,
         "dead" => TaskState::Dead,
@@ -259,7 +257,7 @@ fn task((name, state): (&String, &State)) -> Task {
     Task {
         name: Arc::from(name.as_str()),
         state,
-        started,
+        started: started.map(Arc::from),
     }
 }
 
@@ -287,7 +285,7 @@ mod tests {
         let port = &allocation.ports[0];
         assert_eq!(port.address, "198.18.0.11:20000".parse().unwrap());
         assert_eq!(port.task.as_deref(), Some("www"));
-        assert!(port.registered_by_nomad);
+        assert_eq!(port.registered_by_nomad, Some(true));
         assert_eq!(
             allocation.phase(port.address),
             crate::model::fleet::Phase::Restarting

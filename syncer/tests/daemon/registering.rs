@@ -1,19 +1,20 @@
 //! The registrar against an agent.
 
-use ipvs_syncer::registrar;
+use ipvs_syncer::registrar::{self, RegistrarStatus};
 use ipvs_syncer::source::nomad;
 use serde_json::json;
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::fake::Fault;
 use super::harness::{ALLOCS, Lab, allocation, job, running};
 
-fn start(lab: &Lab) -> DropGuard {
+fn start(lab: &Lab) -> (DropGuard, watch::Receiver<RegistrarStatus>) {
     let config = lab.config();
     let stop = CancellationToken::new();
     let api = config.nomad.clone().unwrap();
     let fleet = nomad::start(&api, stop.clone()).unwrap();
-    registrar::start(
+    let status = registrar::start(
         &config,
         config.registrar.as_ref().unwrap(),
         &api,
@@ -21,7 +22,7 @@ fn start(lab: &Lab) -> DropGuard {
         stop.clone(),
     )
     .unwrap();
-    stop.drop_guard()
+    (stop.drop_guard(), status)
 }
 
 fn ids(lab: &Lab) -> Vec<String> {
@@ -41,7 +42,7 @@ async fn with_job(registered: bool) -> Lab {
 #[tokio::test]
 async fn a_port_that_nobody_registers_is_registered_with_a_check_and_removed_when_it_stops() {
     let lab = with_job(false).await;
-    let _running = start(&lab);
+    let (_running, _) = start(&lab);
     let id = format!("nomad-ipvs-{}-www-http", ALLOCS[0]);
     lab.eventually(|| ids(&lab), &vec![id.clone()]).await;
     let service = lab.consul.look(|world| world.registered[&id].clone());
@@ -58,7 +59,7 @@ async fn a_port_that_nobody_registers_is_registered_with_a_check_and_removed_whe
 #[tokio::test]
 async fn what_the_job_registers_is_left_to_nomad() {
     let lab = with_job(true).await;
-    let _running = start(&lab);
+    let (_running, _) = start(&lab);
     lab.nomad.change(|world| {
         let mut other = running(1);
         other["JobID"] = json!("other");
@@ -76,12 +77,17 @@ async fn what_the_job_registers_is_left_to_nomad() {
 async fn leftovers_of_ours_go_others_stay_and_a_forgetful_agent_is_told_again() {
     let lab = with_job(false).await;
     let other = |id: &str| json!({ "ID": id, "Service": id, "Address": "", "Port": 1 });
+    let leftover = format!("nomad-ipvs-{}-www-http", ALLOCS[1]);
+    lab.nomad.change(|world| {
+        let ended = allocation(1, "complete", "stop", "dead");
+        world.allocations.push(ended);
+    });
     lab.consul.change(|world| {
-        for id in ["nomad-ipvs-gone-www-http", "by-hand"] {
+        for id in [&leftover, "by-hand"] {
             world.registered.insert(id.into(), other(id));
         }
     });
-    let _running = start(&lab);
+    let (_running, _) = start(&lab);
     let ours = format!("nomad-ipvs-{}-www-http", ALLOCS[0]);
     lab.eventually(|| ids(&lab), &vec!["by-hand".to_owned(), ours.clone()])
         .await;
@@ -92,12 +98,26 @@ async fn leftovers_of_ours_go_others_stay_and_a_forgetful_agent_is_told_again() 
 #[tokio::test]
 async fn a_nomad_that_fails_takes_no_registration_away() {
     let lab = with_job(false).await;
-    let _running = start(&lab);
+    let (_running, _) = start(&lab);
     lab.eventually(|| ids(&lab).len(), &1).await;
     lab.nomad.change(|world| {
         world.fault = Fault::Status500;
         world.allocations.clear();
     });
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert_eq!(ids(&lab).len(), 1);
+}
+
+#[tokio::test]
+async fn a_nomad_that_lists_nothing_at_all_takes_no_registration_away() {
+    let lab = with_job(false).await;
+    let (_running, status) = start(&lab);
+    lab.eventually(|| ids(&lab).len(), &1).await;
+    lab.nomad.change(|world| world.allocations.clear());
+    let held = || {
+        let one = status.borrow().registrations.first().cloned();
+        one.map(|one| one.state)
+    };
+    lab.eventually(held, &Some("held".to_owned())).await;
     assert_eq!(ids(&lab).len(), 1);
 }

@@ -48,7 +48,7 @@ impl Truth {
                     one.tasks[0] = Task {
                         name: "www".into(),
                         state: TaskState::Running,
-                        started: true,
+                        started: Some("1".into()),
                     };
                 },
             ),
@@ -188,6 +188,7 @@ impl Truth {
         let name: Arc<str> = SERVICES[service].into();
         let one = Allocation {
             id,
+            namespace: "default".into(),
             job: name,
             group: "group".into(),
             node_id: "n".into(),
@@ -197,13 +198,13 @@ impl Truth {
             tasks: vec![Task {
                 name: "www".into(),
                 state: TaskState::Pending,
-                started: false,
+                started: None,
             }],
             ports: vec![Port {
                 label: "http".into(),
                 address,
                 task: Some("www".into()),
-                registered_by_nomad: true,
+                registered_by_nomad: Some(true),
             }],
             created: self.created,
         };
