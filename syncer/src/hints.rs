@@ -1,7 +1,7 @@
 //! Hints on their way: from the node's drivers over a unix socket to every director over HTTP.
 //!
 //! ```text
-//! driver ──gRPC/unix──▶ relay ──POST /v1/hint, token──▶ director's admin ──▶ source::driver::Board ──▶ pass
+//! driver ──gRPC/unix──▶ relay ──PUT /v1/hint, token──▶ director's admin ──▶ source::driver::Board ──▶ pass
 //! ```
 //!
 //! A withdrawal is answered when the director sends the task nothing any more: that is the drain barrier. The way to a

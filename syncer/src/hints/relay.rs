@@ -1,8 +1,13 @@
 //! The node's side: takes what drivers tell and passes it on to every director.
+//!
+//! A director that can't be reached is tried again, for as long as the hint is of use: a withdrawal until its deadline,
+//! anything else for a second, behind the driver's back. A later hint about the same task ends the tries of an earlier one.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -13,18 +18,24 @@ use nomad_ipvs_proto::syncer::{
     WithdrawRequest, WithdrawResponse,
 };
 use tokio::net::UnixListener;
+use tokio::time::Instant;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use super::{Answer, Outcome, TOKEN_HEADER, Told};
 use crate::config::{Api, Hints};
+use crate::source::blocking::Backoff;
 use crate::source::driver::Hint;
 use crate::source::http::{Http, HttpError};
 
-/// For a hint, and beyond a withdrawal's own deadline.
-const MARGIN: Duration = Duration::from_secs(1);
+/// For a hint to arrive.
+const HINT: Duration = Duration::from_secs(1);
+
+/// Beyond a withdrawal's own deadline. Drivers wait half a second beyond it: a director that hangs must not hide from
+/// them what the others answered.
+const MARGIN: Duration = Duration::from_millis(200);
 
 /// The socket can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -68,13 +79,13 @@ pub fn serve(hints: &Hints, socket: &Path, stop: CancellationToken) -> Result<()
         };
         Http::new(&api, TOKEN_HEADER).map(|http| (address.clone(), http))
     };
-    let directors = hints
+    let directors: Vec<(String, Http)> = hints
         .directors
         .iter()
         .map(director)
         .collect::<Result<_, _>>()?;
-    let server =
-        tonic::transport::Server::builder().add_service(SyncerServer::new(Relay { directors }));
+    let relay = Relay::new(directors);
+    let server = tonic::transport::Server::builder().add_service(SyncerServer::new(relay));
     tokio::spawn(async move {
         let connections = UnixListenerStream::new(listener);
         let served = server
@@ -87,11 +98,29 @@ pub fn serve(hints: &Hints, socket: &Path, stop: CancellationToken) -> Result<()
     Ok(())
 }
 
+#[derive(Clone)]
 struct Relay {
-    directors: Vec<(String, Http)>,
+    directors: Arc<Vec<(String, Http)>>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// The number of the last hint about a task.
+    newest: BTreeMap<(String, String), u64>,
+    hints: u64,
+    /// What is wrong with a director, as it was told last.
+    down: BTreeMap<String, String>,
 }
 
 impl Relay {
+    fn new(directors: Vec<(String, Http)>) -> Self {
+        Self {
+            directors: Arc::new(directors),
+            shared: Arc::default(),
+        }
+    }
+
     /// Tells every director at once; what each answered.
     async fn tell(
         &self,
@@ -100,27 +129,101 @@ impl Relay {
         hint: Hint,
         limit: Duration,
     ) -> Vec<(String, Result<Outcome, HttpError>)> {
-        let deadline_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        let told = Told {
-            alloc: alloc.to_owned(),
-            task: task.to_owned(),
-            hint,
-            deadline_ms,
-        };
-        let body = serde_json::to_vec(&told).unwrap_or_default();
         debug!(alloc, task, ?hint, "hint");
+        let key = (alloc.to_owned(), task.to_owned());
+        let number = {
+            let mut shared = self.lock();
+            shared.hints += 1;
+            let number = shared.hints;
+            shared.newest.insert(key.clone(), number);
+            number
+        };
         let one = |(address, http): &(String, Http)| {
-            let (address, http, body) = (address.clone(), http.clone(), body.clone());
+            let (address, http, key) = (address.clone(), http.clone(), key.clone());
             async move {
-                let path = "/v1/hint";
-                let answer = http.put(path, Some(body), limit + MARGIN).await;
-                (
-                    address,
-                    answer.and_then(|answer| Ok(answer.json::<Answer>(path)?.outcome)),
-                )
+                let answer = self.tell_one(&http, &key, hint, limit, number).await;
+                self.note(&address, answer.as_ref().err());
+                (address, answer)
             }
         };
-        join_all(self.directors.iter().map(one)).await
+        let answers = join_all(self.directors.iter().map(one)).await;
+        let mut shared = self.lock();
+        if shared.newest.get(&key) == Some(&number) {
+            shared.newest.remove(&key);
+        }
+        answers
+    }
+
+    async fn tell_one(
+        &self,
+        http: &Http,
+        key: &(String, String),
+        hint: Hint,
+        limit: Duration,
+        number: u64,
+    ) -> Result<Outcome, HttpError> {
+        let path = "/v1/hint";
+        let patience = if hint == Hint::Withdrawn { limit } else { HINT };
+        let deadline = Instant::now() + patience;
+        let mut backoff = Backoff::default();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let wait = if hint == Hint::Withdrawn {
+                left
+            } else {
+                Duration::ZERO
+            };
+            let told = Told {
+                alloc: key.0.clone(),
+                task: key.1.clone(),
+                hint,
+                deadline_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+            };
+            let body = serde_json::to_vec(&told).unwrap_or_default();
+            let error = match http.put(path, Some(body), left + MARGIN).await {
+                Ok(answer) => return Ok(answer.json::<Answer>(path)?.outcome),
+                Err(error @ HttpError::Unreachable { .. }) => error,
+                Err(error) => return Err(error),
+            };
+            let pause = backoff.failed();
+            let superseded = self.lock().newest.get(key) != Some(&number);
+            if superseded || Instant::now() + pause >= deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Says once what is wrong with a director, and once that it is well again.
+    fn note(&self, director: &str, error: Option<&HttpError>) {
+        let mut shared = self.lock();
+        match error.map(HttpError::told) {
+            Some(told) => {
+                if shared.down.get(director) != Some(&told) {
+                    warn!(
+                        director,
+                        error = told,
+                        "a director does not take hints; stops are not waited for, exits are seen later"
+                    );
+                    shared.down.insert(director.to_owned(), told);
+                }
+            }
+            None => {
+                if shared.down.remove(director).is_some() {
+                    info!(director, "the director takes hints again");
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody waits for what becomes of it.
+    fn tell_behind(&self, alloc: String, task: String, hint: Hint) {
+        let relay = self.clone();
+        tokio::spawn(async move { relay.tell(&alloc, &task, hint, Duration::ZERO).await });
     }
 }
 
@@ -131,8 +234,7 @@ impl Syncer for Relay {
         request: Request<AnnounceRequest>,
     ) -> Result<Response<AnnounceResponse>, Status> {
         let AnnounceRequest { alloc_id, task, .. } = request.into_inner();
-        self.tell(&alloc_id, &task, Hint::Running, Duration::ZERO)
-            .await;
+        self.tell_behind(alloc_id, task, Hint::Running);
         Ok(Response::new(AnnounceResponse {}))
     }
 
@@ -141,8 +243,7 @@ impl Syncer for Relay {
         request: Request<ExitedRequest>,
     ) -> Result<Response<ExitedResponse>, Status> {
         let ExitedRequest { alloc_id, task } = request.into_inner();
-        self.tell(&alloc_id, &task, Hint::Exited, Duration::ZERO)
-            .await;
+        self.tell_behind(alloc_id, task, Hint::Exited);
         Ok(Response::new(ExitedResponse {}))
     }
 
@@ -164,10 +265,7 @@ impl Syncer for Relay {
                 Ok(Outcome::Absent | Outcome::Noted) => return None,
                 Ok(Outcome::Drained) => Wire::Drained,
                 Ok(Outcome::TimedOut) => Wire::TimedOut,
-                Err(error) => {
-                    debug!(director, error = error.told(), "a director does not say");
-                    Wire::Unknown
-                }
+                Err(_) => Wire::Unknown,
             };
             Some(DirectorOutcome {
                 director,
@@ -178,3 +276,6 @@ impl Syncer for Relay {
         Ok(Response::new(WithdrawResponse { directors }))
     }
 }
+
+#[cfg(test)]
+mod tests;

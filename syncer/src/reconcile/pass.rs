@@ -17,6 +17,7 @@ use crate::model::catalog::Catalog;
 use crate::model::fleet::Fleet;
 use crate::plan::{Observed, Plan, Step, plan};
 use crate::source;
+use crate::source::driver::Answered;
 use crate::store::Memory;
 use crate::warm::Key;
 
@@ -25,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a held-back loss is read again.
 const CONFIRM_EVERY: Duration = Duration::from_secs(5);
+
+/// Nomad's view, and when Nomad last answered.
+type FleetRead = (Option<Arc<Fleet>>, Option<Instant>);
 
 impl<D: Director> Reconciler<D> {
     pub(super) async fn pass(&mut self, reason: Reason) {
@@ -38,11 +42,10 @@ impl<D: Director> Reconciler<D> {
             let published = self.inputs.catalog.borrow_and_update();
             (published.view.clone(), published.arrived)
         };
-        let fleet = self
-            .inputs
-            .fleet
-            .as_mut()
-            .map(|fleet| fleet.borrow_and_update().view.clone());
+        let fleet = self.inputs.fleet.as_mut().map(|fleet| {
+            let published = fleet.borrow_and_update();
+            (published.view.clone(), published.read_at)
+        });
         let now = source::now();
         let mut desired = self.desire(catalog.as_deref(), fleet.as_ref());
         self.hold_back(&mut desired, catalog.as_deref(), now);
@@ -105,17 +108,22 @@ impl<D: Director> Reconciler<D> {
         true
     }
 
-    fn desire(&self, catalog: Option<&Catalog>, fleet: Option<&Option<Arc<Fleet>>>) -> Desired {
-        let fleet = match fleet {
+    fn desire(&self, catalog: Option<&Catalog>, fleet: Option<&FleetRead>) -> Desired {
+        let answered = fleet.and_then(|(_, read_at)| *read_at);
+        let fleet = match fleet.map(|(view, _)| view) {
             Some(Some(fleet)) => FleetView::Known(fleet),
             Some(None) if self.started.elapsed() < PATIENCE => FleetView::Awaited,
             None | Some(None) => FleetView::Absent,
         };
         let state = &self.state;
-        let hints = match fleet {
-            FleetView::Known(fleet) => self.inputs.board.phases(Some(fleet)),
-            FleetView::Absent | FleetView::Awaited => self.inputs.board.phases(None),
+        let nomad = match fleet {
+            FleetView::Known(fleet) => Some(Answered {
+                fleet,
+                at: answered,
+            }),
+            FleetView::Absent | FleetView::Awaited => None,
         };
+        let hints = self.inputs.board.phases(nomad);
         desired(
             &Snapshots {
                 catalog,
@@ -245,6 +253,7 @@ impl<D: Director> Reconciler<D> {
         } else {
             state.failures.reset();
         }
+        wakes.extend(self.inputs.board.next_end());
         if state.hold.is_some() {
             wakes.push(Instant::now() + CONFIRM_EVERY);
         }

@@ -1,7 +1,7 @@
 //! What drivers tell: a task runs, has ended, or is about to stop. Hints that make things fast, never the truth.
 //!
 //! The board holds what was told last about each task. It is laid over Nomad's view by host port, and forgotten once
-//! Nomad says as much itself, or after [`KEPT`].
+//! Nomad says as much itself, shows that the task was started anew, or the hint's time is over.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,9 +13,15 @@ use tokio::time::Instant;
 
 use crate::desired::Hinted;
 use crate::model::AllocId;
-use crate::model::fleet::{Fleet, Phase};
+use crate::model::fleet::{Allocation, Fleet, Phase, TaskState};
 
-/// Nomad has said it by then, or never will.
+/// How long an exit counts against a Nomad that answers and says nothing of it: the start after it was not told to us.
+pub const EXITED: Duration = Duration::from_secs(15);
+
+/// How long a withdrawal counts after its own deadline.
+pub const WITHDRAWN: Duration = Duration::from_secs(30);
+
+/// How long any hint counts while Nomad does not answer at all.
 pub const KEPT: Duration = Duration::from_mins(10);
 
 /// What was told about a task.
@@ -30,8 +36,24 @@ pub enum Hint {
     Exited,
 }
 
-/// What was told last about each task, and when.
-type Notes = BTreeMap<(AllocId, String), (Hint, Instant)>;
+/// What was told last about a task.
+#[derive(Debug, Clone)]
+struct Note {
+    hint: Hint,
+    at: Instant,
+    until: Instant,
+    /// The task's start as Nomad showed it when it was first looked at: another one is a later one.
+    start: Option<Arc<str>>,
+}
+
+type Notes = BTreeMap<(AllocId, String), Note>;
+
+/// Nomad's view, and when Nomad last answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered<'a> {
+    pub fleet: &'a Fleet,
+    pub at: Option<Instant>,
+}
 
 /// All hints; clones share them.
 #[derive(Debug, Clone)]
@@ -50,13 +72,24 @@ impl Default for Board {
 }
 
 impl Board {
-    /// Notes a hint and wakes whoever listens.
-    pub fn tell(&self, alloc: AllocId, task: &str, hint: Hint) {
+    /// Notes a hint and wakes whoever listens. `limit` is how long a withdrawal has.
+    pub fn tell(&self, alloc: AllocId, task: &str, hint: Hint, limit: Duration) {
         let key = (alloc, task.to_owned());
+        let at = Instant::now();
+        let until = match hint {
+            Hint::Running | Hint::Exited => at + EXITED,
+            Hint::Withdrawn => at + limit.min(KEPT) + WITHDRAWN,
+        };
+        let note = Note {
+            hint,
+            at,
+            until,
+            start: None,
+        };
         let mut told = self.lock();
         match hint {
             Hint::Running => drop(told.remove(&key)),
-            Hint::Withdrawn | Hint::Exited => drop(told.insert(key, (hint, Instant::now()))),
+            Hint::Withdrawn | Hint::Exited => drop(told.insert(key, note)),
         }
         drop(told);
         self.changed.send_replace(());
@@ -67,35 +100,49 @@ impl Board {
         self.changed.subscribe()
     }
 
+    /// When the next hint's time is over.
+    pub fn next_end(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let told = self.lock();
+        told.values()
+            .map(|note| note.until)
+            .filter(|until| *until > now)
+            .min()
+    }
+
     /// The hints as phases of host ports. Those that Nomad's view has caught up with are forgotten.
-    pub fn phases(&self, fleet: Option<&Fleet>) -> Hinted {
-        let Some(fleet) = fleet else {
+    pub fn phases(&self, nomad: Option<Answered<'_>>) -> Hinted {
+        let Some(nomad) = nomad else {
             return Hinted::new();
         };
         let mut hinted = Hinted::new();
-        self.lock().retain(|(alloc, task), (hint, at)| {
-            let Some(alloc) = fleet.get(*alloc) else {
-                return at.elapsed() < KEPT;
+        self.lock().retain(|(id, task), note| {
+            if note.is_over(nomad.at) {
+                return false;
+            }
+            let Some(alloc) = nomad.fleet.get(*id) else {
+                return true;
             };
+            if note.started_anew(alloc, task) {
+                return false;
+            }
             let mut needed = false;
-            for port in alloc
-                .ports
-                .iter()
-                .filter(|port| port.task.as_ref().is_none_or(|own| **own == **task))
-            {
+            for port in alloc.ports.iter().filter(|port| alloc.serves(task, port)) {
                 let phase = alloc.phase(port.address);
                 if phase.over() || phase == Phase::Lost {
                     continue;
                 }
                 needed = true;
-                let told = if *hint == Hint::Exited {
-                    Phase::Complete
-                } else {
-                    Phase::Stopping
-                };
-                hinted.insert(port.address, told);
+                // Another allocation may have got the port by now.
+                if nomad
+                    .fleet
+                    .at(port.address)
+                    .is_some_and(|holder| holder.id == *id)
+                {
+                    hinted.insert(port.address, note.phase());
+                }
             }
-            needed && at.elapsed() < KEPT
+            needed
         });
         hinted
     }
@@ -104,5 +151,151 @@ impl Board {
         self.told
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Note {
+    fn phase(&self) -> Phase {
+        match self.hint {
+            Hint::Exited => Phase::Complete,
+            Hint::Withdrawn | Hint::Running => Phase::Stopping,
+        }
+    }
+
+    /// Its time is over. A Nomad that has not answered since had no chance to say anything.
+    fn is_over(&self, answered: Option<Instant>) -> bool {
+        let heard = answered.is_some_and(|answered| answered > self.at);
+        self.at.elapsed() >= KEPT
+            || (self.until <= Instant::now() && (heard || self.hint == Hint::Withdrawn))
+    }
+
+    /// Whether Nomad shows that the task was started after this was told.
+    fn started_anew(&mut self, alloc: &Allocation, task: &str) -> bool {
+        let Some(task) = alloc.tasks.iter().find(|one| *one.name == *task) else {
+            return false;
+        };
+        if self.start.is_none() {
+            self.start.clone_from(&task.started);
+        }
+        task.state == TaskState::Running && self.start != task.started
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fleet::{ClientStatus, Port, Task};
+
+    const ID: AllocId = AllocId(1);
+
+    fn task(name: &str, state: TaskState, started: &str) -> Task {
+        Task {
+            name: name.into(),
+            state,
+            started: Some(started.into()),
+        }
+    }
+
+    fn alloc(task_of_port: Option<&str>, tasks: Vec<Task>) -> Fleet {
+        Fleet::new([Allocation {
+            id: ID,
+            namespace: "default".into(),
+            job: "web".into(),
+            group: "web".into(),
+            node_id: "n".into(),
+            node_name: "node1".into(),
+            client: ClientStatus::Running,
+            wanted: true,
+            tasks,
+            ports: vec![Port {
+                label: "http".into(),
+                address: "198.18.0.11:20000".parse().unwrap(),
+                task: task_of_port.map(Into::into),
+                registered_by_nomad: Some(true),
+            }],
+            created: 1,
+        }])
+    }
+
+    fn running(started: &str) -> Fleet {
+        alloc(Some("www"), vec![task("www", TaskState::Running, started)])
+    }
+
+    fn phases(board: &Board, fleet: &Fleet, answered: Option<Instant>) -> Vec<Phase> {
+        let nomad = Answered {
+            fleet,
+            at: answered,
+        };
+        board.phases(Some(nomad)).into_values().collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_an_init_task_says_nothing_about_the_server_beside_it() {
+        let board = Board::default();
+        let tasks = || {
+            vec![
+                task("init", TaskState::Dead, "1"),
+                task("www", TaskState::Running, "2"),
+            ]
+        };
+        for port_of in [None, Some("www")] {
+            board.tell(ID, "init", Hint::Exited, Duration::ZERO);
+            assert!(phases(&board, &alloc(port_of, tasks()), None).is_empty());
+        }
+        board.tell(ID, "www", Hint::Exited, Duration::ZERO);
+        let own = alloc(Some("www"), tasks());
+        assert_eq!(phases(&board, &own, None), [Phase::Complete]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_exit_counts_for_seconds_against_a_nomad_that_answers_and_longer_against_a_silent_one()
+     {
+        let board = Board::default();
+        let told = Instant::now();
+        board.tell(ID, "www", Hint::Exited, Duration::ZERO);
+        let fleet = running("1");
+        let after = told + Duration::from_secs(1);
+        tokio::time::advance(Duration::from_millis(14_999)).await;
+        assert_eq!(phases(&board, &fleet, Some(after)), [Phase::Complete]);
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(phases(&board, &fleet, Some(told)), [Phase::Complete]);
+        assert!(phases(&board, &fleet, Some(after)).is_empty());
+        board.tell(ID, "www", Hint::Exited, Duration::ZERO);
+        tokio::time::advance(KEPT).await;
+        assert!(phases(&board, &fleet, None).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_that_nomad_shows_takes_back_what_was_told_before_it() {
+        let board = Board::default();
+        board.tell(ID, "www", Hint::Exited, Duration::ZERO);
+        assert_eq!(phases(&board, &running("1"), None), [Phase::Complete]);
+        assert!(phases(&board, &running("2"), None).is_empty());
+        assert!(phases(&board, &running("1"), None).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_withdrawal_counts_until_its_deadline_and_a_little_longer() {
+        let board = Board::default();
+        let limit = Duration::from_secs(20);
+        board.tell(ID, "www", Hint::Withdrawn, limit);
+        tokio::time::advance(Duration::from_millis(49_999)).await;
+        assert_eq!(phases(&board, &running("1"), None), [Phase::Stopping]);
+        assert_eq!(
+            board.next_end(),
+            Some(Instant::now() + Duration::from_millis(1))
+        );
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(phases(&board, &running("1"), None).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_port_that_another_allocation_has_by_now_is_not_touched() {
+        let board = Board::default();
+        board.tell(ID, "www", Hint::Exited, Duration::ZERO);
+        let old = running("1").get(ID).unwrap().clone();
+        let mut new = old.clone();
+        (new.id, new.created) = (AllocId(2), 2);
+        assert!(phases(&board, &Fleet::new([old, new]), None).is_empty());
     }
 }

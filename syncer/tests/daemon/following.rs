@@ -200,9 +200,9 @@ async fn a_driver_s_word_is_faster_than_nomad_and_is_taken_back_by_a_new_start()
     lab.expect(&["198.18.0.11:20000 1", "198.18.0.11:20001 1"])
         .await;
     let alloc = super::harness::ALLOCS[1].parse().unwrap();
-    lab.board.tell(alloc, "www", Hint::Exited);
+    lab.board.tell(alloc, "www", Hint::Exited, Duration::ZERO);
     lab.expect(&["198.18.0.11:20000 1"]).await;
-    lab.board.tell(alloc, "www", Hint::Running);
+    lab.board.tell(alloc, "www", Hint::Running, Duration::ZERO);
     lab.expect(&["198.18.0.11:20000 1", "198.18.0.11:20001 1"])
         .await;
     let id: ServiceId = "198.18.0.29:80".parse().unwrap();
@@ -215,7 +215,8 @@ async fn a_driver_s_word_is_faster_than_nomad_and_is_taken_back_by_a_new_start()
         .kernel
         .connections
         .insert((id, address(1)), busy);
-    lab.board.tell(alloc, "www", Hint::Withdrawn);
+    lab.board
+        .tell(alloc, "www", Hint::Withdrawn, Duration::ZERO);
     lab.expect(&["198.18.0.11:20000 1", "198.18.0.11:20001 0"])
         .await;
 }
