@@ -12,6 +12,7 @@ use ipvs_syncer::director::{Counts, KernelDirector};
 use ipvs_syncer::hints::{self, Barrier};
 use ipvs_syncer::lock;
 use ipvs_syncer::model::fleet::Fleet;
+use ipvs_syncer::parts::Parts;
 use ipvs_syncer::reconcile::{Inputs, Reconciler, Told};
 use ipvs_syncer::registrar;
 use ipvs_syncer::source::driver::Board;
@@ -19,11 +20,13 @@ use ipvs_syncer::source::{Published, consul, nomad};
 use ipvs_syncer::store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
+
+/// The part that writes the last state.
+const DIRECTOR: &str = "the director";
 
 /// How long the end may take; what is not written by then is lost, the data plane is not.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -39,12 +42,15 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     let stop = CancellationToken::new();
+    let mut parts = Parts::default();
     let listener = match config.status {
         Some(address) => Some(admin::listen(address).await?),
         None => None,
     };
     let fleet = match &config.nomad {
-        Some(api) => Some(nomad::start(api, stop.clone()).context("start to follow Nomad")?),
+        Some(api) => {
+            Some(nomad::start(api, &mut parts, stop.clone()).context("start to follow Nomad")?)
+        }
         None => None,
     };
     let mut admin = Admin {
@@ -59,32 +65,46 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         registrar: None,
         hints: None,
     };
-    let mut running = Vec::new();
     if let Some(settings) = &config.director {
-        running.push(direct(&config, settings, fleet.clone(), &mut admin, &stop)?);
+        let fleet = fleet.clone();
+        direct(&config, settings, fleet, &mut admin, &mut parts, &stop)?;
     }
     if let (Some(settings), Some(api), Some(fleet)) = (&config.registrar, &config.nomad, fleet) {
-        let status = registrar::start(&config, settings, api, fleet, stop.clone());
+        let status = registrar::start(&config, settings, api, fleet, &mut parts, stop.clone());
         admin.registrar = Some(status.context("start the registrar")?);
     }
     if let Some(hints) = &config.hints
         && let Some(socket) = &hints.socket
     {
-        hints::serve(hints, socket, stop.clone())?;
+        hints::serve(hints, socket, &mut parts, stop.clone())?;
     }
     if let Some(listener) = listener {
-        tokio::spawn(admin::serve(listener, admin, stop.clone()));
+        let served = admin::serve(listener, admin, stop.clone());
+        parts.spawn("what serves the status", async move {
+            if let Err(error) = served.await {
+                error!(%error, "the status is no longer served");
+            }
+        });
     }
     info!(version = env!("CARGO_PKG_VERSION"), "running");
-    let signal = ending().await?;
-    info!(signal, "ending; virtual services stay as they are");
-    stop.cancel();
-    for task in running {
-        if tokio::time::timeout(LAST_WORDS, task).await.is_err() {
-            warn!("the last state was not written in time");
+    let ended = tokio::select! {
+        signal = ending() => {
+            info!(signal = signal?, "ending; virtual services stay as they are");
+            Ok(())
         }
+        ended = parts.ended() => {
+            error!(%ended, "ending, for half a syncer is worse than none; virtual services stay as they are");
+            Err(ended)
+        }
+    };
+    stop.cancel();
+    if tokio::time::timeout(LAST_WORDS, parts.finish(DIRECTOR))
+        .await
+        .is_err()
+    {
+        warn!("the last state was not written in time");
     }
-    Ok(())
+    Ok(ended?)
 }
 
 /// Starts the director role. All that can be wrong with this machine is found before anything is changed.
@@ -93,16 +113,18 @@ fn direct(
     settings: &Settings,
     fleet: Option<watch::Receiver<Published<Fleet>>>,
     admin: &mut Admin,
+    parts: &mut Parts,
     stop: &CancellationToken,
-) -> anyhow::Result<JoinHandle<()>> {
+) -> anyhow::Result<()> {
     let lock = lock::lock(lock::RUN_DIR.as_ref())?;
     let (store, memory) = Store::open(&config.state_dir)?;
     let director = KernelDirector::open(settings, memory.addresses.clone())?;
     let names = settings.services.keys().map(Arc::clone).collect();
-    let source =
-        consul::start(&config.consul, names, stop.clone()).context("start to follow Consul")?;
+    let source = consul::start(&config.consul, names, parts, stop.clone())
+        .context("start to follow Consul")?;
     let (ask, asked) = mpsc::channel::<oneshot::Sender<Told>>(8);
     let counter = director.counter();
+    parts.spawn("the netlink thread", director.ended());
     let count: Count = Arc::new(move |ids| {
         let counter = counter.clone();
         Box::pin(async move { counter.count(ids).await })
@@ -145,10 +167,11 @@ fn direct(
         memory,
     );
     let stop = stop.clone();
-    Ok(tokio::spawn(async move {
+    parts.spawn(DIRECTOR, async move {
         reconciler.run(stop).await;
         drop(lock);
-    }))
+    });
+    Ok(())
 }
 
 async fn ending() -> anyhow::Result<&'static str> {

@@ -1,24 +1,30 @@
 //! What the kernel's table should be, from what Nomad and Consul say. Pure.
 //!
-//! [`desired`] joins the snapshots: policies (config file, tags) give virtual services, the catalogue gives their
+//! [`desired`] joins the snapshots: policies (config file, tags) give virtual services ([`claim`]), the catalogue gives their
 //! instances, the fleet gives each instance's allocation, and [`rule`] says what its real server should be. It does
 //! not know what the kernel has; where a rule depends on that ("none if new, weight 0 if known") it says so with a
 //! [`Want`] that [`crate::plan`] resolves.
 
+mod claim;
+mod endpoint;
 pub mod rule;
+mod saved;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipvs::{Family, Forwarding, Protocol, RealServer, ServiceId, ServiceSettings, Weight};
-use serde::{Deserialize, Serialize};
+use ipvs::{Family, Forwarding, ServiceId, ServiceSettings};
 
-use crate::model::AllocId;
-use crate::model::catalog::{Catalog, CatalogService, Health, Instance};
+pub use endpoint::{Endpoint, Want};
+pub use saved::SavedService;
+
+use claim::Claim;
+
+use crate::model::catalog::Catalog;
 use crate::model::fleet::{Fleet, Phase};
-use crate::model::policy::{Policy, Rejected, VipPolicy};
+use crate::model::policy::{Policy, Rejected};
 
 /// What is known of Nomad.
 #[derive(Debug, Clone, Copy)]
@@ -47,50 +53,6 @@ pub struct Snapshots<'a> {
 /// Phases by host port, told by drivers.
 pub type Hinted = BTreeMap<SocketAddr, Phase>;
 
-/// What a real server should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Want {
-    /// There, with that weight.
-    Serve(Weight),
-    /// The same once it takes a connection; until then none if new, and whatever it has if it serves already.
-    Warm(Weight),
-    /// None if new, weight 0 if known; connections are kept.
-    Quiesce,
-    /// Weight 0, then gone once idle or at the deadline.
-    Drain,
-    /// Gone at once.
-    Remove,
-    /// None if new, untouched if known: somebody who should know has not said.
-    Keep,
-}
-
-/// One endpoint of a virtual service, and what was known when its [`Want`] was decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Endpoint {
-    pub address: SocketAddr,
-    pub want: Want,
-    pub phase: Option<Phase>,
-    pub health: Option<Health>,
-    pub alloc: Option<AllocId>,
-    /// The shrink guard keeps it although the catalogue lost it.
-    pub held: bool,
-}
-
-impl Endpoint {
-    /// Of two opinions about one address the livelier one counts, then the one of whom Nomad knows.
-    fn precedence(&self) -> (u8, bool, u32) {
-        let (rank, weight) = match self.want {
-            Want::Serve(weight) => (5, weight.get()),
-            Want::Warm(weight) => (4, weight.get()),
-            Want::Keep => (3, 0),
-            Want::Quiesce => (2, 0),
-            Want::Drain => (1, 0),
-            Want::Remove => (0, 0),
-        };
-        (rank, self.phase.is_some(), weight)
-    }
-}
-
 /// One virtual service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DesiredService {
@@ -100,6 +62,9 @@ pub struct DesiredService {
     pub snat: bool,
     pub drain: Duration,
     pub declared: Declared,
+    /// Whether the catalogue has been read for it. If not, whatever the kernel has of it is left as it is, and
+    /// `endpoints` are for a kernel that has nothing of it.
+    pub complete: bool,
     /// In order of address, none twice.
     pub endpoints: Vec<Endpoint>,
 }
@@ -113,37 +78,7 @@ pub enum Declared {
     Disk,
 }
 
-/// A virtual service as it was applied, for the disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedService {
-    pub name: Arc<str>,
-    pub id: ServiceId,
-    pub settings: ServiceSettings,
-    pub forwarding: Forwarding,
-    pub snat: bool,
-    pub reals: Vec<RealServer>,
-}
-
-impl SavedService {
-    fn policy(&self) -> VipPolicy {
-        let Self {
-            id,
-            settings,
-            forwarding,
-            snat,
-            ..
-        } = *self;
-        VipPolicy {
-            id,
-            settings,
-            forwarding,
-            snat,
-            drain: None,
-        }
-    }
-}
-
-/// The whole of what should be.
+/// The whole of what should be. All of it is ours: nothing outside [`Policy::ownership`] is ever asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Desired {
     pub services: BTreeMap<ServiceId, DesiredService>,
@@ -153,12 +88,17 @@ pub struct Desired {
     /// Nomad's view, for the fate of what the catalogue has not.
     pub fleet: Option<Arc<Fleet>>,
     pub hints: Hinted,
+    /// Nomad has not been read yet, so nobody knows of the fate of what the catalogue has not.
+    pub awaited: bool,
 }
 
 impl Desired {
     /// What a real server should be that the kernel has and the catalogue has not.
     pub fn fate(&self, address: SocketAddr) -> (Want, Option<Phase>) {
         let phase = self.phase(address);
+        if phase.is_none() && self.awaited {
+            return (Want::Keep, None);
+        }
         (rule::want(phase, None), phase)
     }
 
@@ -188,156 +128,75 @@ impl Desired {
 /// What should be, given what is known.
 pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
     let Some(catalog) = snapshots.catalog else {
-        return from_disk(snapshots.last, policy);
+        return saved::from_disk(snapshots.last, policy);
     };
     let mut desired = Desired {
         complete: true,
         hints: snapshots.hints.clone(),
+        awaited: matches!(snapshots.fleet, FleetView::Awaited),
         ..Desired::default()
     };
     if let FleetView::Known(fleet) = snapshots.fleet {
         desired.fleet = Some(Arc::clone(fleet));
     }
-    let nothing = CatalogService::default();
-    // Both are in order of name; looking each name up would cost more than all the rest.
-    let mut known = catalog.services.iter().peekable();
-    for (name, vip) in &policy.services {
-        while known.next_if(|(other, _)| *other < name).is_some() {}
-        let service = known.next_if(|(other, _)| *other == name);
-        let service = service.map_or(&nothing, |(_, service)| service);
-        add(
-            &mut desired,
-            name,
-            vip,
-            service,
-            Declared::Config,
-            snapshots,
-            policy,
-        );
-    }
-    for (name, service) in &catalog.services {
-        let Some(tagged) = &service.tagged else {
-            continue;
-        };
-        if policy.services.contains_key(name) {
-            continue;
-        }
-        match tagged {
-            Ok(vip) => add(
-                &mut desired,
-                name,
-                vip,
-                service,
-                Declared::Tags,
-                snapshots,
-                policy,
-            ),
-            Err(rejected) => {
-                desired.rejected.push((Arc::clone(name), rejected.clone()));
-                // A tag that went bad takes nothing down: the last good policy holds on.
-                if let Some(saved) = snapshots.last.iter().find(|saved| saved.name == *name) {
-                    let vip = saved.policy();
-                    add(
-                        &mut desired,
-                        name,
-                        &vip,
-                        service,
-                        Declared::Disk,
-                        snapshots,
-                        policy,
-                    );
-                }
-            }
-        }
-    }
+    let claims = claim::claims(catalog, snapshots.last, policy, &mut desired.rejected);
+    let rejected = &mut desired.rejected;
+    let services = claims.into_iter().map(|claim| {
+        let id = claim.vip.id;
+        (id, service(claim, snapshots, policy, rejected))
+    });
+    // In order already: built from the bottom, not searched for each.
+    desired.services = services.collect();
     refuse_loops(&mut desired, policy);
     desired
 }
 
-fn add(
-    desired: &mut Desired,
-    name: &Arc<str>,
-    vip: &VipPolicy,
-    service: &CatalogService,
-    declared: Declared,
+fn service(
+    claim: Claim<'_>,
     snapshots: &Snapshots<'_>,
     policy: &Policy,
-) {
-    let mut reject = |reason: String| {
-        desired
-            .rejected
-            .push((Arc::clone(name), Rejected::because(reason)));
+    rejected: &mut Vec<(Arc<str>, Rejected)>,
+) -> DesiredService {
+    let Claim {
+        name,
+        vip,
+        declared,
+        instances,
+        saved,
+    } = claim;
+    let mut endpoints: Vec<Endpoint> = match instances {
+        Some(instances) => Vec::with_capacity(instances.len()),
+        None => saved.map(SavedService::endpoints).unwrap_or_default(),
     };
-    if !policy.ownership.owns(&vip.id) {
-        return reject(format!(
-            "{} is outside the ranges that director.own gives us",
-            vip.id
-        ));
-    }
-    if let Some(other) = desired.services.get(&vip.id) {
-        return reject(format!("{} is taken by service {}", vip.id, other.name));
-    }
-    let mut endpoints: Vec<Endpoint> = Vec::with_capacity(service.instances.len());
-    for instance in &service.instances {
-        if Family::of(&instance.address.ip()) == vip.id.family() {
-            let endpoint = endpoint(instance, &vip.id, snapshots);
-            match endpoints.last_mut() {
-                // Two registrations of one address are one real server: a leftover does not speak for who lives there now.
-                Some(last) if last.address == endpoint.address => {
-                    if endpoint.precedence() > last.precedence() {
-                        *last = endpoint;
-                    }
-                }
-                _ => endpoints.push(endpoint),
-            }
-        } else {
-            reject(format!(
+    for instance in instances.unwrap_or_default() {
+        if Family::of(&instance.address.ip()) != vip.id.family() {
+            let reason = format!(
                 "instance {} is not of the VIP's address family",
                 instance.address
-            ));
+            );
+            rejected.push((Arc::clone(name), Rejected::because(reason)));
+            continue;
+        }
+        let endpoint = endpoint::endpoint(instance, &vip.id, snapshots);
+        match endpoints.last_mut() {
+            // Two registrations of one address are one real server: a leftover does not speak for who lives there now.
+            Some(last) if last.address == endpoint.address => {
+                if endpoint.precedence() > last.precedence() {
+                    *last = endpoint;
+                }
+            }
+            _ => endpoints.push(endpoint),
         }
     }
-    let service = DesiredService {
+    DesiredService {
         name: Arc::clone(name),
         settings: vip.settings,
         forwarding: vip.forwarding,
         snat: vip.snat,
         drain: vip.drain.unwrap_or(policy.drain),
         declared,
+        complete: instances.is_some(),
         endpoints,
-    };
-    desired.services.insert(vip.id, service);
-}
-
-fn endpoint(instance: &Instance, service: &ServiceId, snapshots: &Snapshots<'_>) -> Endpoint {
-    let alloc = instance.origin.as_ref().map(|origin| origin.alloc);
-    let (phase, known) = match (alloc, snapshots.fleet) {
-        (Some(id), FleetView::Known(fleet)) => {
-            let phase = fleet.get(id).map(|alloc| alloc.phase(instance.address));
-            (phase, phase.is_some())
-        }
-        _ => (None, alloc.is_none()),
-    };
-    let phase = snapshots.hints.get(&instance.address).copied().or(phase);
-    let mut want = rule::want(phase, Some(rule::Seen::of(instance)));
-    if let Want::Serve(weight) = want
-        && (!instance.checked || !known)
-        && weight.serves()
-        && service.protocol() == Some(Protocol::Tcp)
-        && !snapshots.warmed.contains(&(*service, instance.address))
-    {
-        want = Want::Warm(weight);
-    }
-    if alloc.is_some() && matches!(snapshots.fleet, FleetView::Awaited) {
-        want = Want::Keep;
-    }
-    Endpoint {
-        address: instance.address,
-        want,
-        phase,
-        health: Some(instance.health),
-        alloc,
-        held: false,
     }
 }
 
@@ -364,39 +223,6 @@ fn refuse_loops(desired: &mut Desired, policy: &Policy) {
             !looped
         });
     }
-}
-
-/// The last applied table, while the sources have not been read: it adds what is missing and takes nothing away.
-fn from_disk(last: &[SavedService], policy: &Policy) -> Desired {
-    let mut desired = Desired::default();
-    for saved in last.iter().filter(|saved| policy.ownership.owns(&saved.id)) {
-        let endpoint = |real: &RealServer| Endpoint {
-            address: real.address,
-            want: if real.weight.serves() {
-                Want::Serve(real.weight)
-            } else {
-                Want::Keep
-            },
-            phase: None,
-            health: None,
-            alloc: None,
-            held: false,
-        };
-        let mut endpoints: Vec<Endpoint> = saved.reals.iter().map(endpoint).collect();
-        endpoints.sort_by_key(|endpoint| endpoint.address);
-        endpoints.dedup_by_key(|endpoint| endpoint.address);
-        let service = DesiredService {
-            name: Arc::clone(&saved.name),
-            settings: saved.settings,
-            forwarding: saved.forwarding,
-            snat: saved.snat,
-            drain: policy.drain,
-            declared: Declared::Disk,
-            endpoints,
-        };
-        desired.services.insert(saved.id, service);
-    }
-    desired
 }
 
 #[cfg(test)]

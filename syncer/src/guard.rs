@@ -1,13 +1,17 @@
 //! The shrink guard: a catalogue that suddenly lost much is not believed at once. Pure.
 //!
 //! A Consul that was restarted empty, an ACL token that lost its rights, a snapshot restored from last week: all of
-//! them answer `200 []`. Real servers that serve, that the catalogue has no more, and of which Nomad does not say that
-//! they go, are *lost*. If more than the policy's share of all serving ones is lost, every lost one is held as it is:
+//! them answer `200 []`, and they answer service by service. Real servers that serve, that the catalogue has no more,
+//! and of which Nomad does not say that they go, are *lost*. What was let go within [`PATIENCE`] counts with what is
+//! lost now. If that is more than the policy's share of all that serve, or all that serve for one virtual service while
+//! Nomad says that one of them runs, every lost one is held as it is:
 //!
-//! - where Nomad has no opinion, until a second, independent read of the catalogue agrees;
+//! - where Nomad has no opinion, until two more, independent reads of the catalogue agree, [`APART`] from each other;
 //! - where Nomad contradicts (running and wanted), until Nomad agrees or [`PATIENCE`] is over and the catalogue, read
 //!   again, still says so. Nomad registers its services anew within 30 s.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,20 +22,67 @@ use crate::model::Moment;
 use crate::model::fleet::Phase;
 use crate::model::policy::Policy;
 
-/// How long a contradiction between Nomad and Consul is resolved in favour of what serves.
+/// How long a contradiction between Nomad and Consul is resolved in favour of what serves, and how long a loss counts.
 pub const PATIENCE: Duration = Duration::from_mins(2);
+
+/// How far apart two reads have to be that confirm a loss: a Consul that starts is not well a round trip later.
+pub const APART: Duration = Duration::from_secs(5);
+
+/// How many reads confirm a loss.
+const READS: u32 = 2;
 
 /// A catalogue that is not believed for now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     pub since: Moment,
-    /// Confirming reads that had been made when it began.
-    pub confirmations: u64,
     pub lost: usize,
     pub serving: usize,
     /// Some of them are running and wanted, says Nomad.
     pub contradicted: bool,
+    confirmed: Confirmed,
 }
+
+/// Reads that agreed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Confirmed {
+    reads: u32,
+    /// Confirming reads that had been made when this was last looked at.
+    seen: u64,
+    /// When the last one that counts was seen.
+    at: Moment,
+}
+
+impl Confirmed {
+    /// One that came too soon after another does not count, then or later.
+    fn note(&mut self, confirmations: u64, now: Moment) {
+        // A clock that was set back must not prolong it.
+        self.at = self.at.min(now);
+        let another = confirmations > self.seen;
+        self.seen = confirmations;
+        if another && (self.reads == 0 || now.since(self.at) >= APART) {
+            self.reads += 1;
+            self.at = now;
+        }
+    }
+}
+
+/// What the guard remembers from one pass to the next.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Losses {
+    /// What is held now, and why.
+    pub hold: Option<Hold>,
+    /// What was lost and let go.
+    let_go: BTreeMap<Key, LetGo>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct LetGo {
+    at: Moment,
+    /// After it had been held: it is not held again, even if the kernel did not do it yet.
+    confirmed: bool,
+}
+
+type Key = (ServiceId, SocketAddr);
 
 /// What the guard looks at beside `desired`.
 #[derive(Debug, Clone, Copy)]
@@ -48,41 +99,151 @@ struct Lost {
     phase: Option<Phase>,
 }
 
-/// Puts what is held back into `desired`; says whether and why.
+impl Lost {
+    fn key(&self) -> Key {
+        (self.id, self.real.address)
+    }
+}
+
+/// How much is lost, of how much.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    lost: usize,
+    serving: usize,
+    contradicted: bool,
+}
+
+/// Puts what is held back into `desired`; what to remember.
 pub fn guard(
     desired: &mut Desired,
     evidence: &Evidence<'_>,
     policy: &Policy,
-    before: Option<&Hold>,
+    before: &Losses,
     now: Moment,
-) -> Option<Hold> {
+) -> Losses {
+    let mut let_go = before.let_go.clone();
     if !desired.complete {
-        return None;
+        return Losses { hold: None, let_go };
     }
-    let (lost, serving) = losses(desired, evidence.table, policy);
-    if lost.is_empty() || lost.len() * 100 <= serving * usize::from(policy.shrink_percent) {
-        return None;
-    }
-    let contradicted = lost.iter().any(|lost| lost.phase.is_some());
-    // A clock that was set back must not prolong it.
-    let (since, confirmations) = before.map_or((now, evidence.confirmations), |before| {
-        (before.since.min(now), before.confirmations)
+    let_go.retain(|(id, address), one| {
+        one.at = one.at.min(now);
+        now.since(one.at) < PATIENCE && is_lost(desired, id, *address)
     });
-    let confirmed = evidence.confirmations > confirmations;
-    if confirmed && (!contradicted || now.since(since) >= PATIENCE) {
-        return None;
-    }
-    let hold = Hold {
-        since,
-        confirmations,
-        lost: lost.len(),
-        serving,
-        contradicted,
-    };
+    let (mut lost, serving) = losses(desired, evidence.table, policy);
+    lost.retain(|one| !let_go.get(&one.key()).is_some_and(|gone| gone.confirmed));
+    let extent = extent(&lost, &let_go, serving, evidence.table);
+    let suspect =
+        extent.filter(|extent| is_suspect(extent, &lost, &let_go, evidence.table, policy));
+    let hold =
+        suspect.and_then(|extent| hold(extent, before.hold.as_ref(), evidence.confirmations, now));
     for one in lost {
-        keep(desired, &one, evidence.last, policy);
+        if hold.is_some() {
+            keep(desired, &one, evidence.last, policy);
+        } else {
+            let confirmed = suspect.is_some();
+            let_go
+                .entry(one.key())
+                .or_insert(LetGo { at: now, confirmed })
+                .confirmed |= confirmed;
+        }
     }
-    Some(hold)
+    Losses { hold, let_go }
+}
+
+/// The hold as it goes on, or that it is over.
+fn hold(extent: Extent, before: Option<&Hold>, confirmations: u64, now: Moment) -> Option<Hold> {
+    let (since, mut confirmed) = before.map_or_else(
+        || {
+            let none = Confirmed {
+                reads: 0,
+                seen: confirmations,
+                at: now,
+            };
+            (now, none)
+        },
+        // A clock that was set back must not prolong it.
+        |before| (before.since.min(now), before.confirmed),
+    );
+    confirmed.note(confirmations, now);
+    let patient = !extent.contradicted || now.since(since) >= PATIENCE;
+    let over = confirmed.reads >= READS && patient;
+    (!over).then_some(Hold {
+        since,
+        lost: extent.lost,
+        serving: extent.serving,
+        contradicted: extent.contradicted,
+        confirmed,
+    })
+}
+
+/// What is lost now and what was let go, of what serves and what did; `None` if nothing is lost now.
+fn extent(
+    lost: &[Lost],
+    let_go: &BTreeMap<Key, LetGo>,
+    serving: usize,
+    table: &Table,
+) -> Option<Extent> {
+    let gone = let_go.keys().filter(|key| !serves(table, key)).count();
+    let again = lost.iter().filter(|lost| let_go.contains_key(&lost.key()));
+    (!lost.is_empty()).then(|| Extent {
+        lost: lost.len() + let_go.len() - again.count(),
+        serving: serving + gone,
+        contradicted: lost.iter().any(|lost| lost.phase.is_some()),
+    })
+}
+
+/// Whether so much is lost that it is not believed: of all, or of one virtual service of which Nomad says that it runs.
+fn is_suspect(
+    extent: &Extent,
+    lost: &[Lost],
+    let_go: &BTreeMap<Key, LetGo>,
+    table: &Table,
+    policy: &Policy,
+) -> bool {
+    if extent.lost * 100 > extent.serving * usize::from(policy.shrink_percent) {
+        return true;
+    }
+    let running = lost.iter().filter(|lost| lost.phase.is_some());
+    let mut services: Vec<ServiceId> = running.map(|lost| lost.id).collect();
+    services.dedup();
+    services.iter().any(|id| {
+        let is_lost = |address: SocketAddr| {
+            let_go.contains_key(&(*id, address))
+                || lost
+                    .iter()
+                    .any(|lost| lost.id == *id && lost.real.address == address)
+        };
+        let reals = table.get(id).map(ipvs::VirtualService::reals);
+        let mut serving = reals
+            .unwrap_or_default()
+            .iter()
+            .filter(|real| real.weight.serves());
+        serving.all(|real| is_lost(real.address))
+    })
+}
+
+fn serves(table: &Table, (id, address): &Key) -> bool {
+    table
+        .get(id)
+        .and_then(|service| service.real(*address))
+        .is_some_and(|real| real.weight.serves())
+}
+
+/// Whether the catalogue has it no more without Nomad's consent.
+fn is_lost(desired: &Desired, id: &ServiceId, address: SocketAddr) -> bool {
+    let service = desired.services.get(id);
+    let there = service.is_some_and(|service| {
+        !service.complete
+            || service
+                .endpoints
+                .binary_search_by_key(&address, |endpoint| endpoint.address)
+                .is_ok()
+    });
+    !there && unexplained(desired.fate(address))
+}
+
+fn unexplained((want, phase): (Want, Option<Phase>)) -> bool {
+    want == Want::Drain && matches!(phase, None | Some(Phase::Running))
 }
 
 /// Serving real servers that the catalogue lost without Nomad's consent, and how many serve in all.
@@ -90,31 +251,29 @@ fn losses(desired: &Desired, table: &Table, policy: &Policy) -> (Vec<Lost>, usiz
     let mut lost = Vec::new();
     let mut serving = 0;
     for (id, service) in table.iter().filter(|(id, _)| policy.ownership.owns(id)) {
-        let endpoints = desired
-            .services
-            .get(id)
-            .map(|service| service.endpoints.as_slice())
-            .unwrap_or_default();
-        let mut endpoints = endpoints.iter().peekable();
+        let wanted = desired.services.get(id);
+        let unread = wanted.is_some_and(|wanted| !wanted.complete);
+        let endpoints = wanted.map(|wanted| wanted.endpoints.as_slice());
+        let mut endpoints = endpoints.unwrap_or_default().iter().peekable();
         for real in service.reals().iter().filter(|real| real.weight.serves()) {
             serving += 1;
             while endpoints
                 .next_if(|endpoint| endpoint.address < real.address)
                 .is_some()
             {}
-            if endpoints
+            let present = endpoints
                 .peek()
-                .is_some_and(|endpoint| endpoint.address == real.address)
-            {
+                .is_some_and(|endpoint| endpoint.address == real.address);
+            if present || unread {
                 continue;
             }
-            let (want, phase) = desired.fate(real.address);
-            if want == Want::Drain && matches!(phase, None | Some(Phase::Running)) {
+            let fate = desired.fate(real.address);
+            if unexplained(fate) {
                 lost.push(Lost {
                     id: *id,
                     settings: service.settings,
                     real: *real,
-                    phase,
+                    phase: fate.1,
                 });
             }
         }
@@ -135,6 +294,7 @@ fn keep(desired: &mut Desired, lost: &Lost, last: &[SavedService], policy: &Poli
             snat: saved.is_some_and(|saved| saved.snat),
             drain: policy.drain,
             declared: Declared::Disk,
+            complete: true,
             endpoints: Vec::new(),
         }
     });
@@ -151,3 +311,6 @@ fn keep(desired: &mut Desired, lost: &Lost, last: &[SavedService], policy: &Poli
         .partition_point(|there| there.address < endpoint.address);
     service.endpoints.insert(at, endpoint);
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ pub mod guard;
 pub mod hints;
 pub mod lock;
 pub mod model;
+pub mod parts;
 pub mod plan;
 pub mod reconcile;
 pub mod registrar;

@@ -96,7 +96,7 @@ pub fn plan(
         .iter()
         .filter(|(id, _)| ownership.owns(id))
         .peekable();
-    for (id, service) in desired.services.iter().filter(|(id, _)| ownership.owns(id)) {
+    for (id, service) in &desired.services {
         while let Some((other, forsaken)) = there.next_if(|(other, _)| *other < id) {
             work.forsaken(other, forsaken);
         }
@@ -106,7 +106,7 @@ pub fn plan(
     for (id, service) in there {
         work.forsaken(id, service);
     }
-    work.finish(ownership)
+    work.finish()
 }
 
 /// Shorthand for steps that go to the kernel's table.

@@ -25,7 +25,7 @@ pub use told::Told;
 
 use crate::desired::{Desired, SavedService};
 use crate::director::{Director, Reading};
-use crate::guard::Hold;
+use crate::guard::Losses;
 use crate::model::Moment;
 use crate::model::catalog::Catalog;
 use crate::model::fleet::Fleet;
@@ -106,7 +106,9 @@ struct State {
     drains: Drains,
     last: Arc<Vec<SavedService>>,
     desired: Desired,
-    hold: Option<Hold>,
+    losses: Losses,
+    /// When the catalogue's source was last asked for a confirming read.
+    confirm_asked: Option<Instant>,
     warmed: BTreeSet<Key>,
     failures: Backoff,
     /// When to run a pass although nothing happened.
@@ -137,7 +139,8 @@ impl<D: Director> Reconciler<D> {
             drains: memory.drains,
             last: memory.services,
             desired: Desired::default(),
-            hold: None,
+            losses: Losses::default(),
+            confirm_asked: None,
             warmed: BTreeSet::new(),
             failures: Backoff::default(),
             wake: None,

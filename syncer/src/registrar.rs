@@ -26,6 +26,7 @@ pub use pure::{
 use crate::config::{Api, Config, Registrar as Settings};
 use crate::model::catalog::Origin;
 use crate::model::fleet::Fleet;
+use crate::parts::Parts;
 use crate::source::Published;
 use crate::source::blocking::Backoff;
 use crate::source::http::{Http, HttpError};
@@ -51,6 +52,7 @@ pub fn start(
     settings: &Settings,
     nomad: &Api,
     fleet: watch::Receiver<Published<Fleet>>,
+    parts: &mut Parts,
     stop: CancellationToken,
 ) -> Result<watch::Receiver<RegistrarStatus>, reqwest::Error> {
     let (publisher, status) = watch::channel(RegistrarStatus::default());
@@ -64,7 +66,9 @@ pub fn start(
         failed: BTreeMap::new(),
         absences: Absences::default(),
     };
-    tokio::spawn(async move { stop.run_until_cancelled(registrar.run()).await });
+    parts.spawn("the registrar", async move {
+        stop.run_until_cancelled(registrar.run()).await;
+    });
     Ok(status)
 }
 

@@ -5,8 +5,8 @@
 //! nomad  ──▶ watch<Published<Fleet>>   ──▶ reconcile, registrar
 //! ```
 //!
-//! A source never decides anything: it keeps the last good view, its index and age, and the last error. Whoever reads
-//! is woken only by a view that differs.
+//! A source never decides anything: it keeps the last good view, its index and age, and what is wrong now. Consul's
+//! wakes whoever reads only with a view that differs, Nomad's with each answer.
 
 pub mod blocking;
 pub mod consul;

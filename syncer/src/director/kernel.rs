@@ -41,6 +41,11 @@ impl KernelDirector {
         }
     }
 
+    /// Waits until the netlink thread is no more.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.thread.ended()
+    }
+
     async fn batch(&self, commands: Vec<Command>, outcomes: &mut Vec<Result<(), DirectorError>>) {
         let count = commands.len();
         let answer = self

@@ -2,7 +2,7 @@
 //! belongs to a thread, so the socket stays on the one that opened it.
 
 use ipvs::{Client, Error};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 type Job = Box<dyn FnOnce(&mut Client) + Send>;
 
@@ -15,6 +15,7 @@ pub struct ThreadError;
 #[derive(Debug, Clone)]
 pub(super) struct KernelThread {
     jobs: std::sync::mpsc::Sender<Job>,
+    ended: watch::Receiver<()>,
 }
 
 impl KernelThread {
@@ -22,7 +23,10 @@ impl KernelThread {
     pub(super) fn start() -> Result<Self, Error> {
         let mut client = Client::open()?;
         let (jobs, inbox) = std::sync::mpsc::channel::<Job>();
+        let (alive, ended) = watch::channel(());
         let work = move || {
+            // Dropped with the thread, however that ends.
+            let _alive = alive;
             for job in inbox {
                 job(&mut client);
             }
@@ -32,7 +36,13 @@ impl KernelThread {
             operation: "start a thread",
             source,
         })?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, ended })
+    }
+
+    /// Waits until the thread is no more.
+    pub(super) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut ended = self.ended.clone();
+        async move { while ended.changed().await.is_ok() {} }
     }
 
     /// Has the thread do something with the client.

@@ -26,6 +26,7 @@ use tracing::{debug, info, warn};
 
 use super::{Answer, Outcome, TOKEN_HEADER, Told};
 use crate::config::{Api, Hints};
+use crate::parts::Parts;
 use crate::source::blocking::Backoff;
 use crate::source::driver::Hint;
 use crate::source::http::{Http, HttpError};
@@ -51,7 +52,12 @@ pub enum RelayError {
 }
 
 /// Listens on the socket, for root only, until `stop`.
-pub fn serve(hints: &Hints, socket: &Path, stop: CancellationToken) -> Result<(), RelayError> {
+pub fn serve(
+    hints: &Hints,
+    socket: &Path,
+    parts: &mut Parts,
+    stop: CancellationToken,
+) -> Result<(), RelayError> {
     let failed = |doing| {
         move |source| RelayError::Socket {
             path: socket.to_owned(),
@@ -86,7 +92,7 @@ pub fn serve(hints: &Hints, socket: &Path, stop: CancellationToken) -> Result<()
         .collect::<Result<_, _>>()?;
     let relay = Relay::new(directors);
     let server = tonic::transport::Server::builder().add_service(SyncerServer::new(relay));
-    tokio::spawn(async move {
+    parts.spawn("the socket for hints", async move {
         let connections = UnixListenerStream::new(listener);
         let served = server
             .serve_with_incoming_shutdown(connections, stop.cancelled())

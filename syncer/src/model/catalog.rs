@@ -1,6 +1,6 @@
 //! Consul's view: services, their instances, and how healthy each is. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -61,6 +61,10 @@ pub struct CatalogService {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Catalog {
     pub services: BTreeMap<Arc<str>, Arc<CatalogService>>,
+    /// Services that are followed and could not be read yet: nothing is known of their instances.
+    pub unread: BTreeSet<Arc<str>>,
+    /// The list of services could not be read yet: there may be more that ask for a VIP.
+    pub unlisted: bool,
     /// Counts reads that were asked for to confirm a loss: each is whole, consistent and independent of the watch.
     pub confirmations: u64,
 }

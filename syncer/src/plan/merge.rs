@@ -11,7 +11,6 @@ use super::order::Phases;
 use super::{Observed, Plan, Step, edit};
 use crate::desired::{Desired, DesiredService, Endpoint, Want};
 use crate::model::Moment;
-use crate::model::policy::Ownership;
 
 /// Without a policy any more (its service is gone), a drain has this long.
 const FORSAKEN_DRAIN: Duration = Duration::from_mins(1);
@@ -55,6 +54,13 @@ impl<'a> Merge<'a> {
         wanted: &DesiredService,
         there: Option<&VirtualService>,
     ) {
+        if !(self.desired.complete && wanted.complete)
+            && let Some(there) = there
+            && !there.reals().is_empty()
+        {
+            // The disk may be older than the kernel: what was quiesced since must not serve again.
+            return self.leave_as_it_is(id, there);
+        }
         match there {
             None => self
                 .phases
@@ -90,15 +96,17 @@ impl<'a> Merge<'a> {
                 (Some(endpoint), None) => self.newcomer(id, wanted, endpoint),
                 (Some(endpoint), Some(real)) => self.known(id, wanted, endpoint, real),
                 (None, Some(real)) => {
-                    let want = if self.desired.complete {
-                        self.desired.fate(real.address).0
-                    } else {
-                        Want::Keep
-                    };
+                    let want = self.desired.fate(real.address).0;
                     self.leave(id, Some(wanted), real, want);
                 }
                 (None, None) => break,
             }
+        }
+    }
+
+    fn leave_as_it_is(&mut self, id: &ServiceId, there: &VirtualService) {
+        for real in there.reals() {
+            self.leave(id, None, real, Want::Keep);
         }
     }
 
@@ -122,8 +130,8 @@ impl<'a> Merge<'a> {
         }
     }
 
-    pub(super) fn finish(self, ownership: &Ownership) -> Plan {
-        let steps = self.phases.in_order(self.desired, self.observed, ownership);
+    pub(super) fn finish(self) -> Plan {
+        let steps = self.phases.in_order(self.desired, self.observed);
         Plan {
             steps,
             drains: self.kept,

@@ -7,7 +7,6 @@ use ipvs::ServiceId;
 
 use super::{Observed, SnatSet, Step};
 use crate::desired::Desired;
-use crate::model::policy::Ownership;
 
 /// Steps by the phase that they belong to.
 #[derive(Debug, Default)]
@@ -27,14 +26,9 @@ pub(super) struct Phases {
 }
 
 impl Phases {
-    pub(super) fn in_order(
-        self,
-        desired: &Desired,
-        observed: &Observed<'_>,
-        ownership: &Ownership,
-    ) -> Vec<Step> {
+    pub(super) fn in_order(self, desired: &Desired, observed: &Observed<'_>) -> Vec<Step> {
         let (widen, narrow) = self.snat(desired, observed);
-        let needed = self.vips(desired, ownership);
+        let needed = self.vips(desired);
         let present = &observed.addresses.present;
         let missing: Vec<Step> = missing(&needed, present).map(Step::AddVip).collect();
         let mut steps = Vec::new();
@@ -87,12 +81,9 @@ impl Phases {
     }
 
     /// In order, none twice.
-    fn vips(&self, desired: &Desired, ownership: &Ownership) -> Vec<IpAddr> {
+    fn vips(&self, desired: &Desired) -> Vec<IpAddr> {
         let ids = desired.services.keys().chain(&self.lingering);
-        let mut vips: Vec<IpAddr> = ids
-            .filter(|id| ownership.owns(id))
-            .filter_map(ServiceId::vip)
-            .collect();
+        let mut vips: Vec<IpAddr> = ids.filter_map(ServiceId::vip).collect();
         vips.sort_unstable();
         vips.dedup();
         vips

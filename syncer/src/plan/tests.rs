@@ -322,11 +322,33 @@ fn before_the_sources_are_read_nothing_is_taken_away() {
         complete: false,
         ..desired(vec![(id(80), service_with(&[(2, Want::Serve(weight(1)))]))])
     };
-    assert_eq!(
-        told(&seen.plan(&incomplete, 0)),
-        ["add tcp://198.18.0.29:80 -> 198.18.0.11:2 weight 1"]
-    );
+    assert!(seen.plan(&incomplete, 0).steps.is_empty());
     assert!(seen.plan(&Desired::default(), 0).steps.is_empty());
+}
+
+#[test]
+fn what_was_quiesced_after_the_disk_was_written_does_not_serve_again_before_the_sources_are_read() {
+    let of_disk = || DesiredService {
+        complete: false,
+        ..service_with(&[(1, Want::Serve(weight(1))), (2, Want::Serve(weight(1)))])
+    };
+    let seen = Seen::of(table(&[(1, 0)]));
+    let unread = Desired {
+        complete: false,
+        ..desired(vec![(id(80), of_disk())])
+    };
+    assert!(seen.plan(&unread, 0).steps.is_empty());
+    let one_unread = desired(vec![(id(80), of_disk())]);
+    assert!(seen.plan(&one_unread, 0).steps.is_empty());
+    let empty = Seen::of(table(&[]));
+    assert_eq!(
+        told(&empty.plan(&unread, 0)),
+        [
+            "add tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 1",
+            "add tcp://198.18.0.29:80 -> 198.18.0.11:2 weight 1"
+        ],
+        "a kernel that has nothing of it gets what the disk has"
+    );
 }
 
 #[test]
@@ -398,6 +420,7 @@ fn plain_service(endpoints: Vec<Endpoint>) -> DesiredService {
         snat: false,
         drain: Duration::from_mins(1),
         declared: Declared::Config,
+        complete: true,
         endpoints,
     }
 }

@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 use super::{Reason, Reconciler, instant_of};
 use crate::desired::{Desired, FleetView, SavedService, Snapshots, Want, desired};
 use crate::director::Director;
-use crate::guard::{Evidence, guard};
+use crate::guard::{APART, Evidence, guard};
 use crate::model::Moment;
 use crate::model::catalog::Catalog;
 use crate::model::fleet::Fleet;
@@ -24,11 +24,11 @@ use crate::warm::Key;
 /// How long Nomad is waited for before Consul alone decides about new instances.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often a held-back loss is read again.
-const CONFIRM_EVERY: Duration = Duration::from_secs(5);
-
 /// Nomad's view, and when Nomad last answered.
 type FleetRead = (Option<Arc<Fleet>>, Option<Instant>);
+
+/// How often a held-back loss is read again: so that answers that take their time are apart as well.
+const CONFIRM_EVERY: Duration = APART.saturating_add(Duration::from_secs(1));
 
 impl<D: Director> Reconciler<D> {
     pub(super) async fn pass(&mut self, reason: Reason) {
@@ -144,21 +144,27 @@ impl<D: Director> Reconciler<D> {
             last: &state.last,
             confirmations,
         };
-        let hold = guard(desired, &evidence, &self.policy, state.hold.as_ref(), now);
-        match (&state.hold, &hold) {
+        let losses = guard(desired, &evidence, &self.policy, &state.losses, now);
+        match (&state.losses.hold, &losses.hold) {
             (None, Some(hold)) => warn!(
                 lost = hold.lost,
                 serving = hold.serving,
-                "the catalogue suddenly lost real servers; they are held until a second read agrees"
+                "the catalogue suddenly lost real servers; they are held until two more reads agree"
             ),
             (Some(_), None) => info!("nothing is held back any more"),
             _ => {}
         }
-        if hold.is_some() {
+        if losses.hold.is_none() {
+            state.confirm_asked = None;
+        } else if state
+            .confirm_asked
+            .is_none_or(|at| at.elapsed() >= CONFIRM_EVERY)
+        {
             // A request that is already waiting serves as well.
             let _ = self.inputs.confirm.try_send(());
+            state.confirm_asked = Some(Instant::now());
         }
-        state.hold = hold;
+        state.losses = losses;
     }
 
     fn decide(&self, desired: &Desired, now: Moment) -> Plan {
@@ -254,9 +260,7 @@ impl<D: Director> Reconciler<D> {
             state.failures.reset();
         }
         wakes.extend(self.inputs.board.next_end());
-        if state.hold.is_some() {
-            wakes.push(Instant::now() + CONFIRM_EVERY);
-        }
+        wakes.extend(state.confirm_asked.map(|asked| asked + CONFIRM_EVERY));
         let fleet_awaited = self
             .inputs
             .fleet

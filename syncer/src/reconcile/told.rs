@@ -81,11 +81,11 @@ impl<D: Director> Reconciler<D> {
             rejected: rejected
                 .map(|(name, why)| Rejection { service: name.to_string(), reason: why.reason.clone() })
                 .collect(),
-            held: state.hold.as_ref().map(|hold| Held {
+            held: state.losses.hold.as_ref().map(|hold| Held {
                 since_ms: u64::try_from(pass.now.since(hold.since).as_millis()).unwrap_or(u64::MAX),
                 real_servers: hold.lost,
                 reason: format!(
-                    "the catalogue lost {} of {} serving real servers at once{}; they are kept until a second read agrees",
+                    "the catalogue lost {} of {} serving real servers at once{}; they are kept until two more reads agree",
                     hold.lost,
                     hold.serving,
                     if hold.contradicted { ", and Nomad says that they run" } else { "" }

@@ -4,18 +4,25 @@
 //! gives a VIP. All write into one view. A service that left the list is followed on until its own query says that it
 //! is empty: a list alone takes nothing away.
 //!
+//! The view is published once all of it has been read, or, where some of it can't be read, after [`PATIENCE`] without
+//! that: one service that a token may not see does not keep all others from being followed. What has not been read is
+//! named in the view, so that nobody takes it for empty.
+//!
 //! `confirm` asks for a second, independent read of everything: consistent, over fresh connections.
 
-use std::collections::BTreeSet;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::Published;
 use super::blocking::{Backoff, Bucket, Cursor, LIMIT};
@@ -23,10 +30,17 @@ use super::consul_json::{Entry, ServiceNames, service};
 use super::http::{Answer, Http, HttpError};
 use crate::config::Api;
 use crate::model::catalog::{Catalog, CatalogService};
+use crate::parts::Parts;
 use crate::tags::ask_for_vip;
+
+pub use view::PATIENCE;
+use view::{Part, View};
 
 /// The header that carries Consul's token.
 pub const TOKEN_HEADER: &str = "X-Consul-Token";
+
+/// How many services a confirming read asks for at once.
+const AT_ONCE: usize = 8;
 
 const CONFIRM_LIMIT: Duration = Duration::from_secs(10);
 
@@ -42,15 +56,20 @@ pub struct ConsulSource {
 pub fn start(
     api: &Api,
     names: BTreeSet<Arc<str>>,
+    parts: &mut Parts,
     stop: CancellationToken,
 ) -> Result<ConsulSource, reqwest::Error> {
     let http = Http::new(api, TOKEN_HEADER)?;
     let (publisher, published) = watch::channel(Published::default());
     let (confirm, confirmations) = mpsc::channel(1);
     let view = View {
-        catalog: Catalog::default(),
-        unread: names.clone(),
-        listed: false,
+        catalog: Catalog {
+            unread: names.clone(),
+            unlisted: true,
+            ..Catalog::default()
+        },
+        started: Instant::now(),
+        errors: BTreeMap::new(),
         publisher,
     };
     let follower = Follower {
@@ -59,65 +78,10 @@ pub fn start(
         view: Arc::new(Mutex::new(view)),
         named: names,
     };
-    tokio::spawn(async move { stop.run_until_cancelled(follower.run(confirmations)).await });
+    parts.spawn("what follows Consul", async move {
+        stop.run_until_cancelled(follower.run(confirmations)).await;
+    });
     Ok(ConsulSource { published, confirm })
-}
-
-/// What all tasks write into. It is published once everything has been read once.
-#[derive(Debug)]
-struct View {
-    catalog: Catalog,
-    unread: BTreeSet<Arc<str>>,
-    listed: bool,
-    publisher: watch::Sender<Published<Catalog>>,
-}
-
-impl View {
-    /// The list of services has been read.
-    fn listed(&mut self, arrived: Instant, index: u64) {
-        self.listed = true;
-        self.publish(false, arrived, index);
-    }
-
-    /// A service as just read.
-    fn read(&mut self, name: &Arc<str>, read: CatalogService, answer: &Answer, index: u64) {
-        let first = self.unread.remove(name);
-        let changed = self
-            .catalog
-            .services
-            .get(name)
-            .is_none_or(|there| **there != read);
-        if changed {
-            self.catalog
-                .services
-                .insert(Arc::clone(name), Arc::new(read));
-        }
-        self.publish(changed || first, answer.arrived, index);
-    }
-
-    /// Whatever has been read is shown, once all has been; a view that does not differ wakes nobody.
-    fn publish(&mut self, changed: bool, arrived: Instant, index: u64) {
-        let ready = self.listed && self.unread.is_empty();
-        self.publisher.send_if_modified(|published| {
-            published.read_at = Some(arrived);
-            published.index = published.index.max(index);
-            published.error = None;
-            if !ready || !(changed || published.view.is_none()) {
-                return false;
-            }
-            published.arrived = Some(arrived);
-            published.view = Some(Arc::new(self.catalog.clone()));
-            true
-        });
-    }
-
-    fn failed(&self, error: &HttpError) {
-        let told = error.told();
-        self.publisher.send_if_modified(|published| {
-            published.error = Some(told);
-            false
-        });
-    }
 }
 
 #[derive(Debug, Clone)]
@@ -136,6 +100,7 @@ impl Follower {
         }
         let mut followed = self.named.clone();
         let mut list = Box::pin(self.list(Cursor::default()));
+        let mut confirming = JoinSet::new();
         let mut pace = Bucket::new();
         let mut backoff = Backoff::default();
         loop {
@@ -143,13 +108,17 @@ impl Follower {
             let listed = tokio::select! {
                 listed = &mut list => listed,
                 Some(ended) = tasks.join_next() => {
-                    if let Ok(name) = ended {
+                    if let Some(name) = whole(ended) {
                         followed.remove(&name);
                     }
                     continue;
                 }
-                Some(()) = confirmations.recv() => {
-                    self.confirm(&followed).await;
+                Some(confirmed) = confirming.join_next() => {
+                    whole(confirmed);
+                    continue;
+                }
+                Some(()) = confirmations.recv(), if confirming.is_empty() => {
+                    confirming.spawn(self.clone().confirm(followed.clone()));
                     continue;
                 }
             };
@@ -158,7 +127,7 @@ impl Follower {
                     backoff.reset();
                     for name in &names {
                         if followed.insert(Arc::clone(name)) {
-                            self.lock().unread.insert(Arc::clone(name));
+                            self.lock().catalog.unread.insert(Arc::clone(name));
                             tasks.spawn(self.clone().follow(Arc::clone(name)));
                         }
                     }
@@ -167,8 +136,7 @@ impl Follower {
                     cursor
                 }
                 Err(error) => {
-                    debug!(error = error.told(), "consul's list of services");
-                    self.lock().failed(&error);
+                    self.lock().failed(Part::List, &error);
                     tokio::time::sleep(backoff.failed()).await;
                     Cursor::default()
                 }
@@ -197,20 +165,17 @@ impl Follower {
                 Ok((read, answer)) => {
                     backoff.reset();
                     cursor = cursor.after(index(&answer));
-                    let gone = read.instances.is_empty() && !self.named.contains(&name);
-                    self.lock().read(&name, read, &answer, cursor.0);
+                    let named = self.named.contains(&name);
+                    let gone = read.instances.is_empty() && !named;
+                    self.lock()
+                        .read(&name, read, named, (answer.arrived, cursor.0));
                     if gone {
                         return name;
                     }
                     pace.take().await;
                 }
                 Err(error) => {
-                    debug!(
-                        service = &*name,
-                        error = error.told(),
-                        "consul's health query"
-                    );
-                    self.lock().failed(&error);
+                    self.lock().failed(Part::Service(Arc::clone(&name)), &error);
                     cursor = Cursor::default();
                     tokio::time::sleep(backoff.failed()).await;
                 }
@@ -243,64 +208,78 @@ impl Follower {
         Ok((read, answer))
     }
 
-    /// One whole, consistent read over connections of its own.
-    async fn confirm(&self, followed: &BTreeSet<Arc<str>>) {
-        let read = self.read_all(followed).await;
+    /// One whole, consistent read over connections of its own. What a follower read meanwhile is newer and stays.
+    async fn confirm(self, followed: BTreeSet<Arc<str>>) {
+        let read = self.read_all(&followed).await;
         let mut view = self.lock();
         match read {
-            Ok((services, arrived)) => {
-                for (name, service) in services {
-                    view.unread.remove(&name);
-                    view.catalog.services.insert(name, Arc::new(service));
+            Ok(services) => {
+                for (name, before, service) in services {
+                    let there = view.catalog.services.get(&name);
+                    let same = match (there, &before) {
+                        (Some(there), Some(before)) => Arc::ptr_eq(there, before),
+                        (there, before) => there.is_none() && before.is_none(),
+                    };
+                    if same {
+                        let keep = self.named.contains(&name);
+                        view.take(name, service, keep);
+                    }
                 }
                 view.catalog.confirmations += 1;
-                view.publish(true, arrived, 0);
+                view.well(&Part::Confirmation);
+                view.publish(true, Some((Instant::now(), 0)));
             }
-            Err(error) => {
-                warn!(
-                    error = error.told(),
-                    "a second read of the catalogue failed; what it lost is held on"
-                );
-                view.failed(&error);
-            }
+            Err(error) => view.failed(Part::Confirmation, &error),
         }
     }
 
-    async fn read_all(
-        &self,
-        followed: &BTreeSet<Arc<str>>,
-    ) -> Result<(Vec<(Arc<str>, CatalogService)>, Instant), HttpError> {
+    /// All that is known by name. What can't be read anyway confirms nothing and hinders nothing.
+    async fn read_all(&self, followed: &BTreeSet<Arc<str>>) -> Result<Vec<Confirmed>, HttpError> {
         let fresh =
             Http::new(&self.api, TOKEN_HEADER).map_err(|source| HttpError::Unreachable {
                 path: "/".to_owned(),
                 source,
             })?;
-        let path = "/v1/catalog/services?consistent";
-        let answer = asked(&fresh, path, CONFIRM_LIMIT).await?;
         let mut names = followed.clone();
-        names.extend(tagged_names(&answer, path)?);
-        let known: Vec<Arc<str>> = self
-            .lock()
-            .catalog
-            .services
-            .keys()
-            .map(Arc::clone)
-            .collect();
-        names.extend(known);
+        names.extend(self.lock().catalog.services.keys().map(Arc::clone));
+        let one = |name: Arc<str>| {
+            let fresh = &fresh;
+            async move {
+                let before = self.lock().catalog.services.get(&name).map(Arc::clone);
+                match self.health(fresh, &name, "consistent", CONFIRM_LIMIT).await {
+                    Ok((read, _)) => Ok(Some((name, before, read))),
+                    Err(_) if self.lock().is_failing(&name) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        let mut reads =
+            futures_util::stream::iter(names.into_iter().map(one)).buffer_unordered(AT_ONCE);
         let mut services = Vec::new();
-        for name in names {
-            let (read, _) = self
-                .health(&fresh, &name, "consistent", CONFIRM_LIMIT)
-                .await?;
-            services.push((name, read));
+        while let Some(read) = reads.next().await {
+            services.extend(read?);
         }
-        Ok((services, Instant::now()))
+        Ok(services)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, View> {
         self.view
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// A service's name, what was known of it before it was read, and what it is.
+type Confirmed = (Arc<str>, Option<Arc<CatalogService>>, CatalogService);
+
+/// What a task ended with; one that panicked takes the whole source with it, for nobody would follow in its place.
+fn whole<T>(ended: Result<T, JoinError>) -> Option<T> {
+    match ended {
+        Ok(value) => Some(value),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_cancelled) => None,
+        },
     }
 }
 

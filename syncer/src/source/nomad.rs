@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::Published;
 use super::blocking::{Backoff, Bucket, Cursor, LIMIT};
@@ -19,6 +19,7 @@ use super::http::{Answer, Http, HttpError};
 use super::nomad_json::{Shape, Stub, shapes};
 use crate::config::Api;
 use crate::model::fleet::Fleet;
+use crate::parts::Parts;
 
 /// The header that carries Nomad's token.
 pub const TOKEN_HEADER: &str = "X-Nomad-Token";
@@ -28,6 +29,7 @@ const SHAPE_LIMIT: Duration = Duration::from_secs(2);
 /// Starts to follow all allocations, until `stop`.
 pub fn start(
     api: &Api,
+    parts: &mut Parts,
     stop: CancellationToken,
 ) -> Result<watch::Receiver<Published<Fleet>>, reqwest::Error> {
     let http = Http::new(api, TOKEN_HEADER)?;
@@ -37,7 +39,9 @@ pub fn start(
         publisher,
         jobs: HashMap::new(),
     };
-    tokio::spawn(async move { stop.run_until_cancelled(follower.run()).await });
+    parts.spawn("what follows Nomad", async move {
+        stop.run_until_cancelled(follower.run()).await;
+    });
     Ok(published)
 }
 
@@ -69,8 +73,12 @@ impl Follower {
                 }
                 Err(error) => {
                     let told = error.told();
-                    debug!(error = told, "nomad's allocations");
                     self.publisher.send_if_modified(|published| {
+                        if published.error.is_some() {
+                            debug!(error = told, "Nomad");
+                        } else {
+                            warn!(error = told, "Nomad can't be read; what was known holds on");
+                        }
                         published.error = Some(told);
                         false
                     });
@@ -148,6 +156,9 @@ impl Follower {
         };
         let fleet = Arc::new(Fleet::new(stubs.iter().filter_map(allocation)));
         self.publisher.send_modify(|published| {
+            if published.error.is_some() {
+                info!("Nomad is read again");
+            }
             *published = Published {
                 view: Some(fleet),
                 index,

@@ -143,7 +143,7 @@ fn endpoint_view(
     let mut why = format!("{}, {consul}", nomad.unwrap_or("not from Nomad"));
     match state {
         "warming" => why.push_str(": takes no connection yet"),
-        "held" => why.push_str(": held until a second read agrees"),
+        "held" => why.push_str(": held until two more reads agree"),
         "waiting" if matches!(endpoint.want, Want::Keep) => {
             why.push_str(": Nomad has not been read yet");
         }

@@ -136,7 +136,7 @@ async fn an_empty_catalogue_that_nomad_agrees_with_is_believed_at_once() {
 }
 
 #[tokio::test]
-async fn of_what_nomad_does_not_know_a_second_read_of_the_catalogue_is_enough() {
+async fn of_what_nomad_does_not_know_two_reads_of_the_catalogue_some_time_apart_are_enough() {
     let lab = Lab::with(&[]).await;
     lab.consul.change(|world| {
         drop(
@@ -233,4 +233,58 @@ async fn servers_that_are_down_at_first_are_found_when_they_come() {
     }
     lab.expect(&["198.18.0.11:20000 1"]).await;
     lab.nomad.change(|world| world.allocations.push(running(1)));
+}
+
+#[tokio::test]
+async fn a_new_service_that_may_not_be_read_does_not_keep_the_others_from_being_followed() {
+    let (lab, daemon) = with_both().await;
+    let mut tagged = stranger(3);
+    tagged["Service"]["Tags"] = serde_json::json!(["ipvs.vip=198.18.0.30:80"]);
+    lab.consul.change(|world| {
+        world.unreadable.insert("secret".into());
+        world.services.insert("secret".into(), vec![tagged]);
+    });
+    while daemon.consul_error().is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    lab.consul
+        .change(|world| world.services.get_mut("web").unwrap()[1] = instance(1, "critical"));
+    lab.expect(&["198.18.0.11:20000 1", "198.18.0.11:20001 0"])
+        .await;
+    let error = daemon.consul_error().unwrap();
+    assert!(error.contains("secret") && error.contains("403"), "{error}");
+    lab.consul.change(|world| world.unreadable.clear());
+    while daemon.consul_error().is_some() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_may_not_be_read_after_a_restart_stays_as_it_is_and_the_rest_is_followed() {
+    let (lab, daemon) = with_both().await;
+    let mut tagged = stranger(3);
+    tagged["Service"]["Tags"] = serde_json::json!(["ipvs.vip=198.18.0.30:80"]);
+    lab.consul
+        .change(|world| drop(world.services.insert("secret".into(), vec![tagged])));
+    let three = || -> Vec<String> {
+        let web = BOTH.map(|real| format!("tcp://198.18.0.29:80 -> {real}"));
+        let secret = "tcp://198.18.0.30:80 -> 198.18.0.11:20003 1".to_owned();
+        web.into_iter().chain([secret]).collect()
+    };
+    lab.eventually(|| lab.director.told(), &three()).await;
+    daemon.end().await;
+    lab.consul.change(|world| {
+        world.unreadable.insert("secret".into());
+        world.services.get_mut("web").unwrap()[1] = instance(1, "critical");
+    });
+    let daemon = lab.daemon();
+    while daemon.told().await.stale {
+        assert_eq!(lab.director.told(), three());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut quiesced = three();
+    quiesced[1] = "tcp://198.18.0.29:80 -> 198.18.0.11:20001 0".to_owned();
+    lab.eventually(|| lab.director.told(), &quiesced).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(lab.director.told(), quiesced);
 }

@@ -1,6 +1,6 @@
 //! An in-process Nomad and Consul: the few endpoints that are used, blocking queries with their index, and faults.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -45,6 +45,8 @@ pub(crate) struct World {
     /// The agent's own registrations.
     pub(crate) registered: BTreeMap<String, Value>,
     pub(crate) fault: Fault,
+    /// Services that the token may not read.
+    pub(crate) unreadable: BTreeSet<String>,
     pub(crate) requests: u64,
 }
 
@@ -204,6 +206,9 @@ async fn health(
     Path(name): Path<String>,
     Query(query): Parameters,
 ) -> Response {
+    if fake.look(|world| world.unreadable.contains(&name)) {
+        return (StatusCode::FORBIDDEN, "Permission denied").into_response();
+    }
     fake.answer(&query, |world| {
         world
             .services

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipvs_syncer::config::{self, Config};
+use ipvs_syncer::model::catalog::Catalog;
+use ipvs_syncer::parts::Parts;
 use ipvs_syncer::reconcile::{Inputs, Reconciler, Told};
 use ipvs_syncer::source::driver::Board;
-use ipvs_syncer::source::{consul, nomad};
+use ipvs_syncer::source::{Published, consul, nomad};
 use ipvs_syncer::store::Store;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -86,10 +88,12 @@ impl Lab {
         let config = self.config();
         let settings = config.director.clone().unwrap();
         let stop = self.stop.child_token();
-        let fleet = nomad::start(&config.nomad.unwrap(), stop.clone()).unwrap();
+        let mut parts = Parts::default();
+        let fleet = nomad::start(&config.nomad.unwrap(), &mut parts, stop.clone()).unwrap();
         let names = settings.services.keys().cloned().collect();
-        let source = consul::start(&config.consul, names, stop.clone()).unwrap();
+        let source = consul::start(&config.consul, names, &mut parts, stop.clone()).unwrap();
         let (ask, asked) = mpsc::channel(4);
+        let catalog = source.published.clone();
         let inputs = Inputs {
             catalog: source.published,
             fleet: Some(fleet),
@@ -102,7 +106,13 @@ impl Lab {
         let audit = Duration::from_millis(500);
         let reconciler = Reconciler::new(director, settings.policy(), audit, inputs, store, memory);
         let task = tokio::spawn(reconciler.run(stop.clone()));
-        Daemon { ask, stop, task }
+        Daemon {
+            ask,
+            catalog,
+            stop,
+            task,
+            _parts: parts,
+        }
     }
 
     /// Waits until the real servers are these.
@@ -151,8 +161,10 @@ impl Drop for Lab {
 /// One running daemon.
 pub(crate) struct Daemon {
     ask: mpsc::Sender<oneshot::Sender<Told>>,
+    catalog: watch::Receiver<Published<Catalog>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
+    _parts: Parts,
 }
 
 impl Daemon {
@@ -160,6 +172,11 @@ impl Daemon {
         let (answer, answered) = oneshot::channel();
         self.ask.send(answer).await.unwrap();
         answered.await.unwrap()
+    }
+
+    /// What is wrong with Consul.
+    pub(crate) fn consul_error(&self) -> Option<String> {
+        self.catalog.borrow().error.clone()
     }
 
     /// As SIGTERM does.

@@ -1,5 +1,6 @@
 //! The registrar against an agent.
 
+use ipvs_syncer::parts::Parts;
 use ipvs_syncer::registrar::{self, RegistrarStatus};
 use ipvs_syncer::source::nomad;
 use serde_json::json;
@@ -9,20 +10,22 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::fake::Fault;
 use super::harness::{ALLOCS, Lab, allocation, job, running};
 
-fn start(lab: &Lab) -> (DropGuard, watch::Receiver<RegistrarStatus>) {
+fn start(lab: &Lab) -> ((DropGuard, Parts), watch::Receiver<RegistrarStatus>) {
     let config = lab.config();
     let stop = CancellationToken::new();
     let api = config.nomad.clone().unwrap();
-    let fleet = nomad::start(&api, stop.clone()).unwrap();
+    let mut parts = Parts::default();
+    let fleet = nomad::start(&api, &mut parts, stop.clone()).unwrap();
     let status = registrar::start(
         &config,
         config.registrar.as_ref().unwrap(),
         &api,
         fleet,
+        &mut parts,
         stop.clone(),
     )
     .unwrap();
-    (stop.drop_guard(), status)
+    ((stop.drop_guard(), parts), status)
 }
 
 fn ids(lab: &Lab) -> Vec<String> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipvs::fake::FakeKernel;
 use ipvs::{Connections, Kernel, ServiceId, Table};
 use ipvs_syncer::desired::{FleetView, Hinted, SavedService, Snapshots, desired};
-use ipvs_syncer::guard::{Evidence, Hold, guard};
+use ipvs_syncer::guard::{Evidence, Losses, guard};
 use ipvs_syncer::model::Moment;
 use ipvs_syncer::model::catalog::Catalog;
 use ipvs_syncer::model::fleet::Fleet;
@@ -33,7 +33,7 @@ pub(crate) struct Disk {
 pub(crate) struct Daemon {
     pub(crate) catalog: Option<Catalog>,
     pub(crate) fleet: Option<Arc<Fleet>>,
-    pub(crate) hold: Option<Hold>,
+    pub(crate) losses: Losses,
     pub(crate) probes: BTreeSet<(ServiceId, SocketAddr)>,
     warmed: BTreeSet<(ServiceId, SocketAddr)>,
     mirror: Option<(Table, Addresses, Option<SnatSet>)>,
@@ -65,6 +65,10 @@ impl Daemon {
 
     pub(crate) fn warm(&mut self, key: (ServiceId, SocketAddr)) {
         self.warmed.insert(key);
+    }
+
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing
     }
 
     pub(crate) fn quiet(&self, plan: &Plan) -> bool {
@@ -123,7 +127,7 @@ impl Daemon {
             last,
             confirmations,
         };
-        self.hold = guard(&mut desired, &evidence, policy, self.hold.as_ref(), now);
+        self.losses = guard(&mut desired, &evidence, policy, &self.losses, now);
         let observed = Observed {
             table,
             connections: &counts,

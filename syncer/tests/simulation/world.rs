@@ -9,6 +9,7 @@ use ipvs::{
     Command, Connections, Forwarding, Kernel, ServiceId, ServiceSettings, Table, VirtualService,
     Weight, errno,
 };
+use ipvs_syncer::guard::PATIENCE;
 use ipvs_syncer::model::Moment;
 use ipvs_syncer::model::policy::{Ownership, Policy, VipPolicy};
 use ipvs_syncer::plan::{Plan, Step};
@@ -170,20 +171,38 @@ impl World {
 
     fn deliver_consul(&mut self) {
         if self.consul_up {
-            self.daemon.catalog = Some(self.truth.catalog());
-            self.tell("Consul's view arrives".into());
+            let whole = self.truth.catalog();
+            let name = *self.random.pick(&SERVICES).unwrap();
+            match &mut self.daemon.catalog {
+                // Services are followed one by one, and so are their answers.
+                Some(catalog) if self.random.one_in(2) => {
+                    let one = Arc::clone(&whole.services[name]);
+                    catalog.services.insert(name.into(), one);
+                    self.tell(format!("Consul's view of {name} arrives"));
+                }
+                catalog => {
+                    *catalog = Some(whole);
+                    self.tell("Consul's view arrives".into());
+                }
+            }
         }
     }
 
     /// A pass, in which the process may be killed; then it starts again, sometimes on a machine that was rebooted.
     fn pass(&mut self, life: Option<usize>) {
         let before = self.machine.kernel.table.clone();
+        let hold = self.daemon.losses.hold.clone();
+        let since = hold.map(|hold| self.now.since(hold.since));
+        let trusted = !self.daemon.is_failing() && since.is_none_or(|since| since < PATIENCE);
         match self
             .daemon
             .pass(&mut self.machine, &self.policy, self.now, life)
         {
             Ended::Whole(plan) => {
                 self.judge(&before, &plan);
+                if trusted {
+                    self.judge_losses(&before);
+                }
                 self.tell(format!(
                     "pass: {:?}",
                     plan.steps
@@ -361,7 +380,7 @@ impl World {
             .all(|service| service.instances.is_empty());
         for (id, service) in before
             .iter()
-            .filter(|(id, _)| **id != foreign() && empty && self.daemon.hold.is_some())
+            .filter(|(id, _)| **id != foreign() && empty && self.daemon.losses.hold.is_some())
         {
             for real in service.reals().iter().filter(|real| real.weight.serves()) {
                 let runs = fleet.at(real.address).is_some_and(|alloc| {
@@ -384,6 +403,33 @@ impl World {
         }
     }
 
+    /// A service whose every real server runs, says Nomad, does not lose the last of them to a catalogue that forgot.
+    fn judge_losses(&self, before: &Table) {
+        let (Some(fleet), Some(catalog)) = (&self.daemon.fleet, &self.daemon.catalog) else {
+            return;
+        };
+        for (service, name) in SERVICES.iter().enumerate() {
+            let reals = |table: &Table| -> Vec<SocketAddr> {
+                let there = table.get(&vip(service)).map(VirtualService::reals);
+                let serving = there.unwrap_or_default().iter();
+                let serving = serving.filter(|real| real.weight.serves());
+                serving.map(|real| real.address).collect()
+            };
+            let forgotten = |address: &SocketAddr| {
+                let runs = fleet.at(*address).is_some_and(|alloc| {
+                    alloc.phase(*address) == ipvs_syncer::model::fleet::Phase::Running
+                });
+                let mut instances = catalog.services[*name].instances.iter();
+                runs && !instances.any(|one| one.address == *address)
+            };
+            let serving = reals(before);
+            if !serving.is_empty() && serving.iter().all(forgotten) {
+                let left = reals(&self.machine.kernel.table);
+                assert!(!left.is_empty(), "{name} lost all: {serving:?}");
+            }
+        }
+    }
+
     /// Everything works and all time passes; then the table is right.
     fn heal(&mut self) {
         self.tell("everything heals".into());
@@ -396,7 +442,7 @@ impl World {
         for _ in 0..12 {
             self.truth.confirm();
             self.deliver_nomad();
-            self.deliver_consul();
+            self.daemon.catalog = Some(self.truth.catalog());
             for key in std::mem::take(&mut self.daemon.probes) {
                 self.daemon.warm(key);
             }
@@ -412,9 +458,9 @@ impl World {
         };
         assert!(self.daemon.quiet(&plan), "never quiet: {:?}", plan.steps);
         assert!(
-            self.daemon.hold.is_none(),
+            self.daemon.losses.hold.is_none(),
             "still held: {:?}",
-            self.daemon.hold
+            self.daemon.losses.hold
         );
         oracle::check(&self.truth, &self.machine.kernel.table);
         self.promises();
