@@ -43,8 +43,10 @@ pub struct Reading {
 pub enum DirectorError {
     #[error("{0}")]
     Refused(#[from] ipvs::Refused),
-    #[error("{0}")]
+    #[error("the conversation with the kernel failed")]
     Kernel(#[from] ipvs::Error),
+    #[error("not answered, for the conversation with the kernel failed: {0}")]
+    Unanswered(std::sync::Arc<str>),
     #[error("{0}")]
     Thread(#[from] ThreadError),
     #[error("{0}")]
@@ -60,6 +62,27 @@ pub enum DirectorError {
     },
     #[error("there is no network interface {interface} here (director.interface)")]
     NoInterface { interface: String },
+}
+
+impl DirectorError {
+    /// With the whole chain of causes, for status and log.
+    pub fn told(&self) -> String {
+        told(self)
+    }
+}
+
+/// An error with the whole chain of its causes; one that repeats its cause is not said twice.
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !told.ends_with(&text) {
+            told = format!("{told}: {text}");
+        }
+        cause = error.source();
+    }
+    told
 }
 
 /// What a reconciler needs of a director.

@@ -2,11 +2,13 @@
 //!
 //! Order is *make before break*: first what packets need on their way (SNAT, VIPs, virtual services), then new real
 //! servers and higher weights, then lower weights, then removals, last what nothing needs any more. From any prefix of
-//! the steps the next plan leads to the same end, because it starts from what is.
+//! the steps the next plan leads to the same end, because it starts from what is. A step that fails lets the steps
+//! pass that do not rest on it: [`Gate`] knows which.
 //!
 //! Drains go in and come out as a value: a real server that goes has weight 0 until it is idle or its deadline passes.
 
 mod drain;
+mod gate;
 mod merge;
 mod order;
 
@@ -17,6 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipvs::{Command, Connections, RealServer, ServiceId, Table};
 
 pub use drain::{Drain, Drains, POLL};
+pub use gate::Gate;
 
 use crate::desired::Desired;
 use crate::model::Moment;
@@ -74,11 +77,29 @@ impl fmt::Display for Step {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     pub steps: Vec<Step>,
+    /// Where in `steps` each stage ends but the last: what later stages need, new virtual services, what raises.
+    pub stages: [usize; 3],
     pub drains: Drains,
     /// When to look again although nothing happened.
     pub wake_at: Option<Moment>,
     /// Endpoints that want one connection before they serve.
     pub probes: Vec<(ServiceId, SocketAddr)>,
+}
+
+impl Plan {
+    /// The steps in four stages: SNAT and VIPs; virtual services; new real servers and higher weights; whatever lowers,
+    /// removes and tidies up. What fails in one stage decides what a [`Gate`] lets through in the next.
+    pub fn in_stages(&self) -> [&[Step]; 4] {
+        let [needs, make, raise] = self.stages;
+        let between = |from: usize, to: usize| self.steps.get(from..to).unwrap_or_default();
+        let steps = self.steps.len();
+        [
+            between(0, needs),
+            between(needs, make),
+            between(make, raise),
+            between(raise, steps),
+        ]
+    }
 }
 
 /// The steps from `observed` to `desired`.

@@ -7,9 +7,11 @@
 //!
 //! The first event runs a pass at once; what comes meanwhile is seen by the next one, for snapshots are whole. A pass
 //! plans against a mirror of what was applied. The kernel itself is read at start, on the audit timer and after a step
-//! that failed. No failure ends the loop; on exit everything stays as it is.
+//! that left it in doubt. No failure ends the loop; on exit everything stays as it is.
 
+mod act;
 mod pass;
+mod refusal;
 mod told;
 
 use std::collections::BTreeSet;
@@ -22,6 +24,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 pub use told::Told;
+
+use refusal::Refusals;
 
 use crate::desired::{Desired, SavedService};
 use crate::director::{Director, Reading};
@@ -111,6 +115,7 @@ struct State {
     confirm_asked: Option<Instant>,
     warmed: BTreeSet<Key>,
     failures: Backoff,
+    refusals: Refusals,
     /// When to run a pass although nothing happened.
     wake: Option<Instant>,
     seen_arrival: Option<Instant>,
@@ -143,6 +148,7 @@ impl<D: Director> Reconciler<D> {
             confirm_asked: None,
             warmed: BTreeSet::new(),
             failures: Backoff::default(),
+            refusals: Refusals::default(),
             wake: None,
             seen_arrival: None,
             acknowledged: Histogram::new(3)

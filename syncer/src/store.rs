@@ -1,14 +1,15 @@
 //! What a director remembers on disk: the last applied table, open drains, and which addresses it added.
 //!
 //! Files are replaced by rename, so a crash leaves the old or the new one. Writing happens behind the pass, never in
-//! its way: of several states in a row only the newest is written. A file that can't be read counts as none, said
-//! loudly: the kernel's own table is still there.
+//! its way: of several states in a row only the newest is written, and one that could not be written is tried again. A
+//! file that can't be read counts as none, said loudly: the kernel's own table is still there.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,9 @@ use tracing::{error, warn};
 
 use crate::desired::SavedService;
 use crate::plan::Drains;
+
+/// How long until a failed write is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 const TABLE: &str = "table.json";
 const DRAINS: &str = "drains.json";
@@ -49,6 +53,7 @@ pub struct StoreError {
 #[derive(Debug)]
 pub struct Store {
     newest: watch::Sender<Memory>,
+    trouble: watch::Receiver<Option<String>>,
     writer: JoinHandle<()>,
 }
 
@@ -77,17 +82,20 @@ impl Store {
             drains,
             addresses,
         };
-        let (newest, mut changes) = watch::channel(memory.clone());
-        let (dir, mut written) = (dir.to_owned(), memory.clone());
-        let writer = tokio::spawn(async move {
-            while changes.changed().await.is_ok() {
-                let (dir, next) = (dir.clone(), changes.borrow_and_update().clone());
-                let before = std::mem::replace(&mut written, next.clone());
-                // A writer that panicked would have nothing to say; the next change tries again.
-                let _ = tokio::task::spawn_blocking(move || write(&dir, &before, &next)).await;
-            }
-        });
-        Ok((Self { newest, writer }, memory))
+        let (newest, changes) = watch::channel(memory.clone());
+        let (told, trouble) = watch::channel(None);
+        let writer = tokio::spawn(write_behind(dir.to_owned(), memory.clone(), changes, told));
+        let store = Self {
+            newest,
+            trouble,
+            writer,
+        };
+        Ok((store, memory))
+    }
+
+    /// Why the newest state is not on disk.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().clone()
     }
 
     /// Remembers that; soon.
@@ -108,29 +116,72 @@ impl Store {
     }
 }
 
-fn write(dir: &Path, before: &Memory, next: &Memory) {
-    let small = |memory: &Memory| Small {
-        drains: memory.drains.clone(),
-        addresses: memory.addresses.clone(),
-    };
-    if before.drains != next.drains || before.addresses != next.addresses {
-        replace(&dir.join(DRAINS), &small(next));
-    }
-    if before.services != next.services {
-        replace(&dir.join(TABLE), &*next.services);
+/// Until the sender is gone; a write that fails is tried again, and once more at the end.
+async fn write_behind(
+    dir: PathBuf,
+    mut written: Memory,
+    mut changes: watch::Receiver<Memory>,
+    told: watch::Sender<Option<String>>,
+) {
+    let mut open = true;
+    while open {
+        let failed = told.borrow().is_some();
+        // Cancel-safe: a change that is not seen here is seen by the next turn.
+        open = tokio::select! {
+            changed = changes.changed() => changed.is_ok(),
+            () = tokio::time::sleep(AGAIN), if failed => true,
+        };
+        if !open && !failed {
+            return;
+        }
+        let next = changes.borrow_and_update().clone();
+        let (dir, before) = (dir.clone(), written.clone());
+        let wrote = tokio::task::spawn_blocking(move || write(&dir, before, &next)).await;
+        // A writer that panicked wrote nothing.
+        let (now, trouble) = wrote.unwrap_or_else(|panic| (written, Some(panic.to_string())));
+        written = now;
+        told.send_replace(trouble);
     }
 }
 
-fn replace(path: &Path, value: &impl Serialize) {
-    let write = || -> io::Result<()> {
-        let new = path.with_extension("new");
-        std::fs::write(&new, serde_json::to_vec(value)?)?;
-        std::fs::File::open(&new)?.sync_all()?;
-        std::fs::rename(&new, path)
+/// What is on disk afterwards, and what went wrong.
+fn write(dir: &Path, mut written: Memory, next: &Memory) -> (Memory, Option<String>) {
+    let mut trouble = None;
+    let mut replaced = |file: &str, done: io::Result<()>| match done {
+        Ok(()) => true,
+        Err(error) => {
+            let path = dir.join(file);
+            error!(path = %path.display(), %error, "state is not on disk; after a restart it will be missing");
+            let why = format!(
+                "{} is not written, after a restart it will be missing: {error}",
+                path.display()
+            );
+            trouble = Some(why);
+            false
+        }
     };
-    if let Err(error) = write() {
-        error!(path = %path.display(), %error, "state is not on disk; after a restart it will be missing");
+    if written.drains != next.drains || written.addresses != next.addresses {
+        let small = Small {
+            drains: next.drains.clone(),
+            addresses: next.addresses.clone(),
+        };
+        if replaced(DRAINS, replace(&dir.join(DRAINS), &small)) {
+            (written.drains, written.addresses) = (small.drains, small.addresses);
+        }
     }
+    if written.services != next.services
+        && replaced(TABLE, replace(&dir.join(TABLE), &*next.services))
+    {
+        written.services = Arc::clone(&next.services);
+    }
+    (written, trouble)
+}
+
+fn replace(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let new = path.with_extension("new");
+    std::fs::write(&new, serde_json::to_vec(value)?)?;
+    std::fs::File::open(&new)?.sync_all()?;
+    std::fs::rename(&new, path)
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
@@ -181,5 +232,28 @@ mod tests {
         std::fs::write(dir.path().join(DRAINS), b"{\"drains\":[{").unwrap();
         let (_, there) = Store::open(dir.path()).unwrap();
         assert_eq!(there, Memory::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_written_is_told_and_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, memory) = Store::open(dir.path()).unwrap();
+        // A directory in the file's place: not even root can rename over it.
+        std::fs::create_dir(dir.path().join(DRAINS)).unwrap();
+        let memory = Memory {
+            addresses: ["198.18.0.29".parse().unwrap()].into(),
+            ..memory
+        };
+        store.remember(memory.clone());
+        while store.trouble().is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(store.trouble().unwrap().contains(DRAINS));
+        std::fs::remove_dir(dir.path().join(DRAINS)).unwrap();
+        while store.trouble().is_some() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let (_, there) = Store::open(dir.path()).unwrap();
+        assert_eq!(there, memory);
     }
 }

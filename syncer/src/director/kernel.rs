@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use ipvs::{Command, Kernel, Refused, ServiceId, Table, errno};
 use tracing::debug;
@@ -58,10 +59,11 @@ impl KernelDirector {
             }
             Ok(Err(error)) => {
                 // The whole conversation failed: nothing is known of any of them.
-                let told = error.to_string();
+                let told: Arc<str> = super::told(&error).into();
+                debug!(error = &*told, lost = count, "a batch of commands failed");
                 outcomes.push(Err(error.into()));
-                debug!(error = told, lost = count, "a batch of commands failed");
-                outcomes.extend((1..count).map(|_| Err(super::ThreadError.into())));
+                let unanswered = || DirectorError::Unanswered(Arc::clone(&told));
+                outcomes.extend((1..count).map(|_| Err(unanswered())));
             }
             Err(error) => outcomes.extend((0..count).map(|_| Err(error.clone().into()))),
         }
@@ -212,7 +214,7 @@ async fn forget_flows(id: &ServiceId, real: SocketAddr) -> Result<(), DirectorEr
         return Ok(());
     };
     let (vip, port) = (address.ip().to_string(), address.port().to_string());
-    let real = real.ip().to_string();
+    let (real, real_port) = (real.ip().to_string(), real.port().to_string());
     let arguments = [
         "-D",
         "--proto",
@@ -223,6 +225,9 @@ async fn forget_flows(id: &ServiceId, real: SocketAddr) -> Result<(), DirectorEr
         &port,
         "--reply-src",
         &real,
+        // A live one beside it, on the same node, keeps its flows.
+        "--reply-port-src",
+        &real_port,
     ];
     match command::run("conntrack", &arguments, None).await {
         // It says so, and fails, when there was none.

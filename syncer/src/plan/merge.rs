@@ -131,9 +131,10 @@ impl<'a> Merge<'a> {
     }
 
     pub(super) fn finish(self) -> Plan {
-        let steps = self.phases.in_order(self.desired, self.observed);
+        let (steps, stages) = self.phases.in_order(self.desired, self.observed);
         Plan {
             steps,
+            stages,
             drains: self.kept,
             wake_at: self.wake_at,
             probes: self.probes,

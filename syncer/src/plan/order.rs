@@ -26,7 +26,11 @@ pub(super) struct Phases {
 }
 
 impl Phases {
-    pub(super) fn in_order(self, desired: &Desired, observed: &Observed<'_>) -> Vec<Step> {
+    pub(super) fn in_order(
+        self,
+        desired: &Desired,
+        observed: &Observed<'_>,
+    ) -> (Vec<Step>, [usize; 3]) {
         let (widen, narrow) = self.snat(desired, observed);
         let needed = self.vips(desired);
         let present = &observed.addresses.present;
@@ -35,8 +39,11 @@ impl Phases {
         // A connection keeps the SNAT decision of its first packet: rules have to be there before the service is.
         steps.extend(widen.map(Step::SetSnat));
         steps.extend(missing);
+        let needs = steps.len();
         steps.extend(self.make);
+        let make = steps.len();
         steps.extend(self.raise);
+        let raise = steps.len();
         steps.extend(self.lower);
         steps.extend(self.remove);
         steps.extend(self.finish);
@@ -46,7 +53,7 @@ impl Phases {
             let unneeded = ours.filter(|vip| needed.binary_search(vip).is_err());
             steps.extend(unneeded.map(|vip| Step::RemoveVip(*vip)));
         }
-        steps
+        (steps, [needs, make, raise])
     }
 
     /// What to set before anything else, and what to set after everything else.

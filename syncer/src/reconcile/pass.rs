@@ -8,6 +8,7 @@ use ipvs::ServiceId;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::act::Done;
 use super::{Reason, Reconciler, instant_of};
 use crate::desired::{Desired, FleetView, SavedService, Snapshots, Want, desired};
 use crate::director::Director;
@@ -15,7 +16,7 @@ use crate::guard::{APART, Evidence, guard};
 use crate::model::Moment;
 use crate::model::catalog::Catalog;
 use crate::model::fleet::Fleet;
-use crate::plan::{Observed, Plan, Step, plan};
+use crate::plan::{Observed, Plan, plan};
 use crate::source;
 use crate::source::driver::Answered;
 use crate::store::Memory;
@@ -35,7 +36,11 @@ impl<D: Director> Reconciler<D> {
         let started = Instant::now();
         self.state.wake = None;
         if !self.look(reason).await {
-            self.state.told.passed(reason, started, 0, 1);
+            let failed = Done {
+                failed: 1,
+                ..Done::default()
+            };
+            self.state.told.passed(reason, started, failed, false);
             return;
         }
         let (catalog, arrived) = {
@@ -50,7 +55,8 @@ impl<D: Director> Reconciler<D> {
         let mut desired = self.desire(catalog.as_deref(), fleet.as_ref());
         self.hold_back(&mut desired, catalog.as_deref(), now);
         let plan = self.decide(&desired, now);
-        let (steps, failed) = self.act(&plan).await;
+        let done = self.act(&desired, &plan).await;
+        let (steps, failed) = (done.steps, done.failed);
         let fresh = self.state.seen_arrival != arrived;
         self.state.seen_arrival = arrived;
         if let Some(arrived) = arrived.filter(|_| fresh && steps > 0 && failed == 0) {
@@ -59,8 +65,9 @@ impl<D: Director> Reconciler<D> {
         }
         self.remember(desired, &plan, steps > 0);
         self.warm(&plan);
-        self.schedule(&plan, failed, now);
-        self.state.told.passed(reason, started, steps, failed);
+        self.schedule(&plan, done, now);
+        let whole = failed == done.refused && !self.state.doubtful;
+        self.state.told.passed(reason, started, done, whole);
         let micros = started.elapsed().as_micros();
         if steps > 0 {
             info!(reason = reason.word(), steps, failed, micros, "pass");
@@ -88,7 +95,9 @@ impl<D: Director> Reconciler<D> {
                     state.doubtful = false;
                 }
                 Err(error) => {
-                    state.told.failed(format!("reading the kernel: {error}"));
+                    state
+                        .told
+                        .failed(format!("reading the kernel: {}", error.told()));
                     state.doubtful = true;
                     state.wake = Some(Instant::now() + state.failures.failed());
                     return false;
@@ -102,7 +111,9 @@ impl<D: Director> Reconciler<D> {
             let draining: Vec<ServiceId> = draining.into_iter().collect();
             match self.director.count(&draining).await {
                 Ok(counts) => state.mirror.counts = counts,
-                Err(error) => state.told.failed(format!("counting connections: {error}")),
+                Err(error) => state
+                    .told
+                    .failed(format!("counting connections: {}", error.told())),
             }
         }
         true
@@ -184,31 +195,6 @@ impl<D: Director> Reconciler<D> {
         )
     }
 
-    /// Does the steps and keeps the mirror in step; says how many there were and how many failed.
-    async fn act(&mut self, plan: &Plan) -> (usize, usize) {
-        if plan.steps.is_empty() {
-            return (0, 0);
-        }
-        let outcomes = self.director.apply(&plan.steps).await;
-        let state = &mut self.state;
-        let mut failed = 0;
-        for (step, outcome) in plan.steps.iter().zip(outcomes) {
-            match outcome {
-                Ok(()) => {
-                    debug!(%step, "done");
-                    state.doubtful |= !reflect(&mut state.mirror, step);
-                }
-                Err(error) => {
-                    failed += 1;
-                    warn!(%step, %error, "step failed");
-                    state.told.failed(format!("{step}: {error}"));
-                    state.doubtful = true;
-                }
-            }
-        }
-        (plan.steps.len(), failed)
-    }
-
     fn remember(&mut self, desired: Desired, plan: &Plan, changed: bool) {
         let state = &mut self.state;
         state.drains = plan.drains.clone();
@@ -247,14 +233,15 @@ impl<D: Director> Reconciler<D> {
         self.prober.want(&probes);
     }
 
-    fn schedule(&mut self, plan: &Plan, failed: usize, now: Moment) {
+    fn schedule(&mut self, plan: &Plan, done: Done, now: Moment) {
         let mut wakes: Vec<Instant> = plan
             .wake_at
             .map(|at| instant_of(at, now))
             .into_iter()
             .collect();
         let state = &mut self.state;
-        if failed > 0 || state.doubtful {
+        wakes.extend(state.refusals.next(Instant::now()));
+        if done.failed > done.refused || state.doubtful {
             wakes.push(Instant::now() + state.failures.failed());
         } else {
             state.failures.reset();
@@ -271,24 +258,6 @@ impl<D: Director> Reconciler<D> {
         }
         state.wake = wakes.into_iter().min();
     }
-}
-
-/// What the kernel has after a step; false where that is not sure.
-fn reflect(mirror: &mut crate::director::Reading, step: &Step) -> bool {
-    match step {
-        Step::Ipvs(command) => return mirror.table.apply(command).is_ok(),
-        Step::SetSnat(services) => mirror.snat = Some(services.clone()),
-        Step::AddVip(vip) => {
-            mirror.addresses.present.insert(*vip);
-            mirror.addresses.ours.insert(*vip);
-        }
-        Step::RemoveVip(vip) => {
-            mirror.addresses.present.remove(vip);
-            mirror.addresses.ours.remove(vip);
-        }
-        Step::ForgetFlows(..) => {}
-    }
-    true
 }
 
 fn saved(desired: &Desired, table: &ipvs::Table) -> Vec<SavedService> {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use ipvs::ServiceId;
 use tokio::time::Instant;
 
+use super::act::Done;
 use super::{Reason, Reconciler};
 use crate::director::Director;
 use crate::source;
@@ -38,14 +39,17 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn passed(&mut self, reason: Reason, started: Instant, steps: usize, failed: usize) {
+    /// `whole`: whatever was not done was refused, and nothing is in doubt.
+    pub(super) fn passed(&mut self, reason: Reason, started: Instant, done: Done, whole: bool) {
         self.passes += 1;
-        self.complete |= failed == 0;
+        self.complete |= whole;
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.last = Some((reason, Instant::now(), micros, steps, failed));
+        self.last = Some((reason, Instant::now(), micros, done.steps, done.failed));
     }
 
+    /// The same error again is the newest, not one more.
     pub(super) fn failed(&mut self, what: String) {
+        self.errors.retain(|(_, there)| *there != what);
         self.errors.push_back((Instant::now(), what));
         if self.errors.len() > KEPT_ERRORS {
             self.errors.pop_front();
@@ -91,7 +95,13 @@ impl<D: Director> Reconciler<D> {
                     if hold.contradicted { ", and Nomad says that they run" } else { "" }
                 ),
             }),
-            errors: state.told.errors.iter().map(|(at, what)| Failure { age_ms: age(*at), what: what.clone() }).collect(),
+            errors: state
+                .told
+                .errors
+                .iter()
+                .map(|(at, what)| Failure { age_ms: age(*at), what: what.clone() })
+                .chain(self.store.trouble().map(|what| Failure { age_ms: 0, what }))
+                .collect(),
             kernel_ack: Acknowledged::from(&state.acknowledged),
         }
     }

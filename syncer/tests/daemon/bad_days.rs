@@ -288,3 +288,46 @@ async fn what_may_not_be_read_after_a_restart_stays_as_it_is_and_the_rest_is_fol
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(lab.director.told(), quiesced);
 }
+
+#[tokio::test]
+async fn a_scheduler_that_the_kernel_has_not_is_told_once_and_costs_no_reading_of_the_kernel() {
+    let (lab, daemon) = with_both().await;
+    let mut tagged = stranger(3);
+    tagged["Service"]["Tags"] =
+        serde_json::json!(["ipvs.vip=198.18.0.30:80", "ipvs.scheduler=xyz"]);
+    lab.consul
+        .change(|world| drop(world.services.insert("odd".into(), vec![tagged])));
+    while daemon.told().await.errors.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let tries = || {
+        let inside = lab.director.inside();
+        let odd = |step: &&ipvs_syncer::plan::Step| step.to_string().contains("198.18.0.30:80");
+        inside.steps.iter().filter(odd).count()
+    };
+    let before = tries();
+    for status in ["critical", "passing", "critical", "passing"] {
+        lab.consul
+            .change(|world| world.services.get_mut("web").unwrap()[1] = instance(1, status));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    lab.expect(&BOTH).await;
+    assert_eq!(tries(), before, "not at every pass");
+    let told = daemon.told().await;
+    assert_eq!(told.errors.len(), 1, "{:?}", told.errors);
+    assert!(
+        told.errors[0].what.contains("no such scheduler"),
+        "{:?}",
+        told.errors
+    );
+    assert!(told.ready);
+    while tries() == before {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(daemon.told().await.errors.len(), 1, "the same error is one");
+    assert_eq!(
+        lab.director.told().len(),
+        2,
+        "no real servers without a service"
+    );
+}

@@ -12,7 +12,7 @@ use ipvs_syncer::model::Moment;
 use ipvs_syncer::model::catalog::Catalog;
 use ipvs_syncer::model::fleet::Fleet;
 use ipvs_syncer::model::policy::Policy;
-use ipvs_syncer::plan::{Addresses, Drains, Observed, Plan, SnatSet, Step, plan};
+use ipvs_syncer::plan::{Addresses, Drains, Gate, Observed, Plan, SnatSet, Step, plan};
 
 /// What there is outside of the daemon.
 #[derive(Debug, Default)]
@@ -141,13 +141,16 @@ impl Daemon {
             &policy.ownership,
             now,
         );
-        for (done, step) in plan.steps.iter().enumerate() {
+        let before = snat.clone();
+        let mut gate = Gate::new(&desired, before.as_ref());
+        for (done, step) in plan.in_stages().into_iter().flatten().enumerate() {
             if life == Some(done) {
-                return Ended::Killed(plan, done);
+                return Ended::Killed(plan.clone(), done);
             }
-            if machine.step(step) {
+            if gate.lets(step, table) && machine.step(step) {
                 reflect(step, table, addresses, snat);
             } else {
+                gate.failed(step, table);
                 self.failing = true;
             }
         }
