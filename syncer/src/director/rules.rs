@@ -1,8 +1,8 @@
 //! The SNAT rules as a director keeps them: backend chosen when first needed, kernel prepared before the first rule,
 //! and looked after without making anybody wait.
 //!
-//! Reading rules back means running a program, which takes long. The first reading waits for it; later ones start it
-//! in the background and take the answer of the one before.
+//! Reading rules back means running a program, which takes long. Nobody waits for it: before the first rule is set there
+//! is nothing to read, and later a reading starts the program and takes the answer of the one before.
 
 use std::sync::Arc;
 

@@ -14,11 +14,13 @@ use crate::director::command::run;
 use crate::plan::SnatSet;
 
 const TABLE: &str = "nomad_ipvs";
-const KINDS: [(Family, Protocol); 4] = [
+const KINDS: [(Family, Protocol); 6] = [
     (Family::V4, Protocol::Tcp),
     (Family::V4, Protocol::Udp),
+    (Family::V4, Protocol::Sctp),
     (Family::V6, Protocol::Tcp),
     (Family::V6, Protocol::Udp),
+    (Family::V6, Protocol::Sctp),
 ];
 
 /// The backend.
@@ -150,14 +152,14 @@ mod tests {
         assert!(script.contains(
             "set vips6_udp { type ipv6_addr . inet_service; elements = { 2001:db8::5 . 53 }; }"
         ));
-        assert_eq!(script.matches("masquerade").count(), 4);
+        assert_eq!(script.matches("masquerade").count(), 6);
     }
 
     #[test]
     fn a_listing_without_its_rules_is_damaged() {
         let set = r#"{"set":{"name":"vips4_tcp","elem":[{"concat":["198.18.0.29",80]}]}}"#;
         let rule = r#"{"rule":{}}"#;
-        let whole = format!(r#"{{"nftables":[{set},{rule},{rule},{rule},{rule}]}}"#);
+        let whole = format!(r#"{{"nftables":[{set},{rule},{rule},{rule},{rule},{rule},{rule}]}}"#);
         assert_eq!(
             parse(&whole),
             Some(["198.18.0.29:80".parse().unwrap()].into())
