@@ -36,6 +36,9 @@ fn jobfile() -> String {
   datacenters = ["*"]
   group "sleepers" {{
     count = {TASKS}
+    ephemeral_disk {{
+      size = 110
+    }}
     update {{
       max_parallel     = {TASKS}
       min_healthy_time = "1s"
@@ -124,7 +127,7 @@ fn now() -> Result<f64> {
 
 /// Seconds of the day are enough of `2026-11-25T01:20:07.123Z` to compare with a clock that runs beside it.
 fn stamp(line: &str) -> Option<f64> {
-    let time = line.get(11..)?.split('Z').next()?;
+    let time = line.trim_start().get(11..)?.split('Z').next()?;
     let mut parts = time.split(':').map(|part| part.parse::<f64>().ok());
     let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
     let of_day = (hours * 60.0 + minutes) * 60.0 + seconds;
@@ -139,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_time_of_a_line_of_the_agents_log_is_read_to_the_millisecond() {
-        let at = stamp("2026-11-25T01:20:07.123Z [INFO]  client: recovered task").unwrap();
+        let at = stamp("    2026-11-25T01:20:07.123Z [INFO]  client: recovered task").unwrap();
         let of_day = at.rem_euclid(86_400.0);
         assert!((of_day - 4807.123).abs() < 0.001, "{of_day}");
         assert_eq!(stamp("no time"), None);
