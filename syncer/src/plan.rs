@@ -57,6 +57,8 @@ pub enum Step {
     Ipvs(Command),
     /// Forget what the connection tracker knows of a virtual service's flows to a removed real server.
     ForgetFlows(ServiceId, SocketAddr),
+    /// Forget what the connection tracker knows of connections to a VIP that nobody has answered yet.
+    ForgetUnanswered(IpAddr),
 }
 
 impl fmt::Display for Step {
@@ -68,6 +70,7 @@ impl fmt::Display for Step {
             Self::AddVip(vip) => write!(f, "add address {vip}"),
             Self::RemoveVip(vip) => write!(f, "remove address {vip}"),
             Self::Ipvs(command) => command.fmt(f),
+            Self::ForgetUnanswered(vip) => write!(f, "forget unanswered connections to {vip}"),
             Self::ForgetFlows(id, real) => write!(f, "forget flows {id} -> {real}"),
         }
     }

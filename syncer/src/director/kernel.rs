@@ -86,6 +86,7 @@ impl KernelDirector {
                 Ok(())
             }
             Step::ForgetFlows(id, real) => forget_flows(id, *real).await,
+            Step::ForgetUnanswered(vip) => forget_unanswered(*vip).await,
             Step::Ipvs(_) => Ok(()),
         }
     }
@@ -229,7 +230,26 @@ async fn forget_flows(id: &ServiceId, real: SocketAddr) -> Result<(), DirectorEr
         "--reply-port-src",
         &real_port,
     ];
-    match command::run("conntrack", &arguments, None).await {
+    forget(&arguments).await
+}
+
+/// Only connections to this VIP of which nobody has answered the first packet.
+async fn forget_unanswered(vip: IpAddr) -> Result<(), DirectorError> {
+    let vip = vip.to_string();
+    forget(&[
+        "-D",
+        "--proto",
+        "tcp",
+        "--orig-dst",
+        &vip,
+        "--state",
+        "SYN_SENT",
+    ])
+    .await
+}
+
+async fn forget(arguments: &[&str]) -> Result<(), DirectorError> {
+    match command::run("conntrack", arguments, None).await {
         // It says so, and fails, when there was none.
         Err(command::CommandError::Failed { complaint, .. })
             if complaint.contains(" 0 flow entries") =>

@@ -68,7 +68,8 @@ impl<'a> Gate<'a> {
             Step::Ipvs(Command::EditService(..))
             | Step::AddVip(_)
             | Step::RemoveVip(_)
-            | Step::ForgetFlows(..) => {}
+            | Step::ForgetFlows(..)
+            | Step::ForgetUnanswered(_) => {}
         }
     }
 
@@ -81,7 +82,7 @@ impl<'a> Gate<'a> {
                 !dropped.any(|id| self.stuck.contains(id))
             }
             Step::RemoveVip(vip) => !self.stuck.iter().any(|id| id.vip() == Some(*vip)),
-            Step::AddVip(_) | Step::ForgetFlows(..) => true,
+            Step::AddVip(_) | Step::ForgetFlows(..) | Step::ForgetUnanswered(_) => true,
             Step::Ipvs(command) => self.lets_command(command, table),
         }
     }

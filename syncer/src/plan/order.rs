@@ -34,16 +34,29 @@ impl Phases {
         let (widen, narrow) = self.snat(desired, observed);
         let needed = self.vips(desired);
         let present = &observed.addresses.present;
-        let missing: Vec<Step> = missing(&needed, present).map(Step::AddVip).collect();
+        let missing: Vec<IpAddr> = missing(&needed, present).collect();
+        let rewritten = |vip: &IpAddr| {
+            let mut services = desired.services.iter();
+            services.any(|(id, service)| service.snat && id.vip() == Some(*vip))
+        };
+        // What was sent to a VIP before it was here is tracked without SNAT, and whoever tries again from the same port
+        // would be sent on without it.
+        let unanswered: Vec<Step> = missing
+            .iter()
+            .copied()
+            .filter(rewritten)
+            .map(Step::ForgetUnanswered)
+            .collect();
         let mut steps = Vec::new();
         // A connection keeps the SNAT decision of its first packet: rules have to be there before the service is.
         steps.extend(widen.map(Step::SetSnat));
-        steps.extend(missing);
+        steps.extend(missing.into_iter().map(Step::AddVip));
         let needs = steps.len();
         steps.extend(self.make);
         let make = steps.len();
         steps.extend(self.raise);
         let raise = steps.len();
+        steps.extend(unanswered);
         steps.extend(self.lower);
         steps.extend(self.remove);
         steps.extend(self.finish);

@@ -92,7 +92,7 @@ fn told(plan: &Plan) -> Vec<String> {
 }
 
 #[test]
-fn a_new_service_gets_snat_then_its_vip_then_itself_then_its_real_servers() {
+fn a_new_service_gets_snat_then_its_vip_then_itself_then_its_real_servers_then_a_clean_start() {
     let mut wanted = service_with(&[(1, Want::Serve(weight(5)))]);
     wanted.snat = true;
     let seen = Seen {
@@ -107,8 +107,26 @@ fn a_new_service_gets_snat_then_its_vip_then_itself_then_its_real_servers() {
             "add address 198.18.0.29",
             "add tcp://198.18.0.29:80 rr",
             "add tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 5",
+            "forget unanswered connections to 198.18.0.29",
         ]
     );
+}
+
+#[test]
+fn connections_are_forgotten_only_where_a_vip_is_new_and_clients_are_rewritten() {
+    let steps = |snat: bool, seen: Seen| {
+        let mut wanted = service_with(&[(1, Want::Serve(weight(5)))]);
+        wanted.snat = snat;
+        told(&seen.plan(&desired(vec![(id(80), wanted)]), 0))
+    };
+    let forgets = |steps: Vec<String>| steps.iter().any(|step| step.starts_with("forget"));
+    let anew = || Seen {
+        addresses: Addresses::default(),
+        ..Seen::of(Table::default())
+    };
+    assert!(forgets(steps(true, anew())));
+    assert!(!forgets(steps(false, anew())));
+    assert!(!forgets(steps(true, Seen::of(Table::default()))));
 }
 
 #[test]

@@ -103,7 +103,13 @@ impl<D: Director> Reconciler<D> {
                 state.mirror.snat = None;
                 false
             }
-            (Step::AddVip(_) | Step::RemoveVip(_) | Step::ForgetFlows(..), _) => false,
+            (
+                Step::AddVip(_)
+                | Step::RemoveVip(_)
+                | Step::ForgetFlows(..)
+                | Step::ForgetUnanswered(_),
+                _,
+            ) => false,
         }
     }
 }
@@ -121,7 +127,7 @@ fn reflect(mirror: &mut Reading, step: &Step) -> bool {
             mirror.addresses.present.remove(vip);
             mirror.addresses.ours.remove(vip);
         }
-        Step::ForgetFlows(..) => {}
+        Step::ForgetFlows(..) | Step::ForgetUnanswered(_) => {}
     }
     true
 }

@@ -88,7 +88,7 @@ impl Director for FakeDirector {
                     inside.addresses.ours.remove(vip);
                     Ok(())
                 }
-                Step::ForgetFlows(..) => Ok(()),
+                Step::ForgetFlows(..) | Step::ForgetUnanswered(_) => Ok(()),
             });
         }
         outcomes

@@ -195,7 +195,7 @@ impl Machine {
                 self.addresses.present.remove(vip);
                 self.addresses.ours.remove(vip);
             }
-            Step::ForgetFlows(..) => {}
+            Step::ForgetFlows(..) | Step::ForgetUnanswered(_) => {}
         }
         true
     }
@@ -213,6 +213,6 @@ fn reflect(step: &Step, table: &mut Table, addresses: &mut Addresses, snat: &mut
             addresses.present.remove(vip);
             addresses.ours.remove(vip);
         }
-        Step::ForgetFlows(..) => {}
+        Step::ForgetFlows(..) | Step::ForgetUnanswered(_) => {}
     }
 }

@@ -146,7 +146,7 @@ impl World {
                 assert!(self.addresses.present.remove(vip), "{step}: is not there");
                 self.addresses.ours.remove(vip);
             }
-            Step::ForgetFlows(..) => {}
+            Step::ForgetFlows(..) | Step::ForgetUnanswered(_) => {}
         }
     }
 
