@@ -5,7 +5,8 @@
 //!          (pure)     (fault, job, observe)                                  (pure)
 //! ```
 //! An episode that failed is replayed from its seed: the same faults, at the same times, from the same beginning. How the
-//! parts' own work falls between them is theirs. It runs on a profile of its own and leaves it up.
+//! parts' own work falls between them is theirs, and so is what an earlier episode has left in a kernel's memory: one that
+//! doesn't fail again alone is tried after the few that came before it. It runs on a profile of its own and leaves it up.
 
 use std::process::ExitCode;
 use std::sync::Arc;
