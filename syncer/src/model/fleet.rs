@@ -162,6 +162,8 @@ impl Fleet {
                     (
                         !a.phase(port.address).over() && a.client != ClientStatus::Lost,
                         a.created,
+                        // Two of one evaluation: whoever it is, it does not depend on the order of the list.
+                        a.id,
                     )
                 };
                 let holder = fleet

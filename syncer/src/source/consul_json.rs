@@ -73,7 +73,11 @@ pub(super) fn service(entries: &[Entry]) -> (CatalogService, Vec<String>) {
             )),
         }
     }
-    instances.sort_by_key(|instance: &Instance| (instance.address, rank(instance.health)));
+    // The allocation last, so that the order of the answer decides nothing.
+    instances.sort_by_key(|instance: &Instance| {
+        let alloc = instance.origin.as_ref().map(|origin| origin.alloc);
+        (instance.address, rank(instance.health), alloc)
+    });
     (
         CatalogService {
             instances,
@@ -144,6 +148,9 @@ fn health(checks: &[Check]) -> Health {
 /// What most instances ask for: while tags change from one version of a job to the next, both are there.
 fn tagged(entries: &[Entry]) -> Option<Result<VipPolicy, Rejected>> {
     let mut votes: Vec<(Result<VipPolicy, Rejected>, usize)> = Vec::new();
+    // In order of id: of equally many the first counts, whatever the order of the answer.
+    let mut entries: Vec<&Entry> = entries.iter().collect();
+    entries.sort_by(|one, other| one.service.id.cmp(&other.service.id));
     for entry in entries {
         let tags = entry.service.tags.as_deref().unwrap_or_default();
         let Some(policy) = tags::policy(tags.iter().map(String::as_str)) else {
@@ -156,6 +163,7 @@ fn tagged(entries: &[Entry]) -> Option<Result<VipPolicy, Rejected>> {
     }
     let most = votes
         .iter()
+        .rev()
         .filter(|(policy, _)| policy.is_ok())
         .max_by_key(|(_, count)| *count);
     most.or(votes.first()).map(|(policy, _)| policy.clone())
@@ -199,5 +207,31 @@ mod tests {
             service.tagged.unwrap().unwrap().id.to_string(),
             "tcp://198.18.0.29:80"
         );
+    }
+
+    #[test]
+    fn the_order_of_an_answer_does_not_matter() {
+        let mut entries: Vec<serde_json::Value> = serde_json::from_str(ANSWER).unwrap();
+        // A twin of the first under another allocation, which asks for another VIP.
+        let mut twin = entries[0].clone();
+        twin["Service"]["ID"] =
+            "_nomad-task-1f6b3d3e-6f0e-7d3c-1f2a-6f2a0c7f0b11-group-web-www-http".into();
+        twin["Service"]["Tags"] = serde_json::json!(["ipvs.vip=198.18.0.30:80"]);
+        entries.push(twin);
+        let read = |entries: &[serde_json::Value]| {
+            let entries: Vec<Entry> = entries
+                .iter()
+                .map(|entry| serde_json::from_value(entry.clone()).unwrap())
+                .collect();
+            service(&entries).0
+        };
+        let expected = read(&entries);
+        for turn in 0..entries.len() {
+            let mut turned = entries.clone();
+            turned.rotate_left(turn);
+            assert_eq!(read(&turned), expected);
+            turned.reverse();
+            assert_eq!(read(&turned), expected);
+        }
     }
 }
