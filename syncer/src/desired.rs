@@ -1,6 +1,6 @@
 //! What the kernel's table should be, from what Nomad and Consul say. Pure.
 //!
-//! [`desired`] joins the snapshots: policies (config file, tags) give virtual services ([`claim`]), the catalogue gives their
+//! [`desired`] joins the snapshots: policies (config file, tags) give virtual services (`claim`), the catalogue gives their
 //! instances, the fleet gives each instance's allocation, and [`rule`] says what its real server should be. It does
 //! not know what the kernel has; where a rule depends on that ("none if new, weight 0 if known") it says so with a
 //! [`Want`] that [`crate::plan`] resolves.
