@@ -10,6 +10,7 @@ mod exit;
 pub mod handle;
 pub mod options;
 mod pidfd;
+mod prompt;
 mod store;
 
 use std::sync::Arc;

@@ -8,6 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Folder of all labs below the hierarchy's root.
 const ROOT: &str = "nomad-ipvs-lab";
@@ -41,6 +43,18 @@ impl Cgroup {
     /// Every process in it, at any depth.
     pub fn pids(&self) -> Vec<i32> {
         self.path.as_deref().map(pids_below).unwrap_or_default()
+    }
+
+    /// Lets every stopped process in it go on; how many there were.
+    pub fn resume(&self) -> usize {
+        let pids = self.pids();
+        let stopped = pids.iter().filter(|pid| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            is_stopped(&stat)
+        });
+        stopped
+            .filter(|pid| kill(Pid::from_raw(**pid), Signal::SIGCONT).is_ok())
+            .count()
     }
 
     /// Removes the cgroup once it is empty.
@@ -87,6 +101,12 @@ fn children(path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Whether a signal stopped the process whose /proc/PID/stat this is (proc(5): state `T` after the name in brackets).
+fn is_stopped(stat: &str) -> bool {
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
 /// Where the unified hierarchy is mounted, from the text of /proc/mounts.
 fn unified_mount(mounts: &str) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
@@ -112,5 +132,13 @@ mod tests {
             Some(PathBuf::from("/sys/fs/cgroup"))
         );
         assert_eq!(unified_mount("proc /proc proc rw 0 0\n"), None);
+    }
+
+    #[test]
+    fn a_process_is_stopped_by_its_state_whatever_its_name() {
+        assert!(is_stopped("17 (dockerd) T 1 17 17 0"));
+        assert!(!is_stopped("17 (dockerd) S 1 17 17 0"));
+        assert!(!is_stopped("17 (a) T 1) R 1 17 17 0"));
+        assert!(!is_stopped(""));
     }
 }

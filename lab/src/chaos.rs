@@ -52,10 +52,6 @@ pub fn any_seed() -> u64 {
 /// Brings the lab up where it isn't, and lives through all episodes. Exit code 1 when one of them failed.
 pub fn run(lab: Lab, ui: &Ui, wish: Wish) -> Result<ExitCode> {
     let install = doctor::Installing::Allowed;
-    if lab.paths.state.exists() {
-        // Whatever an interrupted run has stopped or cut off would keep the lab from coming up.
-        let _ = fault::calm(&lab);
-    }
     up::run(&lab, ui, up::Wish { install, job: true })?;
     ui.say(&format!("seed {}", wish.seed));
     let lab = Arc::new(lab);
@@ -96,7 +92,7 @@ fn live(lab: &Arc<Lab>, ui: &Ui, number: usize, seed: u64) -> Ended {
         }
         Err(error) => {
             // The next one begins with a lab that is as whole as it can be made.
-            let _ = fault::calm(lab).and_then(|()| run::mend(lab));
+            let _ = run::mend(lab);
             Ended::broken(&episode, &error)
         }
     };

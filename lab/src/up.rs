@@ -45,7 +45,8 @@ pub fn run(lab: &Lab, ui: &Ui, wish: Wish) -> Result<()> {
     let products = Products::find()?;
     lab.save_decisions(nomad.path.clone(), consul.path.clone())?;
     lab.cgroup.join()?;
-    step(ui, "fabric", |_| fabric_up(lab))?;
+    let resumed = lab.cgroup.resume();
+    step(ui, "fabric", |_| fabric_up(lab, resumed))?;
     std::thread::scope(|scope| {
         let catalogue = scope.spawn(|| {
             step(ui, "consul", |_| {
@@ -101,15 +102,23 @@ fn examined(lab: &Lab, step: &mut Step, installing: doctor::Installing) -> Resul
     Ok(Up::now(found.report.summary()))
 }
 
-fn fabric_up(lab: &Lab) -> Result<Up> {
+/// `resumed`: how many stopped processes go on; what happened here is said here.
+fn fabric_up(lab: &Lab, resumed: usize) -> Result<Up> {
     let nodes: Vec<&str> = lab.nodes.all().iter().map(|node| node.name()).collect();
+    let resumed = match resumed {
+        0 => String::new(),
+        some => format!("  {some} stopped processes go on"),
+    };
     let finding = format!(
-        "{}  client, {}, director ({})",
+        "{}  client, {}, director ({}){resumed}",
         lab.topology.subnet(),
         nodes.join(", "),
         lab.kernel.choice()
     );
     if fabric::is_up(&lab.topology, lab.nodes) {
+        for node in lab.nodes.all().iter().chain([&Node::Director]) {
+            fabric::mend(&lab.topology, *node)?;
+        }
         return Ok(Up::already(finding));
     }
     fabric::up(&lab.topology, lab.nodes, lab.kernel.link())?;

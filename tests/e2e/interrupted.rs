@@ -1,9 +1,12 @@
 //! An `up` that is killed half-way leaves nothing that `down` doesn't find.
 
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use lab::context::Lab;
+use lab::topology::Node;
+use nix::sys::signal::Signal;
 
 use crate::story;
 
@@ -34,19 +37,14 @@ fn down_after_a_killed_up_leaves_nothing() {
 /// The registrar comes last, so its port is still free; the next `up` says whose it is now, before it does anything.
 fn a_port_that_somebody_took_is_named_with_its_process(profile: &str) {
     let node1 = Lab::open(profile, None).unwrap().topology.netns("node1");
-    let listen = || {
-        let mut nc = Command::new("busybox");
-        nc.args(["nc", "-l", "-p", "9180"]).spawn().unwrap()
-    };
-    let mut thief = lab::netns::within(&node1, listen).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    let thief = lab::netns::within(&node1, || TcpListener::bind("0.0.0.0:9180").unwrap()).unwrap();
     let output = story::lab(profile, &["up", "--no-build"]);
-    thief.kill().unwrap();
-    thief.wait().unwrap();
+    drop(thief);
     let said = story::said(&output);
     let named = format!(
-        "syncer-registrar's port 9180 is in use by busybox (pid {})",
-        thief.id()
+        "syncer-registrar's port 9180 is in use by {} (pid {})",
+        std::fs::read_to_string("/proc/self/comm").unwrap().trim(),
+        std::process::id()
     );
     assert!(!output.status.success() && said.contains(&named), "{said}");
     assert!(
@@ -71,6 +69,27 @@ fn a_director_whose_guest_was_killed_comes_up_again() {
     let output = story::lab(story::PROFILE, &["up", "--no-build"]);
     assert!(output.status.success(), "{}", story::said(&output));
     story::agreement(&lab, 10);
+}
+
+#[test]
+fn what_was_stopped_or_unplugged_goes_on_with_the_next_up() {
+    let lab = story::up();
+    for part in ["consul", "director"] {
+        // A machine with IPVS of its own has no guest.
+        let Some(process) = lab.records.living(part) else {
+            continue;
+        };
+        for child in lab::process::children(process.pid) {
+            child.signal(Signal::SIGSTOP);
+        }
+        process.signal(Signal::SIGSTOP);
+    }
+    lab::fabric::cut(&lab.topology, Node::Node1).unwrap();
+    let output = story::lab(story::PROFILE, &["up", "--no-build"]);
+    let said = story::said(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("stopped processes go on"), "{said}");
+    story::agreement(&lab, 20);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::{Ended, pidfd};
+use super::{Ended, pidfd, prompt};
 use crate::announce::Announcer;
 use crate::engine::{ContainerEngine, ContainerId, EngineError, State};
 
@@ -36,22 +36,9 @@ pub(super) async fn watch<E: ContainerEngine>(
     announcer: Announcer,
     exit: watch::Sender<Option<Ended>>,
 ) {
-    let seen = async {
-        let Some(pid) = pid else { return false };
-        match pidfd::ended(pid, &id).await {
-            Ok(()) => {
-                announcer.exited().await;
-                debug!(container = id.short(), "process ended");
-                true
-            }
-            Err(error) => {
-                debug!(%error, container = id.short(), "the process can't be watched, the engine's word has to do");
-                false
-            }
-        }
-    };
+    let seen = prompt::spawn(seen(pid, id.clone(), announcer.clone()));
     let (found, seen) = tokio::join!(outcome(engine.as_ref(), &id), seen);
-    if !seen {
+    if !seen.unwrap_or(false) {
         announcer.exited().await;
     }
     if let Some(pump) = pump
@@ -73,6 +60,22 @@ pub(super) async fn watch<E: ContainerEngine>(
         exit: found,
         at: SystemTime::now(),
     }));
+}
+
+/// Tells the syncer once the process has ended; whether it could be watched.
+async fn seen(pid: Option<i32>, id: ContainerId, announcer: Announcer) -> bool {
+    let Some(pid) = pid else { return false };
+    match pidfd::ended(pid, &id).await {
+        Ok(()) => {
+            announcer.exited().await;
+            debug!(container = id.short(), "process ended");
+            true
+        }
+        Err(error) => {
+            debug!(%error, container = id.short(), "the process can't be watched, the engine's word has to do");
+            false
+        }
+    }
 }
 
 async fn outcome<E: ContainerEngine>(engine: &E, id: &ContainerId) -> Exit {

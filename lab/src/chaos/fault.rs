@@ -79,31 +79,6 @@ pub(super) fn heal(lab: &Lab, injected: &Injected) -> Result<()> {
     }
 }
 
-/// Undoes what an earlier run that was killed may have left: stopped processes and cut links.
-pub(super) fn calm(lab: &Lab) -> Result<()> {
-    for node in [Node::Node1, Node::Director] {
-        fabric::mend(&lab.topology, node)?;
-    }
-    let parts = [
-        Part::Director,
-        Part::Docker,
-        Part::Containerd,
-        Part::Consul,
-        Part::Nomad,
-        Part::Plugin,
-        Part::Registrar,
-    ];
-    for identity in parts.iter().flat_map(|&part| processes(lab, part)) {
-        identity.signal(Signal::SIGCONT);
-    }
-    match part::syncer::director_pid(lab) {
-        Some(pid) if lab.kernel.is_up() && part::syncer::director_runs(lab) => {
-            inside(lab, "CONT", &pid.to_string())
-        }
-        _ => Ok(()),
-    }
-}
-
 /// The processes on the machine that are this part.
 fn processes(lab: &Lab, part: Part) -> Vec<Identity> {
     let of = |name: &str| lab.records.living(name).into_iter().collect::<Vec<_>>();

@@ -22,6 +22,10 @@ use ipnet::Ipv4Net;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
+use thread_priority::{
+    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
 
 use super::console::Outside;
 use super::frame::{Body, End, Frame, Sink};
@@ -49,6 +53,7 @@ type Clients = Arc<Mutex<HashMap<u32, Sender<Body>>>>;
 
 /// Boots the guest and serves until it is off.
 pub fn run(guest: &Guest) -> Result<()> {
+    go_first();
     let (console, inside) = UnixStream::pair().context("make the console")?;
     let inside = OwnedFd::from(inside);
     let uml = boot(guest, &inside)?;
@@ -105,6 +110,13 @@ fn watch(mut uml: Child, console: UnixStream) -> JoinHandle<std::io::Result<Exit
         let _ = console.shutdown(Shutdown::Both);
         status
     })
+}
+
+/// Before all that runs at the usual priority, as if the guest were a machine of its own, which would not wait behind another
+/// machine's containers. Children inherit it. Where it is not allowed the guest waits as others do.
+fn go_first() {
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
+    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
 }
 
 fn boot(guest: &Guest, console: &OwnedFd) -> Result<Child> {

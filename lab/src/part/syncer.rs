@@ -88,6 +88,8 @@ pub fn director_end(lab: &Lab) -> Result<()> {
 /// Starts the director's syncer unless it runs; says whether it did.
 pub fn director_up(lab: &Lab, program: &Path) -> Result<bool> {
     if let Some(pid) = director_pid(lab).filter(|&pid| lab.kernel.runs(pid, PROGRAM)) {
+        // One that was stopped would never be ready.
+        lab.kernel.capture(&["kill", "-CONT", &pid.to_string()])?;
         return director_ready(lab, pid).map(|()| true);
     }
     director_start(lab, program)?;
