@@ -9,6 +9,8 @@
 mod driver;
 #[path = "engine/fake.rs"]
 mod fake;
+#[path = "engine/logs.rs"]
+mod logs;
 #[path = "engine/suite.rs"]
 mod suite;
 
