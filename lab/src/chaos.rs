@@ -14,6 +14,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use crate::context::Lab;
+use crate::part::nomad::Driver;
 use crate::ui::{Mode, Outcome, Ui};
 use crate::{doctor, up};
 
@@ -56,7 +57,15 @@ pub fn run(lab: Lab, ui: &Ui, wish: Wish) -> Result<ExitCode> {
         // Whatever an interrupted run has stopped or cut off would keep the lab from coming up.
         let _ = fault::calm(&lab);
     }
-    up::run(&lab, ui, up::Wish { install, job: true })?;
+    up::run(
+        &lab,
+        ui,
+        up::Wish {
+            install,
+            job: true,
+            driver: Driver::Ours,
+        },
+    )?;
     ui.say(&format!("seed {}", wish.seed));
     let lab = Arc::new(lab);
     let mut totals = Totals::default();
