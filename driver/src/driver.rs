@@ -3,6 +3,7 @@
 //! Holds the settings of the moment, the tasks, and the events on their way. What each step does lives in the modules below it.
 
 mod events;
+mod log_reader;
 mod recover;
 mod settings;
 mod start;

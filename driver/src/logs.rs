@@ -187,9 +187,6 @@ impl<E: ContainerEngine> Pump<E> {
                 ?skip,
                 "where the files end"
             );
-            if let Some(loss) = skip.loss() {
-                (self.report)(loss);
-            }
             skips.push(skip);
         }
         let since = skips.iter().map(Skip::since).min().unwrap_or_default();
@@ -198,19 +195,24 @@ impl<E: ContainerEngine> Pump<E> {
             since, "reading the task's log on"
         );
         let history = self.engine.history(&self.container, since, true).await?;
+        if let Some(loss) = resume::loss(&skips) {
+            (self.report)(loss);
+        }
         Ok(resume::skipping(history, skips))
     }
 
     async fn find(&self, source: Source, end: &files::End) -> Result<Skip, EngineError> {
         // First the seconds around the last write; all of it when the end is not found there.
+        let mut begins = None;
         for since in [resume::shortly_before(end.written), 0] {
             let history = self.engine.history(&self.container, since, false).await?;
-            let entries = resume::until(history, source, end.written).await?;
-            if let Some(skip) = resume::boundary(source, &entries, end) {
+            let stored = resume::until(history, source, end.written).await?;
+            if let Some(skip) = resume::boundary(source, &stored.entries, end) {
                 return Ok(skip);
             }
+            begins = stored.begins;
         }
-        Ok(Skip::all_older(source, end.written))
+        Ok(Skip::all_older(source, end.written, begins))
     }
 }
 

@@ -9,6 +9,12 @@
 mod driver;
 #[path = "engine/fake.rs"]
 mod fake;
+#[path = "engine/logs.rs"]
+mod logs;
+#[path = "engine/reaper.rs"]
+mod reaper;
+#[path = "engine/silent.rs"]
+mod silent;
 #[path = "engine/suite.rs"]
 mod suite;
 
@@ -18,31 +24,32 @@ use fake::FakeEngine;
 
 /// One test a line, each for both engines.
 macro_rules! both {
-    ($($name:ident)*) => {$(
+    ($($suite:ident::$name:ident)*) => {$(
         mod $name {
             #[tokio::test]
             async fn fake() {
-                super::suite::$name(super::FakeEngine::default()).await;
+                super::$suite::$name(super::FakeEngine::default()).await;
             }
 
             #[tokio::test]
             #[ignore = "needs a Docker socket"]
             async fn docker() {
-                super::suite::$name(super::docker()).await;
+                super::$suite::$name(super::docker()).await;
             }
         }
     )*};
 }
 
 both! {
-    a_container_runs_and_its_exit_code_is_told
-    output_attached_before_the_start_is_whole
-    stored_output_has_times_and_ends_with_the_container
-    a_taken_name_is_a_conflict
-    what_is_not_there_is_not_found
-    a_stop_ends_it_and_stopping_again_is_fine
-    a_signal_needs_a_running_container
-    running_containers_are_listed_by_label
+    suite::a_container_runs_and_its_exit_code_is_told
+    suite::output_attached_before_the_start_is_whole
+    suite::stored_output_has_times_and_ends_with_the_container
+    suite::a_taken_name_is_a_conflict
+    suite::what_is_not_there_is_not_found
+    suite::a_stop_ends_it_and_stopping_again_is_fine
+    suite::a_signal_needs_a_running_container
+    suite::running_containers_are_listed_by_label
+    reaper::only_a_drivers_own_containers_without_a_task_are_removed
 }
 
 fn docker() -> DockerEngine {

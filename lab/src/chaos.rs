@@ -14,6 +14,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use crate::context::Lab;
+use crate::part::nomad::Driver;
 use crate::ui::{Mode, Outcome, Ui};
 use crate::{doctor, up};
 
@@ -52,7 +53,15 @@ pub fn any_seed() -> u64 {
 /// Brings the lab up where it isn't, and lives through all episodes. Exit code 1 when one of them failed.
 pub fn run(lab: Lab, ui: &Ui, wish: Wish) -> Result<ExitCode> {
     let install = doctor::Installing::Allowed;
-    up::run(&lab, ui, up::Wish { install, job: true })?;
+    up::run(
+        &lab,
+        ui,
+        up::Wish {
+            install,
+            job: true,
+            driver: Driver::Ours,
+        },
+    )?;
     ui.say(&format!("seed {}", wish.seed));
     let lab = Arc::new(lab);
     let mut totals = Totals::default();

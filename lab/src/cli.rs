@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use lab::context::Nodes;
 use lab::kernel::Choice;
+use lab::part::nomad::Driver;
 use lab::topology::Node;
 
 /// Nomad, Consul, Docker and IPVS on one machine, with real parts.
@@ -80,6 +81,9 @@ pub(crate) struct UpArgs {
     /// Nomad client nodes; without it as many as there were, or one.
     #[arg(long)]
     pub(crate) nodes: Option<Nodes>,
+    /// Who runs Docker tasks; an agent that runs with another driver is stopped, and its tasks are taken over.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) driver: Driver,
     /// Only list missing packages.
     #[arg(long)]
     pub(crate) no_install: bool,

@@ -50,6 +50,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             let wish = up::Wish {
                 install: installing(args.no_install),
                 job: !args.no_job,
+                driver: args.driver,
             };
             Ok(up::run(&lab, &ui, wish).map_or(ExitCode::FAILURE, |()| done))
         }

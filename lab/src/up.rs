@@ -13,6 +13,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::context::Lab;
 use crate::part::Up;
 use crate::part::job::Standing;
+use crate::part::nomad::Driver;
 use crate::products::Products;
 use crate::topology::Node;
 use crate::ui::{Outcome, Step, Ui};
@@ -28,6 +29,8 @@ pub struct Wish {
     pub install: doctor::Installing,
     /// The articles' job is run and its answer awaited.
     pub job: bool,
+    /// Who runs the first node's Docker tasks; further nodes have our driver.
+    pub driver: Driver,
 }
 
 /// Brings the lab up. Every error has been shown as its step's line when this returns.
@@ -58,7 +61,7 @@ pub fn run(lab: &Lab, ui: &Ui, wish: Wish) -> Result<()> {
         // Nomad looks for Consul while it starts and again later: it need not wait for it.
         let scheduler = docker.and_then(|()| {
             step(ui, "nomad", |_| {
-                part::nomad::up(lab, Node::Node1, &nomad.path, &products.driver)
+                part::nomad::up(lab, Node::Node1, &nomad.path, &products.driver, wish.driver)
             })
         });
         let others = [joined(catalogue.join()), joined(director.join())];
@@ -161,7 +164,7 @@ fn further_node(
     step.note("syncer");
     let known = part::syncer::registrar_up(lab, node, &products.syncer)?;
     step.note("nomad");
-    let nomad = part::nomad::up(lab, node, nomad, &products.driver)?;
+    let nomad = part::nomad::up(lab, node, nomad, &products.driver, Driver::Ours)?;
     let finding = format!(
         "{}  consul, docker, nomad, syncer",
         lab.topology.node_address(node)

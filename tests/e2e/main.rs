@@ -7,11 +7,17 @@
 
 mod answer;
 mod bad_input;
+mod blow;
+mod built_in;
 mod engine;
+mod engine_trouble;
+mod inside;
 mod interrupted;
 mod job_without_service;
+mod lives_on;
 mod own_kernel;
 mod rolling;
 mod shell;
 mod story;
+mod task;
 mod zz_down;

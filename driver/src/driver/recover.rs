@@ -3,15 +3,11 @@
 //! A container that is gone is an error, and the agent starts the task anew. An engine that does not answer is not:
 //! the task is kept, and its watcher asks until it knows. The log is read on from where the files end.
 
-use std::fs;
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use nomad_driver_sdk::{DriverError, TaskHandle, cty};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::DockerDriver;
+use super::{DockerDriver, log_reader};
 use crate::engine::{Container, ContainerEngine, EngineError};
 use crate::task::handle::State;
 use crate::task::options::TaskOptions;
@@ -46,9 +42,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
             running = container.is_alive(),
             "recovered task"
         );
-        if let Some(logger) = state.logger {
-            end_log_reader(logger);
-        }
+        log_reader::end(state.logger, &[&config.stdout_path, &config.stderr_path]);
         // The built-in driver's task may have options that we would refuse: they are history.
         let options: TaskOptions =
             cty::from_slice(&config.msgpack_driver_config).unwrap_or_default();
@@ -70,27 +64,5 @@ impl<E: ContainerEngine> DockerDriver<E> {
         };
         self.tasks.insert(Task::watch(engine, &container, parts));
         Ok(())
-    }
-}
-
-/// Ends the built-in driver's `docker_logger` of one task, if `pid` still is one: each line would arrive twice.
-fn end_log_reader(pid: i32) {
-    let Ok(command) = fs::read(format!("/proc/{pid}/cmdline")) else {
-        return;
-    };
-    if !command
-        .split(|byte| *byte == 0)
-        .any(|word| word == b"docker_logger")
-    {
-        return;
-    }
-    match kill(Pid::from_raw(pid), Signal::SIGKILL) {
-        Ok(()) => info!(
-            pid,
-            "ended the built-in driver's log reader of a task taken over"
-        ),
-        Err(error) => {
-            warn!(%error, pid, "the built-in driver's log reader can't be ended, lines may arrive twice");
-        }
     }
 }

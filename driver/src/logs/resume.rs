@@ -30,8 +30,26 @@ pub(super) struct Skip {
     entries: usize,
     /// And so many bytes of the one after those.
     bytes: usize,
-    /// The end was not found: what lies between the two times is gone.
-    gone_since: Option<SystemTime>,
+    /// The end was not found.
+    missed: Option<Missed>,
+}
+
+/// Between these two times nothing is known to have arrived, and nothing is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Missed {
+    /// The last write into the files.
+    since: Timestamp,
+    /// The oldest stored entry, of either stream.
+    until: Option<Timestamp>,
+}
+
+/// A part of the stored log.
+#[derive(Debug, Default)]
+pub(super) struct Stored {
+    /// Of one stream, oldest first.
+    pub(super) entries: Vec<Stamped>,
+    /// Time of the first entry of either stream.
+    pub(super) begins: Option<Timestamp>,
 }
 
 impl Skip {
@@ -41,15 +59,23 @@ impl Skip {
             before: None,
             entries: 0,
             bytes: 0,
-            gone_since: None,
+            missed: None,
         }
     }
 
-    pub(super) fn all_older(source: Source, written: SystemTime) -> Self {
+    /// `begins` is when the stored log does.
+    pub(super) fn all_older(
+        source: Source,
+        written: SystemTime,
+        begins: Option<Timestamp>,
+    ) -> Self {
         let before = Timestamp::try_from(written).ok();
         Self {
             before,
-            gone_since: Some(written),
+            missed: before.map(|since| Missed {
+                since,
+                until: begins,
+            }),
             ..Self::nothing(source)
         }
     }
@@ -59,13 +85,6 @@ impl Skip {
         self.before
             .and_then(|at| i32::try_from(at.as_second()).ok())
             .unwrap_or_default()
-    }
-
-    pub(super) fn loss(&self) -> Option<String> {
-        let since = Timestamp::try_from(self.gone_since?).ok()?;
-        Some(format!(
-            "log lines written after {since:.3} may be missing: the engine rotated its log before they could be read"
-        ))
     }
 
     /// What of `entry` has not arrived.
@@ -92,6 +111,28 @@ impl Skip {
     }
 }
 
+/// What of a task's log is gone, in words. Both streams are in one stored log: where the end of one is found, that log
+/// reaches back far enough for the other too, whose end was rotated away after it had arrived.
+pub(super) fn loss(skips: &[Skip]) -> Option<String> {
+    let found = |skip: &Skip| skip.before.is_some() && skip.missed.is_none();
+    if skips.iter().any(found) {
+        return None;
+    }
+    let Missed { since, until } = skips.iter().filter_map(|skip| skip.missed).max()?;
+    Some(match until {
+        None => format!(
+            "log lines are gone: all that were written after {since:.3}, for the engine's log is empty"
+        ),
+        Some(until) if until > since => format!(
+            "{:.3} s of log lines are gone: those between {since:.3} and {until:.3} were rotated away in the engine's log before they could be read",
+            until.duration_since(since).as_secs_f64()
+        ),
+        Some(_) => format!(
+            "log lines around {since:.3} may be missing or there twice: the log files do not end with what the engine's log says"
+        ),
+    })
+}
+
 pub(super) fn shortly_before(written: SystemTime) -> i32 {
     let at = written
         .checked_sub(SLACK)
@@ -102,18 +143,21 @@ pub(super) fn shortly_before(written: SystemTime) -> i32 {
 
 /// The entries of one stream that can have arrived by `written`.
 pub(super) async fn until(
-    history: History,
+    mut history: History,
     source: Source,
     written: SystemTime,
-) -> Result<Vec<Stamped>, EngineError> {
+) -> Result<Stored, EngineError> {
     let last = Timestamp::try_from(written + SLACK).unwrap_or(Timestamp::MAX);
-    let of_source = history.try_filter(|entry| std::future::ready(entry.source == source));
-    let mut entries = std::pin::pin!(of_source);
+    let mut begins = None;
     let mut kept = VecDeque::new();
     let mut size = 0;
-    while let Some(entry) = entries.try_next().await? {
+    while let Some(entry) = history.try_next().await? {
+        begins.get_or_insert(entry.at);
         if entry.at > last {
             break;
+        }
+        if entry.source != source {
+            continue;
         }
         size += entry.bytes.len();
         kept.push_back(entry);
@@ -123,7 +167,10 @@ pub(super) async fn until(
                 .map_or(size, |oldest: Stamped| oldest.bytes.len());
         }
     }
-    Ok(kept.into())
+    Ok(Stored {
+        entries: kept.into(),
+        begins,
+    })
 }
 
 /// The place that `end` fits, if there is one.
@@ -173,7 +220,7 @@ fn skip(source: Source, entries: &[Stamped], index: usize, bytes: usize) -> Skip
         before: Some(at),
         entries: same + usize::from(whole),
         bytes: if whole { 0 } else { bytes },
-        gone_since: None,
+        missed: None,
     }
 }
 
@@ -201,122 +248,4 @@ pub(super) fn skipping(history: History, mut skips: Vec<Skip>) -> Output {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use futures_util::stream;
-
-    use super::*;
-
-    fn at(millis: i64) -> Timestamp {
-        Timestamp::from_millisecond(1_000_000 + millis).unwrap()
-    }
-
-    fn entry(millis: i64, text: &str) -> Stamped {
-        Stamped {
-            source: Source::Stdout,
-            at: at(millis),
-            bytes: Bytes::copy_from_slice(text.as_bytes()),
-        }
-    }
-
-    fn end(millis: i64, tail: &str) -> End {
-        End {
-            tail: tail.as_bytes().to_vec(),
-            written: at(millis).into(),
-        }
-    }
-
-    /// What is delivered after the boundary was found in `entries`.
-    async fn rest(entries: &[Stamped], end: &End) -> Option<String> {
-        let skip = boundary(Source::Stdout, entries, end)?;
-        let history = stream::iter(entries.iter().cloned().map(Ok).collect::<Vec<_>>()).boxed();
-        let chunks: Vec<_> = skipping(history, vec![skip]).try_collect().await.unwrap();
-        Some(
-            chunks
-                .iter()
-                .map(|chunk| String::from_utf8_lossy(&chunk.bytes))
-                .collect(),
-        )
-    }
-
-    #[tokio::test]
-    async fn what_follows_the_last_arrived_line_is_delivered_once() {
-        let log = [
-            entry(0, "one\n"),
-            entry(1, "two\n"),
-            entry(2, "three\n"),
-            entry(3, "four\n"),
-        ];
-        assert_eq!(
-            rest(&log, &end(2, "one\ntwo\n")).await.as_deref(),
-            Some("three\nfour\n")
-        );
-        assert_eq!(
-            rest(&log, &end(3, "three\nfour\n")).await.as_deref(),
-            Some("")
-        );
-    }
-
-    #[tokio::test]
-    async fn a_line_cut_in_the_middle_is_completed() {
-        let log = [entry(0, "one\n"), entry(1, "two\n")];
-        assert_eq!(rest(&log, &end(1, "one\ntw")).await.as_deref(), Some("o\n"));
-    }
-
-    #[tokio::test]
-    async fn of_equal_lines_the_one_nearest_in_time_is_the_last_arrived() {
-        let log: Vec<_> = (0..100).map(|n| entry(n * 1000, "tick\n")).collect();
-        let arrived = "tick\n".repeat(41);
-        assert_eq!(
-            rest(&log, &end(40_003, &arrived)).await.unwrap().len(),
-            5 * 59
-        );
-    }
-
-    #[tokio::test]
-    async fn several_lines_of_one_instant_are_counted() {
-        let log = [
-            entry(5, "a\n"),
-            entry(5, "b\n"),
-            entry(5, "c\n"),
-            entry(5, "d\n"),
-        ];
-        assert_eq!(
-            rest(&log, &end(6, "a\nb\n")).await.as_deref(),
-            Some("c\nd\n")
-        );
-    }
-
-    #[tokio::test]
-    async fn output_of_an_earlier_container_in_the_same_file_does_not_disturb() {
-        let log = [entry(0, "hello\n"), entry(1, "world\n")];
-        assert_eq!(
-            rest(&log, &end(0, "old\nbye\nhello\n")).await.as_deref(),
-            Some("world\n")
-        );
-    }
-
-    #[tokio::test]
-    async fn an_entry_repeated_at_a_rotation_is_dropped() {
-        let entries = [
-            entry(0, "one\n"),
-            entry(1, "two\n"),
-            entry(1, "two\n"),
-            entry(2, "two\n"),
-        ];
-        let history = stream::iter(entries.into_iter().map(Ok)).boxed();
-        let chunks: Vec<_> = skipping(history, vec![]).try_collect().await.unwrap();
-        assert_eq!(chunks.len(), 3);
-    }
-
-    #[test]
-    fn an_end_that_was_rotated_away_fits_nowhere() {
-        let log = [entry(5000, "later\n"), entry(5001, "latest\n")];
-        assert_eq!(boundary(Source::Stdout, &log, &end(0, "early\n")), None);
-        assert!(
-            Skip::all_older(Source::Stdout, at(0).into())
-                .loss()
-                .is_some()
-        );
-    }
-}
+mod tests;

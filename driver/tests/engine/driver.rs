@@ -14,7 +14,7 @@ use crate::fake::FakeEngine;
 
 const SOON: Duration = Duration::from_secs(10);
 
-fn driver(engine: &FakeEngine) -> DockerDriver<FakeEngine> {
+pub(crate) fn driver(engine: &FakeEngine) -> DockerDriver<FakeEngine> {
     let engine = engine.clone();
     let name = DriverName::from_path(std::path::Path::new("docker")).unwrap();
     let driver = DockerDriver::new(name, move |_: &str| Ok(engine.clone()));
@@ -33,7 +33,7 @@ fn options(pairs: &[(&str, Value)]) -> Vec<u8> {
     bytes
 }
 
-fn task(id: &str, script: &str) -> TaskConfig {
+pub(crate) fn task(id: &str, script: &str) -> TaskConfig {
     let args = Value::Array(vec!["-c".into(), script.into()]);
     TaskConfig {
         id: id.into(),

@@ -43,6 +43,22 @@ impl FakeEngine {
         self.lock().down = down;
     }
 
+    /// How many lines all containers have stored together.
+    pub(crate) fn said(&self) -> usize {
+        let world = self.lock();
+        let lines = |record: &Record| record.log.borrow().0.len();
+        world.containers.values().map(lines).sum()
+    }
+
+    /// Of what a container said only the last `kept` lines are stored any more.
+    pub(crate) fn rotate(&self, kept: usize) {
+        for record in self.lock().containers.values() {
+            record.log.send_modify(|(said, _)| {
+                said.drain(..said.len().saturating_sub(kept));
+            });
+        }
+    }
+
     pub(crate) fn containers(&self) -> Vec<Container> {
         self.lock()
             .containers

@@ -10,7 +10,7 @@ use futures_util::TryStreamExt;
 
 const GRACE: Duration = Duration::from_secs(1);
 
-fn unique() -> String {
+pub(crate) fn unique() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!(
         "nomad-ipvs-suite-{}-{}",
@@ -20,7 +20,7 @@ fn unique() -> String {
 }
 
 /// A shell of busybox; the fake knows `echo`, `exit` and `sleep`.
-fn shell(script: &str) -> ContainerCreateBody {
+pub(crate) fn shell(script: &str) -> ContainerCreateBody {
     ContainerCreateBody {
         image: Some("busybox:1".to_owned()),
         cmd: Some(["sh", "-c", script].map(str::to_owned).to_vec()),

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use super::episode::{Fault, Kind, Part};
 use crate::context::Lab;
 use crate::guest::keeper;
+use crate::part::nomad::Driver;
 use crate::process::{self, Identity};
 use crate::products::Products;
 use crate::topology::Node;
@@ -132,7 +133,8 @@ fn start(lab: &Lab, part: Part) -> Result<()> {
     let products = Products::find()?;
     match part {
         Part::Nomad => {
-            part::nomad::up(lab, Node::Node1, &decisions.nomad, &products.driver).map(drop)
+            let (nomad, driver) = (&decisions.nomad, &products.driver);
+            part::nomad::up(lab, Node::Node1, nomad, driver, Driver::Ours).map(drop)
         }
         Part::Docker => part::docker::up(lab, Node::Node1).map(drop),
         Part::Consul => part::consul::up(lab, Node::Node1, &decisions.consul).map(drop),

@@ -12,6 +12,7 @@ use super::verdict::{self, Agreement, Seen, Violation};
 use super::{fault, foreign, job};
 use crate::context::Lab;
 use crate::load::{self, Load, Plan};
+use crate::part::nomad::Driver;
 use crate::topology::Node;
 use crate::ui::{Mode, Step, Ui};
 use crate::{doctor, up};
@@ -111,6 +112,7 @@ pub(super) fn mend(lab: &Lab) -> Result<()> {
     let wish = up::Wish {
         install: doctor::Installing::Forbidden,
         job: false,
+        driver: Driver::Ours,
     };
     let end = Instant::now() + MENDING;
     loop {

@@ -1,5 +1,8 @@
 //! Nomad: a real agent on each node, on node1 server and client, with our driver in place of its own Docker driver.
+//!
+//! Or with its own, where that is asked for: what the agent was started with is told by the configuration it reads.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,28 +30,63 @@ server {
 }
 ";
 
+/// Who runs the tasks that say `driver = "docker"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Driver {
+    /// Our plugin.
+    #[default]
+    Ours,
+    /// What Nomad has built in.
+    BuiltIn,
+}
+
+impl Driver {
+    /// The agent's configuration with this driver.
+    fn file(self) -> &'static str {
+        match self {
+            Self::Ours => "agent.hcl",
+            Self::BuiltIn => "agent-built-in.hcl",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::BuiltIn => "Nomad's own",
+        }
+    }
+}
+
 /// Short: the agent is on this machine.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Starts the agent unless it runs; returns when the node is ready and its driver `docker` is ours and healthy.
-pub fn up(lab: &Lab, node: Node, program: &Path, plugin: &Path) -> Result<Up> {
+/// How long an agent may take to let go of its tasks.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// Starts the agent unless it runs with this driver; returns when the node is ready and its driver `docker` is the
+/// wanted one and healthy. `plugin` is our driver's program.
+pub fn up(lab: &Lab, node: Node, program: &Path, plugin: &Path, wanted: Driver) -> Result<Up> {
     let url = lab.topology.nomad_url();
     let part = lab.part_name(node, PART);
     if let Some(identity) = lab.records.living(&part) {
-        let driver = wait::until(
-            "wait for the driver",
-            Duration::from_mins(1),
-            || driver_state(lab, node),
-            || (!identity.is_alive()).then(|| "Nomad ended".to_owned()),
-        )?;
-        return Ok(Up::already(format!("{url}  {driver}")));
+        if runs_with(&identity, wanted) {
+            let driver = wait::until(
+                "wait for the driver",
+                Duration::from_mins(1),
+                || driver_state(lab, node, wanted),
+                || (!identity.is_alive()).then(|| "Nomad ended".to_owned()),
+            )?;
+            return Ok(Up::already(format!("{url}  {driver}")));
+        }
+        // Its tasks go on without it, and the next agent takes them over.
+        identity.stop(ENDING);
     }
     let folder = lab.state_of(node).join("nomad");
     lab.person.make_dir(&folder)?;
     install_plugin(lab, node, plugin)?;
-    let config = folder.join("agent.hcl");
+    let config = folder.join(wanted.file());
     lab.person
-        .write(&config, &configuration(lab, node, &folder))?;
+        .write(&config, &configuration(lab, node, &folder, wanted))?;
     let daemon = Daemon {
         name: &part,
         program,
@@ -62,7 +100,7 @@ pub fn up(lab: &Lab, node: Node, program: &Path, plugin: &Path) -> Result<Up> {
     let driver = wait::until(
         "wait for Nomad",
         Duration::from_mins(1),
-        || driver_state(lab, node),
+        || driver_state(lab, node, wanted),
         || {
             (!identity.is_alive())
                 .then(|| format!("it ended; {}", log_tail(&lab.paths.log(&part), 12)))
@@ -74,6 +112,16 @@ pub fn up(lab: &Lab, node: Node, program: &Path, plugin: &Path) -> Result<Up> {
 /// Where the plugin's executable is: its name is the driver's name.
 fn plugin_path(lab: &Lab, node: Node) -> PathBuf {
     lab.state_of(node).join("plugins/docker")
+}
+
+/// Whether an agent was started with this driver.
+fn runs_with(agent: &Identity, driver: Driver) -> bool {
+    std::fs::read(format!("/proc/{}/cmdline", agent.pid)).is_ok_and(|line| names(&line, driver))
+}
+
+fn names(command_line: &[u8], driver: Driver) -> bool {
+    let mut words = command_line.split(|byte| *byte == 0);
+    words.any(|word| Path::new(OsStr::from_bytes(word)).ends_with(driver.file()))
 }
 
 /// A node's processes that run our plugin: one, unless an agent that was killed has left another.
@@ -106,7 +154,7 @@ fn install_plugin(lab: &Lab, node: Node, plugin: &Path) -> Result<()> {
 }
 
 /// "driver docker: ours", or why not yet.
-fn driver_state(lab: &Lab, node: Node) -> Result<String> {
+fn driver_state(lab: &Lab, node: Node, wanted: Driver) -> Result<String> {
     let nodes = http::get_json(&format!("{}/v1/nodes", lab.topology.nomad_url()), PATIENCE)?;
     let mut nodes = nodes.as_array().into_iter().flatten();
     let Some(found) = nodes.find(|found| found["Name"] == node.name()) else {
@@ -124,19 +172,36 @@ fn driver_state(lab: &Lab, node: Node) -> Result<String> {
                 .unwrap_or("not detected yet")
         );
     }
-    if plugins(lab, node).is_empty() {
-        bail!("driver docker is healthy, but it is not ours");
+    let ours = !plugins(lab, node).is_empty();
+    if ours != (wanted == Driver::Ours) {
+        bail!("driver docker is healthy, but it is not {}", wanted.words());
     }
-    Ok("driver docker: ours".to_owned())
+    Ok(format!("driver docker: {}", wanted.words()))
 }
 
-fn configuration(lab: &Lab, node: Node, folder: &Path) -> String {
+fn configuration(lab: &Lab, node: Node, folder: &Path, driver: Driver) -> String {
     let address = lab.topology.node_address(node);
     let (server, servers) = if node == Node::Node1 {
         (SERVER, String::new())
     } else {
         let first = lab.topology.node_address(Node::Node1);
         ("", format!("servers = [\"{first}:4647\"]"))
+    };
+    let plugins = plugin_path(lab, node);
+    let (plugins, syncer) = match driver {
+        Driver::Ours => (
+            plugins.parent().unwrap_or(folder).to_owned(),
+            format!(
+                r#"
+    # A stop waits until the directors send the task nothing any more.
+    syncer {{
+      socket = "{}"
+      drain  = "5s"
+    }}"#,
+                syncer::socket(lab, node).display()
+            ),
+        ),
+        Driver::BuiltIn => (folder.join("no-plugins"), String::new()),
     };
     format!(
         r#"name = "{name}"
@@ -164,22 +229,16 @@ telemetry {{ publish_allocation_metrics = true }}
 # The label is the executable's file name. From 1.10 on a plugin without a block is not started.
 plugin "docker" {{
   config {{
-    endpoint = "{docker}"
-    # A stop waits until the directors send the task nothing any more.
-    syncer {{
-      socket = "{socket}"
-      drain  = "5s"
-    }}
+    endpoint = "{docker}"{syncer}
   }}
 }}
 "#,
         name = node.name(),
         folder = folder.display(),
-        plugins = plugin_path(lab, node).parent().unwrap_or(folder).display(),
+        plugins = plugins.display(),
         cgroup = docker::cgroup_parent(lab)
             .replace("/containers", &format!("/{}", lab.part_name(node, PART))),
         docker = lab.docker_host_of(node),
-        socket = syncer::socket(lab, node).display(),
     )
 }
 
@@ -193,5 +252,12 @@ mod tests {
         let ours = |exe: &str| is_installed_as(Path::new(exe), installed);
         assert!(ours("/s/plugins/docker") && ours("/s/plugins/docker (deleted)"));
         assert!(!ours("/s/plugins/docker-ipvs") && !ours("/usr/bin/docker"));
+    }
+
+    #[test]
+    fn an_agents_driver_is_told_by_the_configuration_it_reads() {
+        let line = b"/bin/nomad\0agent\0-config=/s/nomad/agent-built-in.hcl\0";
+        assert!(names(line, Driver::BuiltIn) && !names(line, Driver::Ours));
+        assert!(names(b"nomad\0-config=/s/agent.hcl\0", Driver::Ours));
     }
 }

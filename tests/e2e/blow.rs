@@ -1,0 +1,89 @@
+//! Blows to the first node's processes: killed, stopped, hung. What is down is brought up again by `lab up`.
+
+use std::time::Duration;
+
+use lab::context::Lab;
+use lab::part::nomad;
+use lab::process::Identity;
+use lab::topology::Node;
+use nix::sys::signal::Signal;
+
+use crate::story;
+
+/// How long a process may take to end when it is asked to.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Kills the plugin; returns when the agent has started another.
+pub(crate) fn kill_plugin(lab: &Lab) {
+    let before = nomad::plugins(lab, Node::Node1);
+    assert!(!before.is_empty(), "no plugin runs");
+    for plugin in &before {
+        kill(plugin);
+    }
+    story::eventually("a new plugin", 30, || {
+        let after = nomad::plugins(lab, Node::Node1);
+        if after.iter().any(|plugin| !before.contains(plugin)) {
+            Ok(())
+        } else {
+            Err("the agent has not started one".to_owned())
+        }
+    });
+}
+
+/// A part's process, for as long as it is what it is now.
+pub(crate) fn process(lab: &Lab, part: &str) -> Identity {
+    let living = lab.records.living(part);
+    living.unwrap_or_else(|| panic!("{part} does not run"))
+}
+
+/// Ends a part in order, as its service manager would.
+pub(crate) fn stop(lab: &Lab, part: &str) {
+    let process = process(lab, part);
+    process.signal(Signal::SIGTERM);
+    assert!(process.gone_within(PATIENCE), "{part} does not end");
+}
+
+pub(crate) fn kill(process: &Identity) {
+    process.signal(Signal::SIGKILL);
+    assert!(process.gone_within(PATIENCE), "{process:?} does not die");
+}
+
+/// Brings up what is down, with our driver.
+pub(crate) fn mend() {
+    mend_with("ours");
+}
+
+/// Brings up what is down, with this driver.
+pub(crate) fn mend_with(driver: &str) {
+    let args = ["up", "--no-build", "--no-job", "--driver", driver];
+    let output = story::lab(story::PROFILE, &args);
+    assert!(output.status.success(), "{}", story::said(&output));
+}
+
+/// Where a story fails half-way, the next ones find the lab whole all the same.
+pub(crate) struct Whole;
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            story::lab(story::PROFILE, &["up", "--no-build", "--no-job"]);
+        }
+    }
+}
+
+/// A part's process that does not run until this is dropped.
+pub(crate) struct Hung(Identity);
+
+impl Hung {
+    pub(crate) fn new(lab: &Lab, part: &str) -> Self {
+        let process = process(lab, part);
+        process.signal(Signal::SIGSTOP);
+        Self(process)
+    }
+}
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        self.0.signal(Signal::SIGCONT);
+    }
+}

@@ -1,0 +1,113 @@
+//! The engine is away or hangs: what ended meanwhile is told, what lives is left alone, nobody waits for ever.
+
+use std::time::{Duration, Instant};
+
+use lab::context::Lab;
+use lab::part::docker::docker;
+use lab::process::Identity;
+use lab::topology::Node;
+
+use crate::task::{Recipe, Task};
+use crate::{blow, story};
+
+/// More than any call to the engine but a stop may take.
+const BOUND: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_container_that_died_while_the_engine_was_away_is_told_and_started_again() {
+    let lab = story::up();
+    let _whole = blow::Whole;
+    let task = Task::run(&lab, Recipe::service("dies-unseen", "sleep 100000"));
+    let before = task.life();
+    let format = ["inspect", "--format", "{{.State.Pid}}", &before.container];
+    let pid = docker(&lab, Node::Node1, &format)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    let process = Identity::of(pid).unwrap();
+    blow::stop(&lab, "docker");
+    blow::kill(&process);
+    blow::mend();
+    let state = story::eventually("the task runs again", 30, || {
+        let state = task.state()?;
+        if state["State"] == "running" && state["Restarts"] == 1 {
+            Ok(state)
+        } else {
+            Err(state.to_string())
+        }
+    });
+    let after = task.life();
+    assert!(!after.container.is_empty() && after.container != before.container);
+    let events = state["Events"].as_array().unwrap();
+    let ended = events.iter().find(|event| event["Type"] == "Terminated");
+    let ended = ended.unwrap_or_else(|| panic!("{events:?}"));
+    assert_eq!(ended["Details"]["exit_code"], "137", "{ended}");
+    let words = ended["DisplayMessage"].as_str().unwrap();
+    assert!(
+        words.contains("exited with non-zero exit code: 137"),
+        "{words}"
+    );
+}
+
+#[test]
+fn an_engine_that_hangs_makes_the_node_unhealthy_and_harms_no_task() {
+    let lab = story::up();
+    let _whole = blow::Whole;
+    let task = Task::run(&lab, Recipe::service("unharmed", "sleep 100000"));
+    let ending = Task::run(&lab, Recipe::service("ends-late", "sleep 100000"));
+    let before = task.life();
+    driver_health(&lab, true, 20);
+
+    let hung = blow::Hung::new(&lab, "docker");
+    let since = Instant::now();
+    story::nomad_ok(&lab, &["job", "stop", "-detach", "ends-late"]);
+    let mut exec = task.exec(&["-i=false"], &["true"]);
+    let exec = std::thread::spawn(move || exec.output().unwrap());
+    let signal = story::nomad(&lab, &["alloc", "signal", "-s", "SIGCONT", &task.alloc]);
+    let exec = exec.join().unwrap();
+    assert!(since.elapsed() < BOUND, "{:?}", since.elapsed());
+    for output in [signal, exec] {
+        let said = story::said(&output);
+        assert!(
+            !output.status.success() && said.contains("did not answer"),
+            "{said}"
+        );
+    }
+    let words = driver_health(&lab, false, 20);
+    assert!(
+        words.contains("docker daemon") && words.contains("did not answer"),
+        "{words}"
+    );
+    // Not an exit, and Nomad does not think so.
+    assert_eq!(task.state().unwrap()["State"], "running");
+
+    drop(hung);
+    driver_health(&lab, true, 20);
+    assert_eq!(task.life(), before);
+    // A stop that was asked for meanwhile is not forgotten.
+    ending.reaches("dead", 20);
+    assert_eq!(ending.container(), "");
+}
+
+/// Waits until the node's driver is healthy, or not, and returns its description.
+fn driver_health(lab: &Lab, healthy: bool, seconds: u64) -> String {
+    let url = lab.topology.nomad_url();
+    let get = |path: &str| {
+        lab::http::get_json(&format!("{url}/v1/{path}"), Duration::from_secs(2))
+            .map_err(|error| format!("{error:#}"))
+    };
+    story::eventually(&format!("healthy is {healthy}"), seconds, || {
+        let nodes = get("nodes")?;
+        let id = nodes[0]["ID"].as_str().ok_or("no node")?;
+        let driver = get(&format!("node/{id}"))?["Drivers"]["docker"].clone();
+        if driver["Healthy"] == healthy {
+            Ok(driver["HealthDescription"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned())
+        } else {
+            Err(driver.to_string())
+        }
+    })
+}

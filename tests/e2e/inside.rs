@@ -1,0 +1,165 @@
+//! Commands inside a task, what a task uses, and a million lines at once.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use lab::context::Lab;
+use serde_json::Value;
+
+use crate::story;
+use crate::task::{Recipe, Task, counted};
+
+/// Busy enough to be measured.
+const BUSY: &str = "while :; do :; done & exec sleep 100000";
+
+#[test]
+fn a_command_inside_a_task_has_its_exit_code_input_output_and_terminal() {
+    let lab = story::up();
+    let task = Task::run(&lab, Recipe::service("entered", BUSY));
+    exit_codes(&task);
+    input_comes_back_whole(&task);
+    much_output_arrives_whole(&task);
+    a_terminal(&task);
+    usage(&lab, &task);
+}
+
+fn exit_codes(task: &Task<'_>) {
+    let output = task.exec_output(&["sh", "-c", "echo out; echo err >&2; exit 7"]);
+    let words = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(7), "{words:?}");
+    assert_eq!(words, ("out\n".to_owned(), "err\n".to_owned()));
+    let output = task.exec_output(&["no-such-program"]);
+    let said = story::said(&output);
+    assert!(!output.status.success(), "{said}");
+    assert!(
+        said.contains("no-such-program") && said.contains("not found"),
+        "{said}"
+    );
+}
+
+fn input_comes_back_whole(task: &Task<'_>) {
+    let sent: Vec<u8> = (0..1_u32 << 18).flat_map(u32::to_be_bytes).collect();
+    let output = fed(task, &["cat"], sent.clone());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(
+        output.stdout == sent,
+        "{} of {} bytes came back",
+        output.stdout.len(),
+        sent.len()
+    );
+    let output = fed(task, &["sh", "-c", "wc -c; exit 3"], sent);
+    assert_eq!(
+        (text(&output.stdout).trim(), output.status.code()),
+        ("1048576", Some(3))
+    );
+}
+
+fn much_output_arrives_whole(task: &Task<'_>) {
+    let output = task.exec_output(&["head", "-c", "6000000", "/dev/zero"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(output.stdout.len(), 6_000_000);
+}
+
+fn a_terminal(task: &Task<'_>) {
+    let inside = task.exec(&["-t"], &["sh", "-c", "tty && exit 9"]);
+    let words: Vec<_> = std::iter::once(inside.get_program())
+        .chain(inside.get_args())
+        .map(|word| format!("'{}'", word.to_str().unwrap()))
+        .collect();
+    let mut script = Command::new("script");
+    script.args(["-qec", &words.join(" "), "/dev/null"]);
+    for (key, value) in inside.get_envs() {
+        script.env(key, value.unwrap());
+    }
+    let output = script.stdin(Stdio::null()).output().unwrap();
+    let said = story::said(&output);
+    assert!(
+        said.contains("/dev/pts/") || said.contains("/dev/console"),
+        "{said}"
+    );
+    assert_eq!(output.status.code(), Some(9), "{said}");
+    let without = task.exec_output(&["tty"]);
+    assert!(text(&without.stdout).contains("not a tty"));
+}
+
+fn usage(lab: &Lab, task: &Task<'_>) {
+    let url = format!(
+        "{}/v1/client/allocation/{}/stats",
+        lab.topology.nomad_url(),
+        task.alloc
+    );
+    story::eventually("CPU and memory of the task", 20, || {
+        let found = lab::http::get_json(&url, Duration::from_secs(2))
+            .map_err(|error| format!("{error:#}"))?;
+        let used = &found["Tasks"]["t"]["ResourceUsage"];
+        let (cpu, memory) = (&used["CpuStats"], &used["MemoryStats"]);
+        let some = |value: &Value| value.as_f64().is_some_and(|number| number > 0.0);
+        if some(&cpu["Percent"])
+            && some(&cpu["TotalTicks"])
+            && some(&memory["Usage"])
+            && some(&memory["RSS"])
+        {
+            Ok(())
+        } else {
+            Err(found.to_string())
+        }
+    });
+    let said = story::nomad_ok(lab, &["alloc", "status", "-stats", &task.alloc]);
+    assert!(
+        said.contains("Memory Stats") && said.contains("CPU Stats"),
+        "{said}"
+    );
+}
+
+/// Runs a command inside with this input.
+fn fed(task: &Task<'_>, command: &[&str], input: Vec<u8>) -> Output {
+    let mut exec = task.exec(&["-i", "-t=false"], command);
+    exec.stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = exec.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let feeder = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().unwrap();
+    feeder.join().unwrap().unwrap();
+    output
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Almost seven megabytes, over several files.
+const MILLION: Recipe = Recipe {
+    job: "million",
+    script: "seq 0 999999",
+    kind: "batch",
+    config: "",
+    blocks: "logs {
+        max_files     = 5
+        max_file_size = 2
+      }",
+};
+
+#[test]
+fn a_million_lines_written_at_once_by_a_task_that_ends_are_in_its_log_in_order() {
+    let lab = story::up();
+    let task = Task::submit(&lab, MILLION);
+    task.reaches("dead", 60);
+    let state = task.state().unwrap();
+    assert!(
+        state["Failed"] == false && state["Restarts"] == 0,
+        "{state}"
+    );
+    // What Nomad's collector has read it writes a moment later.
+    let log = story::eventually("the last line", 10, || {
+        let log = task.log("stdout");
+        if log.ends_with("999999\n") {
+            Ok(log)
+        } else {
+            Err(format!("{:?} of {} bytes", log.lines().last(), log.len()))
+        }
+    });
+    assert_eq!(counted(log.lines(), 0), Ok(1_000_000));
+}
