@@ -108,7 +108,7 @@ impl Barrier {
         let mut served = false;
         // What serves is looked at before the hint changes it.
         let mut traffic = self.traffic(&self.subject(alloc, task)).await;
-        self.board.tell(alloc, task, Hint::Withdrawn, limit);
+        self.board.withdraw(alloc, task, limit, started);
         // A connection whose handshake is under way is not counted as active yet: idle twice in a row is idle.
         let mut idle = 0;
         loop {

@@ -166,8 +166,11 @@ impl Node {
     ) {
         let mut waiting = FuturesUnordered::new();
         loop {
-            // Both are cancel-safe: a hint half read, and a withdrawal half waited for, are where they were.
+            // Both are cancel-safe: a hint half read, and a withdrawal half waited for, are where they were. Withdrawals come
+            // first: one begins before the hint after it is read, which may be of the same task.
             let answer = tokio::select! {
+                biased;
+                Some(answer) = waiting.next() => answer,
                 hint = hints.next() => match hint {
                     Some(Ok(hint)) => match self.take(hint, waiting.len()).await {
                         Taken::Now(answer) => answer,
@@ -178,7 +181,6 @@ impl Node {
                     },
                     Some(Err(_)) | None => return,
                 },
-                Some(answer) = waiting.next() => answer,
             };
             if answers.send(Ok(answer)).await.is_err() {
                 return;

@@ -93,6 +93,18 @@ impl Board {
         self.changed.send_replace(());
     }
 
+    /// Notes a withdrawal that came at that time and is taken only now: an exit that was told meanwhile stays.
+    pub fn withdraw(&self, alloc: AllocId, task: &str, limit: Duration, came: Instant) {
+        let exited = |note: &Note| note.hint == Hint::Exited && note.at >= came;
+        let stays = self
+            .lock()
+            .get(&(alloc, task.to_owned()))
+            .is_some_and(exited);
+        if !stays {
+            self.tell(alloc, task, Hint::Withdrawn, limit);
+        }
+    }
+
     /// Wakes with each hint.
     pub fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()

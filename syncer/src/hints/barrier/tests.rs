@@ -192,3 +192,21 @@ async fn a_loop_that_does_not_answer_is_not_waited_for_beyond_the_deadline() {
     around.barrier.ask = ask;
     assert_eq!(around.withdraw("www").await, (Outcome::TimedOut, LIMIT));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_exit_that_comes_while_a_withdrawal_looks_what_serves_stays() {
+    let around = around(Some(1));
+    around.read(fleet());
+    let exit = async {
+        let board = &around.barrier.board;
+        board.tell(ID, "www", Hint::Exited, Duration::ZERO);
+        *around.weight.lock().unwrap() = None;
+    };
+    let ((outcome, _), ()) = tokio::join!(around.withdraw("www"), exit);
+    assert_eq!(outcome, Outcome::Absent);
+    let (fleet, at) = (fleet(), None);
+    let nomad = crate::source::driver::Answered { fleet: &fleet, at };
+    let phases = around.barrier.board.phases(Some(nomad));
+    assert!(phases.values().all(|phase| phase.over()), "{phases:?}");
+    assert_eq!(phases.len(), 1);
+}
