@@ -2,13 +2,14 @@
 
 use std::error::Error;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "nomad/structs.proto",
     "nomad/hclspec.proto",
     "nomad/base.proto",
     "nomad/driver.proto",
     "goplugin/plugin.proto",
     "syncer.proto",
+    "hints.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -5,6 +5,9 @@
 //! short paths). Cache and state belong to the person who typed the command, also when the lab runs as root
 //! through sudo. Not for deciding what goes there.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -66,8 +69,31 @@ impl Person {
 
     /// Writes a file of the person's, whole or not at all.
     pub fn write(&self, path: &Path, content: &str) -> Result<()> {
+        self.write_as(path, content, 0o666)
+    }
+
+    /// The same, closed to everybody else from its first moment on.
+    pub fn write_secret(&self, path: &Path, content: &str) -> Result<()> {
+        self.write_as(path, content, 0o600)
+    }
+
+    fn write_as(&self, path: &Path, content: &str, mode: u32) -> Result<()> {
         let part = path.with_extension("part");
-        std::fs::write(&part, content).with_context(|| format!("write {}", part.display()))?;
+        let written = || {
+            // One that is left over may have another mode.
+            match std::fs::remove_file(&part) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut options = OpenOptions::new();
+            let mut file = options
+                .write(true)
+                .create_new(true)
+                .mode(mode)
+                .open(&part)?;
+            file.write_all(content.as_bytes())
+        };
+        written().with_context(|| format!("write {}", part.display()))?;
         self.give(&part)?;
         std::fs::rename(&part, path).with_context(|| format!("write {}", path.display()))
     }

@@ -156,6 +156,11 @@ impl Topology {
         format!("http://{}:4646", self.node_address(Node::Node1))
     }
 
+    /// Where the syncer of a director takes the nodes' hints.
+    pub fn hints_address(&self, node: Node) -> SocketAddrV4 {
+        SocketAddrV4::new(self.node_address(node), 9181)
+    }
+
     /// Where the syncer of a node tells its state.
     pub fn syncer_url(&self, node: Node) -> String {
         format!("http://{}:9180", self.node_address(node))

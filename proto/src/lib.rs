@@ -1,5 +1,5 @@
-//! Wire messages and services of Nomad's driver plugins, of go-plugin, and between our driver and our syncer,
-//! generated from `proto/`.
+//! Wire messages and services of Nomad's driver plugins, of go-plugin, between our driver and our syncer, and between
+//! syncers, generated from `proto/`.
 //!
 //! For whoever speaks one of these protocols. No logic lives here: `nomad-driver-sdk` turns the messages
 //! into values that are hard to misuse.
@@ -48,6 +48,11 @@ pub mod plugin {
 /// Our own: the driver's hints to the node's syncer.
 pub mod syncer {
     tonic::include_proto!("nomad_ipvs.syncer");
+}
+
+/// Our own: the same hints from the node's syncer to directors.
+pub mod hints {
+    tonic::include_proto!("nomad_ipvs.hints");
 }
 
 pub use hashicorp::nomad::plugins::base::proto as base;

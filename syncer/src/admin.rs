@@ -2,7 +2,6 @@
 //!
 //! - `/v1/status`: everything, as JSON; `/`: the same as text
 //! - `/metrics`: figures in Prometheus' text format
-//! - `PUT /v1/hint`: a node passes on what a driver told; needs the shared token
 //! - `/live`: 200 as long as the process answers
 //! - `/ready`: 200 once every role has completed a pass, 503 before
 
@@ -12,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::get;
 use axum::{Json, Router};
 use ipvs::ServiceId;
 use tokio::net::TcpListener;
@@ -23,8 +22,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::director::Counts;
-use crate::hints::Told;
-use crate::hints::{Answer, Barrier, TOKEN_HEADER};
 use crate::model::catalog::Catalog;
 use crate::model::fleet::Fleet;
 use crate::reconcile;
@@ -47,8 +44,6 @@ pub struct Admin {
     pub nomad: Option<(String, watch::Receiver<Published<Fleet>>)>,
     pub director: Option<(mpsc::Sender<oneshot::Sender<reconcile::Told>>, Count)>,
     pub registrar: Option<watch::Receiver<RegistrarStatus>>,
-    /// With the token that nodes have to know.
-    pub hints: Option<(String, Barrier)>,
 }
 
 impl std::fmt::Debug for Admin {
@@ -82,7 +77,6 @@ pub async fn serve(
         .route("/", get(page))
         .route("/v1/status", get(status))
         .route("/metrics", get(figures))
-        .route("/v1/hint", put(hint))
         .route("/live", get(async || "live\n"))
         .route("/ready", get(ready))
         .with_state(admin);
@@ -122,38 +116,6 @@ async fn ready(State(admin): State<Admin>) -> Response {
             .into_response(),
         None => busy(),
     }
-}
-
-async fn hint(State(admin): State<Admin>, headers: HeaderMap, Json(told): Json<Told>) -> Response {
-    let known = headers.get(TOKEN_HEADER).map(HeaderValue::as_bytes);
-    let barrier = match &admin.hints {
-        Some((token, barrier)) if known.is_some_and(|known| same(known, token.as_bytes())) => {
-            barrier
-        }
-        _ => {
-            return (
-                StatusCode::FORBIDDEN,
-                "hints.token is missing or another one\n",
-            )
-                .into_response();
-        }
-    };
-    let Ok(alloc) = told.alloc.parse() else {
-        return (StatusCode::BAD_REQUEST, "alloc is no allocation id\n").into_response();
-    };
-    let limit = Duration::from_millis(told.deadline_ms);
-    let outcome = barrier.take(alloc, &told.task, told.hint, limit).await;
-    Json(Answer { outcome }).into_response()
-}
-
-/// Takes the same time wherever they differ.
-fn same(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len()
-        && one
-            .iter()
-            .zip(other)
-            .fold(0, |differ, (a, b)| differ | (a ^ b))
-            == 0
 }
 
 fn busy() -> Response {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use ipvs_syncer::admin::{self, Admin, Count};
-use ipvs_syncer::config::{Config, Director as Settings};
+use ipvs_syncer::config::{Config, Director as Settings, Hints};
 use ipvs_syncer::director::{Counts, KernelDirector};
 use ipvs_syncer::hints::{self, Barrier};
 use ipvs_syncer::lock;
@@ -47,6 +47,14 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         Some(address) => Some(admin::listen(address).await?),
         None => None,
     };
+    let nodes = match &config.hints {
+        Some(Hints {
+            listen: Some(address),
+            tls,
+            ..
+        }) => Some(hints::listen(*address, tls.as_ref()).await?),
+        _ => None,
+    };
     let fleet = match &config.nomad {
         Some(api) => {
             Some(nomad::start(api, &mut parts, stop.clone()).context("start to follow Nomad")?)
@@ -63,20 +71,27 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
             .zip(fleet.clone()),
         director: None,
         registrar: None,
-        hints: None,
     };
     if let Some(settings) = &config.director {
         let fleet = fleet.clone();
-        direct(&config, settings, fleet, &mut admin, &mut parts, &stop)?;
+        let barrier = direct(&config, settings, fleet, &mut admin, &mut parts, &stop)?;
+        if let Some(nodes) = nodes {
+            let served = nodes.serve(barrier, stop.clone());
+            parts.spawn("what takes nodes' hints", async move {
+                if let Err(error) = served.await {
+                    error!(%error, "nodes' hints are no longer taken");
+                }
+            });
+        }
     }
     if let (Some(settings), Some(api), Some(fleet)) = (&config.registrar, &config.nomad, fleet) {
         let status = registrar::start(&config, settings, api, fleet, &mut parts, stop.clone());
         admin.registrar = Some(status.context("start the registrar")?);
     }
     if let Some(hints) = &config.hints
-        && let Some(socket) = &hints.socket
+        && let Some(relay) = &hints.relay
     {
-        hints::serve(hints, socket, &mut parts, stop.clone())?;
+        hints::serve(relay, hints.tls.as_ref(), &mut parts, &stop)?;
     }
     if let Some(listener) = listener {
         let served = admin::serve(listener, admin, stop.clone());
@@ -107,7 +122,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     Ok(ended?)
 }
 
-/// Starts the director role. All that can be wrong with this machine is found before anything is changed.
+/// Starts the director role; nodes' hints go to what it returns. All that can be wrong with this machine is found before anything is changed.
 fn direct(
     config: &Config,
     settings: &Settings,
@@ -115,7 +130,7 @@ fn direct(
     admin: &mut Admin,
     parts: &mut Parts,
     stop: &CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Barrier> {
     let lock = lock::lock(lock::RUN_DIR.as_ref())?;
     let (store, memory) = Store::open(&config.state_dir)?;
     let director = KernelDirector::open(settings, memory.addresses.clone())?;
@@ -131,24 +146,12 @@ fn direct(
             as Pin<Box<dyn Future<Output = Counts> + Send>>
     });
     let board = Board::default();
-    let token = config.hints.as_ref().and_then(|hints| hints.token.clone());
-    admin.hints = token.map(|token| {
-        let (board, fleet, ask, count) = (
-            board.clone(),
-            fleet.clone(),
-            ask.clone(),
-            Arc::clone(&count),
-        );
-        (
-            token,
-            Barrier {
-                board,
-                fleet,
-                ask,
-                count,
-            },
-        )
-    });
+    let barrier = Barrier {
+        board: board.clone(),
+        fleet: fleet.clone(),
+        ask: ask.clone(),
+        count: Arc::clone(&count),
+    };
     admin.consul.1 = Some(source.published.clone());
     admin.director = Some((ask, count));
     let inputs = Inputs {
@@ -171,7 +174,7 @@ fn direct(
         reconciler.run(stop).await;
         drop(lock);
     });
-    Ok(())
+    Ok(barrier)
 }
 
 async fn ending() -> anyhow::Result<&'static str> {

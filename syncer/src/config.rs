@@ -1,10 +1,13 @@
 //! The config file: HCL in, a validated [`Config`] out. Nothing later checks again.
 //!
 //! `read` turns text into blocks and attributes and points at what is wrong by line and column; `schema` knows the
-//! keys. All problems of a file are reported at once, and nothing is started when there is one.
+//! keys. All problems of a file are reported at once, and nothing is started when there is one. Certificates that a good
+//! file names are looked at too.
 
+mod hints;
 mod read;
 mod schema;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +15,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use hints::{Hints, HostPort, Relay};
+pub use tls::{Tls, TlsError};
 
 use crate::model::policy::{Ownership, Policy, VipPolicy};
 
@@ -76,28 +82,6 @@ pub struct Registrar {
     pub check_interval: Duration,
 }
 
-/// Hints of drivers: where a node takes them, whom it passes them on to, and what directors know it by.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Hints {
-    /// A node's socket for its drivers; `None`: this process takes none.
-    pub socket: Option<PathBuf>,
-    /// The directors' status addresses.
-    pub directors: Vec<String>,
-    /// Shared by nodes and directors; a director without one takes no hints.
-    pub token: Option<String>,
-}
-
-impl fmt::Debug for Hints {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let token = self.token.as_ref().map(|_| "…");
-        f.debug_struct("Hints")
-            .field("socket", &self.socket)
-            .field("directors", &self.directors)
-            .field("token", &token)
-            .finish()
-    }
-}
-
 /// Everything, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -132,6 +116,8 @@ pub enum ConfigError {
         path: PathBuf,
         problems: Vec<Problem>,
     },
+    #[error("{}: hints.tls", path.display())]
+    Certificates { path: PathBuf, source: TlsError },
 }
 
 fn listed(path: &Path, problems: &[Problem]) -> String {
@@ -145,13 +131,20 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
         path: path.to_owned(),
         source,
     })?;
-    parse(&text).map_err(|problems| ConfigError::Wrong {
+    let config = parse(&text).map_err(|problems| ConfigError::Wrong {
         path: path.to_owned(),
         problems,
-    })
+    })?;
+    if let Some(tls) = config.hints.as_ref().and_then(|hints| hints.tls.as_ref()) {
+        tls.check().map_err(|source| ConfigError::Certificates {
+            path: path.to_owned(),
+            source,
+        })?;
+    }
+    Ok(config)
 }
 
-/// Checks a text.
+/// Checks a text; looks at no other file.
 pub fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     schema::config(text)
 }

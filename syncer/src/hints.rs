@@ -1,38 +1,28 @@
-//! Hints on their way: from the node's drivers over a unix socket to every director over HTTP.
+//! Hints on their way: from the node's drivers over a unix socket to every director over one stream each.
 //!
 //! ```text
-//! driver ──gRPC/unix──▶ relay ──PUT /v1/hint, token──▶ director's admin ──▶ source::driver::Board ──▶ pass
+//! driver ──gRPC/unix──▶ relay ─▶ link ══one gRPC stream, mTLS══▶ director's listener ─▶ Barrier ─▶ source::driver::Board ─▶ pass
+//!                         (one link a director)
 //! ```
 //!
-//! A withdrawal is answered when the director sends the task nothing any more: that is the drain barrier. The way to a
-//! director is plain HTTP with a shared token: for a network that is trusted, or through a tunnel.
+//! A withdrawal is answered when the director sends the task nothing any more: that is the drain barrier. The streams are
+//! kept open, so that a hint is on its way at once, and answers come as they are known. Not for truth: what is lost here
+//! costs time, since directors read Nomad and Consul all the same.
 
 mod barrier;
+mod link;
+mod listener;
 mod relay;
+mod wire;
 
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 pub use barrier::{Barrier, Outcome};
+pub use listener::{ListenError, Listener, listen};
 pub use relay::{RelayError, serve};
 
-use crate::source::driver::Hint;
+/// No withdrawal is waited for longer, whatever it asks for.
+const LONGEST: Duration = Duration::from_hours(1);
 
-/// The header that carries the shared token.
-pub const TOKEN_HEADER: &str = "X-Ipvs-Syncer-Token";
-
-/// One hint as a director is told it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Told {
-    pub alloc: String,
-    pub task: String,
-    pub hint: Hint,
-    /// Withdrawals: how long the director may wait.
-    #[serde(default)]
-    pub deadline_ms: u64,
-}
-
-/// What a director answers.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Answer {
-    pub outcome: Outcome,
-}
+#[cfg(test)]
+mod tests;

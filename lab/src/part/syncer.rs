@@ -1,10 +1,11 @@
 //! Our syncer: the director's role inside the director's kernel, the registrar's beside the agents of each node.
 
-use std::os::unix::fs::PermissionsExt;
+mod certificates;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::Up;
 use crate::context::Lab;
@@ -168,22 +169,6 @@ pub fn socket(lab: &Lab, node: Node) -> PathBuf {
     lab.run_of(node).join("syncer.sock")
 }
 
-/// Known to the lab's syncers alone; made once.
-fn token(lab: &Lab) -> Result<String> {
-    let file = lab.paths.state.join("token");
-    if let Ok(known) = std::fs::read_to_string(&file) {
-        return Ok(known);
-    }
-    let made = std::fs::read_to_string("/proc/sys/kernel/random/uuid")
-        .context("make a token")?
-        .trim()
-        .to_owned();
-    lab.person.write(&file, &made)?;
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))
-        .context("close the token to others")?;
-    Ok(made)
-}
-
 fn registrar_configuration(lab: &Lab, node: Node, folder: &Path) -> Result<String> {
     Ok(format!(
         r#"{sources}
@@ -192,13 +177,13 @@ registrar {{}}
 hints {{
   socket    = "{socket}"
   directors = ["{director}"]
-  token     = "{token}"
+{tls}
 }}
 "#,
         sources = sources(lab, folder, node),
         socket = socket(lab, node).display(),
-        director = lab.topology.syncer_url(Node::Director),
-        token = token(lab)?,
+        director = lab.topology.hints_address(Node::Director),
+        tls = certificates::block(lab, node)?,
     ))
 }
 
@@ -206,7 +191,8 @@ fn director_configuration(lab: &Lab, folder: &Path) -> Result<String> {
     Ok(format!(
         r#"{sources}
 hints {{
-  token = "{token}"
+  listen = "{listen}"
+{tls}
 }}
 
 director {{
@@ -224,6 +210,7 @@ service "hello-world-servers" {{
         sources = sources(lab, folder, Node::Director),
         subnet = lab.topology.subnet(),
         vip = lab.topology.vip(),
-        token = token(lab)?,
+        listen = lab.topology.hints_address(Node::Director),
+        tls = certificates::block(lab, Node::Director)?,
     ))
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use ipvs::{Scheduler, ServiceId};
 
+use super::hints::hints;
 use super::read::{Problems, Section, boolean, number, parsed, root, text, texts};
-use super::{Api, Config, Director, Hints, Problem, Registrar, SnatBackend};
+use super::{Api, Config, Director, Problem, Registrar, SnatBackend};
 use crate::model::policy::{Ownership, VipPolicy};
 use crate::tags;
 
@@ -61,7 +62,9 @@ fn file(mut file: Section) -> Option<Config> {
     if registrar.is_some() && nomad.is_none() {
         file.problem("block registrar needs a block nomad: allocations come from there");
     }
-    let hints = file.block("hints").map(hints);
+    let hints = file
+        .block("hints")
+        .map(|section| hints(section, director.is_some()));
     file.end();
     // Where a block is there and unusable, the problem is noted: the file is refused whatever stands here.
     Some(Config {
@@ -72,7 +75,7 @@ fn file(mut file: Section) -> Option<Config> {
         status: status.flatten(),
         director: director.flatten(),
         registrar,
-        hints,
+        hints: hints.flatten(),
     })
 }
 
@@ -246,29 +249,6 @@ fn service(
     let drain = section.value("drain_deadline", parsed(tags::duration));
     section.end();
     Some(tags::assemble(id?, scheduler, forwarding, snat, drain))
-}
-
-fn hints(mut section: Section) -> Hints {
-    let socket = section.value("socket", text).map(PathBuf::from);
-    let addresses = |value: &hcl_edit::expr::Expression| {
-        texts(value)?
-            .iter()
-            .map(|address| http_address(address))
-            .collect::<Result<Vec<_>, _>>()
-    };
-    let directors = section.value("directors", addresses).unwrap_or_default();
-    let token = section.value("token", text);
-    if socket.is_some() && (directors.is_empty() || token.is_none()) {
-        section.problem(
-            "block hints with a socket needs directors and token: whom to tell, and as whom",
-        );
-    }
-    section.end();
-    Hints {
-        socket,
-        directors,
-        token,
-    }
 }
 
 fn registrar(mut section: Section) -> Registrar {

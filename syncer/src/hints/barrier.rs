@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -25,8 +24,7 @@ const POLL: Duration = Duration::from_millis(50);
 const UNLISTED: Duration = Duration::from_secs(2);
 
 /// How a withdrawal ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Not a withdrawal: it was noted.
     Noted,
@@ -110,7 +108,7 @@ impl Barrier {
         let mut served = false;
         // What serves is looked at before the hint changes it.
         let mut traffic = self.traffic(&self.subject(alloc, task)).await;
-        self.board.tell(alloc, task, Hint::Withdrawn, limit);
+        self.board.withdraw(alloc, task, limit, started);
         // A connection whose handshake is under way is not counted as active yet: idle twice in a row is idle.
         let mut idle = 0;
         loop {
@@ -208,4 +206,4 @@ enum Knowledge {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

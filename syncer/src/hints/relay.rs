@@ -1,13 +1,12 @@
-//! The node's side: takes what drivers tell and passes it on to every director.
+//! The node's side towards its drivers: takes what they tell and passes it on to every director.
 //!
 //! A director that can't be reached is tried again, for as long as the hint is of use: a withdrawal until its deadline,
-//! anything else for a second, behind the driver's back. A later hint about the same task ends the tries of an earlier one.
+//! anything else for a second, behind the driver's back. How, is [`super::link`]'s.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -18,48 +17,66 @@ use nomad_ipvs_proto::syncer::{
     WithdrawRequest, WithdrawResponse,
 };
 use tokio::net::UnixListener;
-use tokio::time::Instant;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-use tracing::{debug, info, warn};
+use tracing::debug;
 
-use super::{Answer, Outcome, TOKEN_HEADER, Told};
-use crate::config::{Api, Hints};
+use super::link::{Link, Unsaid, link};
+use super::{Outcome, wire};
+use crate::config::{self, Tls};
 use crate::parts::Parts;
-use crate::source::blocking::Backoff;
 use crate::source::driver::Hint;
-use crate::source::http::{Http, HttpError};
-
-/// For a hint to arrive.
-const HINT: Duration = Duration::from_secs(1);
-
-/// Beyond a withdrawal's own deadline. Drivers wait half a second beyond it: a director that hangs must not hide from
-/// them what the others answered.
-const MARGIN: Duration = Duration::from_millis(200);
 
 /// The socket can't be had.
 #[derive(Debug, thiserror::Error)]
-pub enum RelayError {
-    #[error("hints.socket {}: {doing}", path.display())]
-    Socket {
-        path: PathBuf,
-        doing: &'static str,
-        source: io::Error,
-    },
-    #[error("hints: a client for the directors can't be made")]
-    Client(#[from] reqwest::Error),
+#[error("hints.socket {}: {doing}", path.display())]
+pub struct RelayError {
+    path: PathBuf,
+    doing: &'static str,
+    source: io::Error,
 }
 
-/// Listens on the socket, for root only, until `stop`.
+/// What each director answered.
+type Answers = Vec<(String, Result<Outcome, Unsaid>)>;
+
+/// Listens on the socket, for root only, and keeps a stream open to every director, until `stop`.
 pub fn serve(
-    hints: &Hints,
-    socket: &Path,
+    relay: &config::Relay,
+    tls: Option<&Tls>,
     parts: &mut Parts,
-    stop: CancellationToken,
+    stop: &CancellationToken,
 ) -> Result<(), RelayError> {
+    let listener = listen(&relay.socket)?;
+    let mut links = Vec::new();
+    for director in &relay.directors {
+        let (link, line) = link(director.clone(), tls.cloned());
+        links.push(link);
+        let stop = stop.clone();
+        parts.spawn("the stream to a director", async move {
+            stop.run_until_cancelled(line.run()).await;
+        });
+    }
+    let relay = Relay {
+        links: links.into(),
+    };
+    let server = tonic::transport::Server::builder().add_service(SyncerServer::new(relay));
+    let stop = stop.clone();
+    parts.spawn("the socket for hints", async move {
+        let connections = UnixListenerStream::new(listener);
+        let served = server
+            .serve_with_incoming_shutdown(connections, stop.cancelled())
+            .await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the socket for hints is no longer served");
+        }
+    });
+    Ok(())
+}
+
+fn listen(socket: &Path) -> Result<UnixListener, RelayError> {
     let failed = |doing| {
-        move |source| RelayError::Socket {
+        move |source| RelayError {
             path: socket.to_owned(),
             doing,
             source,
@@ -78,158 +95,41 @@ pub fn serve(
     let listener = UnixListener::bind(socket).map_err(failed("listen"))?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))
         .map_err(failed("make it root's"))?;
-    let director = |address: &String| {
-        let api = Api {
-            address: address.clone(),
-            token: hints.token.clone(),
-        };
-        Http::new(&api, TOKEN_HEADER).map(|http| (address.clone(), http))
-    };
-    let directors: Vec<(String, Http)> = hints
-        .directors
-        .iter()
-        .map(director)
-        .collect::<Result<_, _>>()?;
-    let relay = Relay::new(directors);
-    let server = tonic::transport::Server::builder().add_service(SyncerServer::new(relay));
-    parts.spawn("the socket for hints", async move {
-        let connections = UnixListenerStream::new(listener);
-        let served = server
-            .serve_with_incoming_shutdown(connections, stop.cancelled())
-            .await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the socket for hints is no longer served");
-        }
-    });
-    Ok(())
+    Ok(listener)
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct Relay {
-    directors: Arc<Vec<(String, Http)>>,
-    shared: Arc<Mutex<Shared>>,
-}
-
-#[derive(Default)]
-struct Shared {
-    /// The number of the last hint about a task.
-    newest: BTreeMap<(String, String), u64>,
-    hints: u64,
-    /// What is wrong with a director, as it was told last.
-    down: BTreeMap<String, String>,
+    links: Arc<[Link]>,
 }
 
 impl Relay {
-    fn new(directors: Vec<(String, Http)>) -> Self {
-        Self {
-            directors: Arc::new(directors),
-            shared: Arc::default(),
-        }
-    }
-
-    /// Tells every director at once; what each answered.
-    async fn tell(
+    /// Puts a hint on its way to every director, before anything that is told later; what each answers.
+    fn tell(
         &self,
         alloc: &str,
         task: &str,
         hint: Hint,
         limit: Duration,
-    ) -> Vec<(String, Result<Outcome, HttpError>)> {
+    ) -> impl Future<Output = Answers> + use<> {
         debug!(alloc, task, ?hint, "hint");
-        let key = (alloc.to_owned(), task.to_owned());
-        let number = {
-            let mut shared = self.lock();
-            shared.hints += 1;
-            let number = shared.hints;
-            shared.newest.insert(key.clone(), number);
-            number
-        };
-        let one = |(address, http): &(String, Http)| {
-            let (address, http, key) = (address.clone(), http.clone(), key.clone());
+        let told = self.links.iter().map(|link| {
+            let (director, answer) = (
+                link.director().to_owned(),
+                link.tell(alloc, task, hint, limit),
+            );
             async move {
-                let answer = self.tell_one(&http, &key, hint, limit, number).await;
-                self.note(&address, answer.as_ref().err());
-                (address, answer)
+                let answer = answer.await;
+                debug!(director, ?answer, "hint answered");
+                (director, answer)
             }
-        };
-        let answers = join_all(self.directors.iter().map(one)).await;
-        let mut shared = self.lock();
-        if shared.newest.get(&key) == Some(&number) {
-            shared.newest.remove(&key);
-        }
-        answers
-    }
-
-    async fn tell_one(
-        &self,
-        http: &Http,
-        key: &(String, String),
-        hint: Hint,
-        limit: Duration,
-        number: u64,
-    ) -> Result<Outcome, HttpError> {
-        let path = "/v1/hint";
-        let patience = if hint == Hint::Withdrawn { limit } else { HINT };
-        let deadline = Instant::now() + patience;
-        let mut backoff = Backoff::default();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let wait = if hint == Hint::Withdrawn {
-                left
-            } else {
-                Duration::ZERO
-            };
-            let told = Told {
-                alloc: key.0.clone(),
-                task: key.1.clone(),
-                hint,
-                deadline_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-            };
-            let body = serde_json::to_vec(&told).unwrap_or_default();
-            let error = match http.put(path, Some(body), left + MARGIN).await {
-                Ok(answer) => return Ok(answer.json::<Answer>(path)?.outcome),
-                Err(error @ HttpError::Unreachable { .. }) => error,
-                Err(error) => return Err(error),
-            };
-            let pause = backoff.failed();
-            let superseded = self.lock().newest.get(key) != Some(&number);
-            if superseded || Instant::now() + pause >= deadline {
-                return Err(error);
-            }
-            tokio::time::sleep(pause).await;
-        }
-    }
-
-    /// Says once what is wrong with a director, and once that it is well again.
-    fn note(&self, director: &str, error: Option<&HttpError>) {
-        let mut shared = self.lock();
-        match error.map(HttpError::told) {
-            Some(told) => {
-                if shared.down.get(director) != Some(&told) {
-                    warn!(
-                        director,
-                        error = told,
-                        "a director does not take hints; stops are not waited for, exits are seen later"
-                    );
-                    shared.down.insert(director.to_owned(), told);
-                }
-            }
-            None => {
-                if shared.down.remove(director).is_some() {
-                    info!(director, "the director takes hints again");
-                }
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        });
+        join_all(told.collect::<Vec<_>>())
     }
 
     /// Nobody waits for what becomes of it.
-    fn tell_behind(&self, alloc: String, task: String, hint: Hint) {
-        let relay = self.clone();
-        tokio::spawn(async move { relay.tell(&alloc, &task, hint, Duration::ZERO).await });
+    fn tell_behind(&self, alloc: &str, task: &str, hint: Hint) {
+        tokio::spawn(self.tell(alloc, task, hint, Duration::ZERO));
     }
 }
 
@@ -240,7 +140,7 @@ impl Syncer for Relay {
         request: Request<AnnounceRequest>,
     ) -> Result<Response<AnnounceResponse>, Status> {
         let AnnounceRequest { alloc_id, task, .. } = request.into_inner();
-        self.tell_behind(alloc_id, task, Hint::Running);
+        self.tell_behind(&alloc_id, &task, Hint::Running);
         Ok(Response::new(AnnounceResponse {}))
     }
 
@@ -249,7 +149,7 @@ impl Syncer for Relay {
         request: Request<ExitedRequest>,
     ) -> Result<Response<ExitedResponse>, Status> {
         let ExitedRequest { alloc_id, task } = request.into_inner();
-        self.tell_behind(alloc_id, task, Hint::Exited);
+        self.tell_behind(&alloc_id, &task, Hint::Exited);
         Ok(Response::new(ExitedResponse {}))
     }
 
@@ -262,11 +162,9 @@ impl Syncer for Relay {
             task,
             deadline,
         } = request.into_inner();
-        let limit = deadline
-            .and_then(|deadline| Duration::try_from(deadline).ok())
-            .unwrap_or_default();
+        let limit = wire::limit(deadline);
         let answers = self.tell(&alloc_id, &task, Hint::Withdrawn, limit).await;
-        let outcome = |(director, answer): (String, Result<Outcome, HttpError>)| {
+        let outcome = |(director, answer): (String, Result<Outcome, Unsaid>)| {
             let outcome = match answer {
                 Ok(Outcome::Absent | Outcome::Noted) => return None,
                 Ok(Outcome::Drained) => Wire::Drained,

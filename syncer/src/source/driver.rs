@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -25,8 +24,7 @@ pub const WITHDRAWN: Duration = Duration::from_secs(30);
 pub const KEPT: Duration = Duration::from_mins(10);
 
 /// What was told about a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hint {
     /// It runs: what was told before is over.
     Running,
@@ -93,6 +91,18 @@ impl Board {
         }
         drop(told);
         self.changed.send_replace(());
+    }
+
+    /// Notes a withdrawal that came at that time and is taken only now: an exit that was told meanwhile stays.
+    pub fn withdraw(&self, alloc: AllocId, task: &str, limit: Duration, came: Instant) {
+        let exited = |note: &Note| note.hint == Hint::Exited && note.at >= came;
+        let stays = self
+            .lock()
+            .get(&(alloc, task.to_owned()))
+            .is_some_and(exited);
+        if !stays {
+            self.tell(alloc, task, Hint::Withdrawn, limit);
+        }
     }
 
     /// Wakes with each hint.

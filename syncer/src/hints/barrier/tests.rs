@@ -10,10 +10,10 @@ use crate::model::fleet::{Allocation, ClientStatus, Port, Task, TaskState};
 use crate::reconcile::Told;
 use crate::status::{Acknowledged, Service};
 
-const ID: AllocId = AllocId(1);
+pub(in crate::hints) const ID: AllocId = AllocId(1);
 const LIMIT: Duration = Duration::from_secs(20);
 
-fn fleet() -> Fleet {
+pub(in crate::hints) fn fleet() -> Fleet {
     let task = |name: &str| Task {
         name: name.into(),
         state: TaskState::Running,
@@ -81,15 +81,15 @@ fn told(reals: Vec<RealServerView>) -> Told {
     }
 }
 
-struct Around {
-    barrier: Barrier,
+pub(in crate::hints) struct Around {
+    pub(in crate::hints) barrier: Barrier,
     fleet: watch::Sender<Published<Fleet>>,
-    weight: Arc<Mutex<Option<u32>>>,
-    active: Arc<Mutex<u32>>,
+    pub(in crate::hints) weight: Arc<Mutex<Option<u32>>>,
+    pub(in crate::hints) active: Arc<Mutex<u32>>,
 }
 
 /// A loop that has one real server of that weight, or none.
-fn around(weight: Option<u32>) -> Around {
+pub(in crate::hints) fn around(weight: Option<u32>) -> Around {
     let (fleet, seen) = watch::channel(Published::default());
     let (ask, mut asked) = mpsc::channel::<oneshot::Sender<Told>>(1);
     let (weight, active) = (Arc::new(Mutex::new(weight)), Arc::new(Mutex::new(0)));
@@ -129,7 +129,7 @@ fn around(weight: Option<u32>) -> Around {
 }
 
 impl Around {
-    fn read(&self, fleet: Fleet) {
+    pub(in crate::hints) fn read(&self, fleet: Fleet) {
         self.fleet
             .send_modify(|published| published.view = Some(Arc::new(fleet)));
     }
@@ -191,4 +191,22 @@ async fn a_loop_that_does_not_answer_is_not_waited_for_beyond_the_deadline() {
     let (ask, _asked) = mpsc::channel(1);
     around.barrier.ask = ask;
     assert_eq!(around.withdraw("www").await, (Outcome::TimedOut, LIMIT));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exit_that_comes_while_a_withdrawal_looks_what_serves_stays() {
+    let around = around(Some(1));
+    around.read(fleet());
+    let exit = async {
+        let board = &around.barrier.board;
+        board.tell(ID, "www", Hint::Exited, Duration::ZERO);
+        *around.weight.lock().unwrap() = None;
+    };
+    let ((outcome, _), ()) = tokio::join!(around.withdraw("www"), exit);
+    assert_eq!(outcome, Outcome::Absent);
+    let (fleet, at) = (fleet(), None);
+    let nomad = crate::source::driver::Answered { fleet: &fleet, at };
+    let phases = around.barrier.board.phases(Some(nomad));
+    assert!(phases.values().all(|phase| phase.over()), "{phases:?}");
+    assert_eq!(phases.len(), 1);
 }

@@ -1,96 +1,90 @@
-//! The relay before directors that come late, hang, or refuse.
+//! What a driver is answered, by one director and another.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use axum::routing::put;
-use axum::{Json, Router};
+use nomad_ipvs_proto::syncer::syncer_client::SyncerClient;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tonic::transport::Endpoint;
 
 use super::*;
+use crate::config::HostPort;
+use crate::hints::barrier::tests::ID;
+use crate::hints::tests::harness;
 
-fn relay(directors: &[&str]) -> Relay {
-    let one = |address: &&str| {
-        let api = Api {
-            address: (*address).to_owned(),
-            token: None,
-        };
-        (
-            (*address).to_owned(),
-            Http::new(&api, TOKEN_HEADER).unwrap(),
-        )
+/// The driver's side of a relay to those directors, over its socket.
+async fn driver(
+    directors: &[std::net::SocketAddr],
+) -> (
+    SyncerClient<tonic::transport::Channel>,
+    (Parts, tempfile::TempDir, CancellationToken),
+) {
+    let folder = tempfile::TempDir::new().unwrap();
+    let socket = folder.path().join("run/syncer.sock");
+    let director = |address: &std::net::SocketAddr| HostPort {
+        host: address.ip().to_string(),
+        port: address.port(),
     };
-    Relay::new(directors.iter().map(one).collect())
+    let relay = config::Relay {
+        socket: socket.clone(),
+        directors: directors.iter().map(director).collect(),
+    };
+    let (mut parts, stop) = (Parts::default(), CancellationToken::new());
+    serve(&relay, None, &mut parts, &stop).unwrap();
+    let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let channel = Endpoint::from_shared(format!("unix://{}", socket.display()))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    (SyncerClient::new(channel), (parts, folder, stop))
 }
 
-/// A director that answers after a while, and how often it was told.
-fn director(listener: TcpListener, after: Duration) -> Arc<AtomicUsize> {
-    let told = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&told);
-    let answer = move || async move {
-        counted.fetch_add(1, Ordering::SeqCst);
-        tokio::time::sleep(after).await;
-        let outcome = Outcome::Drained;
-        Json(Answer { outcome })
-    };
-    let router = Router::new().route("/v1/hint", put(answer));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    told
-}
-
-async fn listener() -> (TcpListener, String) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    (listener, address)
-}
-
-#[tokio::test]
-async fn a_director_that_starts_again_hears_of_a_withdrawal_still() {
-    let (reserved, address) = listener().await;
-    let at = reserved.local_addr().unwrap();
-    drop(reserved);
-    let relay = relay(&[&address]);
-    let late = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let listener = TcpListener::bind(at).await.unwrap();
-        director(listener, Duration::ZERO)
-    };
-    let limit = Duration::from_secs(5);
-    let (answers, told) = tokio::join!(relay.tell("a", "www", Hint::Withdrawn, limit), late);
-    assert!(matches!(answers[0].1, Ok(Outcome::Drained)), "{answers:?}");
-    assert_eq!(told.load(Ordering::SeqCst), 1);
+fn withdrawal(limit: Duration) -> WithdrawRequest {
+    WithdrawRequest {
+        alloc_id: ID.to_string(),
+        task: "www".into(),
+        deadline: prost_types::Duration::try_from(limit).ok(),
+    }
 }
 
 #[tokio::test]
 async fn one_director_that_hangs_does_not_hide_what_the_others_answered() {
-    let ((quick, one), (hanging, other)) = (listener().await, listener().await);
-    director(quick, Duration::ZERO);
-    director(hanging, Duration::from_mins(1));
-    let relay = relay(&[&one, &other]);
-    let (limit, started) = (Duration::from_millis(300), Instant::now());
-    let answers = relay.tell("a", "www", Hint::Withdrawn, limit).await;
+    let quick = harness::director("127.0.0.1:0", None, Some(0)).await;
+    let without = harness::director("127.0.0.1:0", None, None).await;
+    let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = [
+        quick.address,
+        without.address,
+        hanging.local_addr().unwrap(),
+    ];
+    let (mut driver, _kept) = driver(&at).await;
+    let (limit, started) = (Duration::from_millis(500), Instant::now());
+    let answer = driver.withdraw(withdrawal(limit)).await.unwrap();
     // Drivers give up half a second after the limit.
     assert!(started.elapsed() < limit + Duration::from_millis(450));
-    assert!(matches!(answers[0].1, Ok(Outcome::Drained)), "{answers:?}");
-    assert!(
-        matches!(answers[1].1, Err(HttpError::Stalled { .. })),
-        "{answers:?}"
-    );
+    let expected =
+        [(at[0], Wire::Drained), (at[2], Wire::Unknown)].map(|(at, outcome)| DirectorOutcome {
+            director: at.to_string(),
+            outcome: outcome.into(),
+        });
+    assert_eq!(answer.into_inner().directors, expected);
 }
 
 #[tokio::test]
-async fn a_later_hint_ends_the_tries_of_an_earlier_one_and_trouble_is_told_once() {
-    let (reserved, address) = listener().await;
-    drop(reserved);
-    let relay = relay(&[&address]);
-    let started = Instant::now();
-    let first = relay.tell("a", "www", Hint::Withdrawn, Duration::from_mins(1));
-    let second = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        relay.tell("a", "www", Hint::Exited, Duration::ZERO).await
+async fn a_driver_does_not_wait_for_what_becomes_of_an_exit() {
+    let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (mut driver, (mut parts, _folder, stop)) = driver(&[hanging.local_addr().unwrap()]).await;
+    let exit = ExitedRequest {
+        alloc_id: ID.to_string(),
+        task: "www".into(),
     };
-    let (first, second) = tokio::join!(first, second);
-    assert!(first[0].1.is_err() && second[0].1.is_err());
-    assert!(started.elapsed() < Duration::from_secs(5));
-    assert_eq!(relay.lock().down.len(), 1);
-    assert!(relay.lock().newest.is_empty());
+    let soon = Duration::from_millis(300);
+    tokio::time::timeout(soon, driver.exited(exit))
+        .await
+        .unwrap()
+        .unwrap();
+    stop.cancel();
+    tokio::time::timeout(soon, parts.finish("the stream to a director"))
+        .await
+        .unwrap();
 }

@@ -1,0 +1,112 @@
+//! Makes the connection to a director and opens the stream on it.
+
+use std::error::Error;
+use std::time::Duration;
+
+use nomad_ipvs_proto::hints::hints_client::HintsClient;
+use nomad_ipvs_proto::hints::{Answer, Hint as Message};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
+
+use super::pending::MOST;
+use crate::config::{HostPort, Tls, TlsError};
+
+/// From nothing to an open stream.
+const OPEN: Duration = Duration::from_secs(2);
+
+/// A path that is dead is noticed within twice this, inside a drain's usual limit of some seconds.
+const PING: Duration = Duration::from_secs(2);
+
+/// An open stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) hints: mpsc::Sender<Message>,
+    pub(super) answers: Streaming<Answer>,
+    /// The connection is its.
+    _client: HintsClient<Channel>,
+}
+
+/// Why there is no stream.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error("our own certificate")]
+    Certificate(#[from] TlsError),
+    #[error("no address")]
+    Address(#[source] tonic::transport::Error),
+    #[error("no connection")]
+    Connect(#[source] tonic::transport::Error),
+    #[error(
+        "connected, and then no stream: both sides need certificates of one CA, or neither any"
+    )]
+    Refused(#[source] Box<Status>),
+    #[error("no answer within {} s", OPEN.as_secs())]
+    Slow,
+}
+
+impl OpenError {
+    /// By what two of them are the same: how a refusal ends, by an alert or a broken pipe, is chance.
+    pub(super) fn gist(&self) -> String {
+        match self {
+            Self::Refused(_) => self.to_string(),
+            _ => chain(self),
+        }
+    }
+}
+
+/// Reads the certificates, connects and opens the stream; for two seconds at most.
+pub(super) async fn open(director: HostPort, tls: Option<Tls>) -> Result<Stream, OpenError> {
+    let opened = async {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{director}"))
+            .map_err(OpenError::Address)?
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(PING)
+            .keep_alive_timeout(PING)
+            .keep_alive_while_idle(true);
+        if let Some(tls) = &tls {
+            endpoint = tls.client(&director.host, endpoint)?;
+        }
+        let channel = endpoint.connect().await.map_err(OpenError::Connect)?;
+        let mut client = HintsClient::new(channel);
+        let (hints, outgoing) = mpsc::channel(MOST);
+        let answers = client
+            .tell(ReceiverStream::new(outgoing))
+            .await
+            .map_err(|status| OpenError::Refused(Box::new(status)))?
+            .into_inner();
+        Ok(Stream {
+            hints,
+            answers,
+            _client: client,
+        })
+    };
+    tokio::time::timeout(OPEN, opened)
+        .await
+        .unwrap_or(Err(OpenError::Slow))
+}
+
+/// With the causes, each once: tonic's own errors say little, what is below them does.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut told = short(error);
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = short(error);
+        if !told.contains(&text) {
+            told.push_str(": ");
+            told.push_str(&text);
+        }
+        cause = error.source();
+    }
+    told
+}
+
+/// A status speaks for programs.
+fn short(error: &(dyn Error + 'static)) -> String {
+    let boxed = error.downcast_ref::<Box<Status>>().map(AsRef::as_ref);
+    match boxed.or_else(|| error.downcast_ref()) {
+        Some(status) => status.message().to_owned(),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,149 @@
+//! The hints that a director has not answered, in the order in which they came. No clock, no I/O.
+//!
+//! ```text
+//! taken ─▶ to be told ─▶ told ─▶ answered
+//!              ▲           │
+//!              └─ broken ──┘   unless nobody waits any more, or a later hint about the task has come
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+
+use nomad_ipvs_proto::hints::answer::Result as Said;
+use nomad_ipvs_proto::hints::{Answer, Hint as Message};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Unsaid;
+use crate::hints::{Outcome, wire};
+use crate::source::driver::Hint;
+
+/// More than a node's tasks at once: with a director that answers, there are a few.
+pub(super) const MOST: usize = 1024;
+
+/// One hint to one director.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) alloc: String,
+    pub(super) task: String,
+    pub(super) hint: Hint,
+    /// Of no use after it.
+    pub(super) until: Instant,
+    pub(super) answer: oneshot::Sender<Result<Outcome, Unsaid>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    order: Order,
+    /// A later hint about the same task has come: not told again.
+    superseded: bool,
+}
+
+/// All that wait, by their number.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    hints: BTreeMap<u64, Waiting>,
+    /// Not told on this stream.
+    untold: VecDeque<u64>,
+    count: u64,
+}
+
+impl Pending {
+    /// Takes one in. It ends the tries of those about the same task.
+    pub(super) fn take(&mut self, order: Order) {
+        self.hints
+            .retain(|_, waiting| !waiting.order.answer.is_closed());
+        self.untold.retain(|number| self.hints.contains_key(number));
+        let same = self.hints.iter_mut().filter(|(_, waiting)| {
+            waiting.order.alloc == order.alloc && waiting.order.task == order.task
+        });
+        for (_, waiting) in same {
+            waiting.superseded = true;
+        }
+        let over: Vec<u64> = self
+            .untold
+            .iter()
+            .copied()
+            .filter(|number| self.superseded(*number))
+            .collect();
+        for number in over {
+            self.end(number, Err(Unsaid::Superseded));
+        }
+        if self.hints.len() >= MOST {
+            let _ = order.answer.send(Err(Unsaid::TooMany));
+            return;
+        }
+        self.count += 1;
+        self.untold.push_back(self.count);
+        let superseded = false;
+        self.hints.insert(self.count, Waiting { order, superseded });
+    }
+
+    /// The next one to tell, if any; it counts as told.
+    pub(super) fn next(&mut self, now: Instant) -> Option<Message> {
+        while let Some(number) = self.untold.pop_front() {
+            let Some(Waiting { order, .. }) = self.hints.get(&number) else {
+                continue;
+            };
+            if order.until <= now {
+                self.end(number, Err(Unsaid::Late));
+                continue;
+            }
+            let left = order.until - now;
+            let deadline = (order.hint == Hint::Withdrawn)
+                .then(|| prost_types::Duration::try_from(left).ok())
+                .flatten();
+            return Some(Message {
+                number,
+                alloc_id: order.alloc.clone(),
+                task: order.task.clone(),
+                kind: wire::kind(order.hint).into(),
+                deadline,
+            });
+        }
+        None
+    }
+
+    /// The director has answered; why, if it refused.
+    pub(super) fn answered(&mut self, answer: Answer) -> Option<String> {
+        let outcome = match answer.result {
+            Some(Said::Outcome(number)) => {
+                let known = number.try_into().ok().and_then(wire::outcome);
+                known.ok_or_else(|| "an outcome that is not known here".to_owned())
+            }
+            Some(Said::Refused(why)) => Err(why),
+            None => Err("an answer without an outcome".to_owned()),
+        };
+        let why = outcome.as_ref().err().cloned();
+        self.end(answer.number, outcome.map_err(Unsaid::Refused));
+        why
+    }
+
+    /// The stream is gone: what has not been answered is to be told on the next one, if it is still of use.
+    pub(super) fn broken(&mut self) {
+        let over: Vec<u64> = self
+            .hints
+            .keys()
+            .copied()
+            .filter(|number| self.superseded(*number))
+            .collect();
+        for number in over {
+            self.end(number, Err(Unsaid::Superseded));
+        }
+        self.untold = self.hints.keys().copied().collect();
+    }
+
+    fn superseded(&self, number: u64) -> bool {
+        self.hints
+            .get(&number)
+            .is_some_and(|waiting| waiting.superseded)
+    }
+
+    fn end(&mut self, number: u64, outcome: Result<Outcome, Unsaid>) {
+        if let Some(waiting) = self.hints.remove(&number) {
+            let _ = waiting.order.answer.send(outcome);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
