@@ -12,6 +12,7 @@
 mod barrier;
 mod link;
 mod listener;
+mod prompt;
 mod relay;
 mod wire;
 

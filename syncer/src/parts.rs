@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use tokio::runtime::Handle;
 use tokio::task::{Id, JoinError, JoinSet};
 
 /// All of them; they end with it.
@@ -26,7 +27,17 @@ pub enum Ended {
 impl Parts {
     /// Starts one. `name` completes a sentence: "… panicked".
     pub fn spawn(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        let id = self.tasks.spawn(part).id();
+        self.spawn_on(&Handle::current(), name, part);
+    }
+
+    /// Starts one on another runtime.
+    pub fn spawn_on(
+        &mut self,
+        runtime: &Handle,
+        name: &'static str,
+        part: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let id = self.tasks.spawn_on(part, runtime).id();
         self.names.insert(id, name);
     }
 

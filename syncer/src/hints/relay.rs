@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status};
 use tracing::debug;
 
 use super::link::{Link, Unsaid, link};
-use super::{Outcome, wire};
+use super::{Outcome, prompt, wire};
 use crate::config::{self, Tls};
 use crate::parts::Parts;
 use crate::source::driver::Hint;
@@ -47,13 +47,18 @@ pub fn serve(
     parts: &mut Parts,
     stop: &CancellationToken,
 ) -> Result<(), RelayError> {
-    let listener = listen(&relay.socket)?;
+    let thread = prompt::thread();
+    let listener = {
+        // The thread that accepts has to be the one that is woken.
+        let _there = thread.enter();
+        listen(&relay.socket)?
+    };
     let mut links = Vec::new();
     for director in &relay.directors {
         let (link, line) = link(director.clone(), tls.cloned());
         links.push(link);
         let stop = stop.clone();
-        parts.spawn("the stream to a director", async move {
+        parts.spawn_on(&thread, "the stream to a director", async move {
             stop.run_until_cancelled(line.run()).await;
         });
     }
@@ -62,7 +67,7 @@ pub fn serve(
     };
     let server = tonic::transport::Server::builder().add_service(SyncerServer::new(relay));
     let stop = stop.clone();
-    parts.spawn("the socket for hints", async move {
+    parts.spawn_on(&thread, "the socket for hints", async move {
         let connections = UnixListenerStream::new(listener);
         let served = server
             .serve_with_incoming_shutdown(connections, stop.cancelled())
