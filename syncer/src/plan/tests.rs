@@ -3,6 +3,7 @@
 //! The world of the properties is small on purpose: few services, few addresses, all states. What matters is met often.
 
 mod properties;
+mod stages;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
