@@ -2,8 +2,11 @@
 //!
 //! The world of the properties is small on purpose: few services, few addresses, all states. What matters is met often.
 
+mod bridge;
+mod drains;
 mod properties;
 mod stages;
+mod surroundings;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
