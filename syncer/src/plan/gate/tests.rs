@@ -72,6 +72,18 @@ fn after_a_refused_newcomer_the_last_that_serves_is_not_lowered_and_the_others_a
 }
 
 #[test]
+fn of_three_that_serve_in_a_service_that_is_short_two_may_go() {
+    let (desired, table) = (desired(false), table(&[1, 1, 1]));
+    let mut gate = Gate::new(&desired, None);
+    gate.failed(&step(Command::AddReal(id(80), real(4, 1))), &table);
+    let lets = [1, 2, 3].map(|port| {
+        let remove = step(Command::RemoveReal(id(80), real(port, 1).address));
+        gate.lets(&remove, &table)
+    });
+    assert_eq!(lets, [true, true, false]);
+}
+
+#[test]
 fn a_refused_raise_counts_like_a_refused_newcomer_and_a_refused_lowering_does_not() {
     let (desired, table) = (desired(false), table(&[1, 0]));
     let lower = step(Command::EditReal(id(80), real(1, 0)));
@@ -187,6 +199,8 @@ fn what_is_stuck_holds_up_nothing_of_others() {
     assert!(gate.lets(&others(id(80)), &table));
     assert!(!gate.lets(&others(id(81)), &table));
     let more = Step::SetSnat([id(80), id(81), id(82)].into());
+    let new = step(Command::RemoveReal(id(82), real(1, 0).address));
+    gate.failed(&new, &table);
     assert!(gate.lets(&more, &table), "it is wider");
 }
 

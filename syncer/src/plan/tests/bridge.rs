@@ -8,7 +8,7 @@ use crate::model::AllocId;
 use crate::model::fleet::{Allocation, ClientStatus, Fleet, Port, Task, TaskState};
 
 /// The allocation that has the port of that number.
-fn allocation(port: u16, wanted: bool) -> Allocation {
+pub(super) fn allocation(port: u16, wanted: bool) -> Allocation {
     Allocation {
         id: AllocId(u128::from(port)),
         namespace: "default".into(),
@@ -60,6 +60,15 @@ fn the_last_that_serves_is_left_alone_until_its_successor_does() {
             QUIESCED
         ]
     );
+}
+
+#[test]
+fn one_that_the_catalogue_has_no_more_waits_for_its_successor_too() {
+    let gone = Desired {
+        services: [(id(80), service_with(&[]))].into(),
+        ..replaced(&[])
+    };
+    assert!(Seen::of(table(&[(1, 1)])).plan(&gone, 0).steps.is_empty());
 }
 
 #[test]

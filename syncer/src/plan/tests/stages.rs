@@ -50,6 +50,16 @@ fn snat_and_vips_are_taken_back_in_a_stage_of_their_own_once_it_is_known_what_is
 }
 
 #[test]
+fn settings_change_before_newcomers_come() {
+    let mut wanted = service_with(&[(1, Want::Serve(weight(1)))]);
+    wanted.settings = settings("wlc");
+    let plan = Seen::of(table(&[])).plan(&desired(vec![(id(80), wanted)]), 0);
+    let [_, make, raise, ..] = stages(&plan);
+    assert_eq!(make, ["edit tcp://198.18.0.29:80 wlc"]);
+    assert_eq!(raise.len(), 1);
+}
+
+#[test]
 fn an_equal_weight_is_edited_with_the_raises_and_a_lower_one_after_them() {
     let seen = Seen::of(table(&[(1, 2), (2, 2), (3, 2)]));
     let wants = [(1, 3), (2, 2), (3, 1)].map(|(port, w)| (port, Want::Serve(weight(w))));
@@ -60,6 +70,47 @@ fn an_equal_weight_is_edited_with_the_raises_and_a_lower_one_after_them() {
         |port, weight| format!("edit tcp://198.18.0.29:80 -> 198.18.0.11:{port} weight {weight}");
     assert_eq!(raise, [edit(1, 3), edit(2, 2)]);
     assert_eq!(lower, [edit(3, 1)]);
+}
+
+#[test]
+fn whatever_is_lowered_is_lowered_before_anything_is_removed() {
+    let seen = Seen::of(table(&[(1, 2), (2, 2), (3, 2), (4, 2)]));
+    let wants = [
+        (1, Want::Remove),
+        (2, Want::Quiesce),
+        (3, Want::Drain),
+        (4, Want::Serve(weight(1))),
+    ];
+    let plan = seen.plan(&desired(vec![(id(80), service_with(&wants))]), 0);
+    assert_eq!(
+        told(&plan),
+        [
+            "edit tcp://198.18.0.29:80 -> 198.18.0.11:2 weight 0",
+            "edit tcp://198.18.0.29:80 -> 198.18.0.11:3 weight 0",
+            "edit tcp://198.18.0.29:80 -> 198.18.0.11:4 weight 1",
+            "remove tcp://198.18.0.29:80 -> 198.18.0.11:1",
+        ]
+    );
+}
+
+#[test]
+fn a_service_that_should_not_be_stays_for_a_real_server_that_starts_again_or_of_which_nobody_knows()
+{
+    let mut restarting = bridge::allocation(1, true);
+    restarting.tasks[0].state = crate::model::fleet::TaskState::Pending;
+    let fleet = crate::model::fleet::Fleet::new([restarting]);
+    let starts_again = Desired {
+        fleet: Some(std::sync::Arc::new(fleet)),
+        ..desired(Vec::new())
+    };
+    let awaited = Desired {
+        awaited: true,
+        ..desired(Vec::new())
+    };
+    for desired in [starts_again, awaited] {
+        let plan = Seen::of(table(&[(1, 0)])).plan(&desired, 0);
+        assert!(plan.steps.is_empty(), "{:?}", plan.steps);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! SNAT and addresses: what all virtual services need together.
 
-use super::world::{id, service_with};
+use super::world::{id, service_with, weight};
 use super::*;
 
 const ONE: &str = "198.18.0.29";
@@ -23,6 +23,64 @@ fn addresses(present: &[&str], ours: &[&str]) -> Addresses {
         present: parsed(present),
         ours: parsed(ours),
     }
+}
+
+#[test]
+fn connections_are_forgotten_only_where_a_vip_is_new_and_clients_are_rewritten() {
+    let steps = |snat: bool, seen: Seen| {
+        let mut wanted = service_with(&[(1, Want::Serve(weight(5)))]);
+        wanted.snat = snat;
+        told(&seen.plan(&desired(vec![(id(80), wanted)]), 0))
+    };
+    let forgets = |steps: Vec<String>| steps.iter().any(|step| step.starts_with("forget"));
+    let anew = || Seen {
+        addresses: Addresses::default(),
+        ..Seen::of(Table::default())
+    };
+    assert!(forgets(steps(true, anew())));
+    assert!(!forgets(steps(false, anew())));
+    assert!(!forgets(steps(true, Seen::of(Table::default()))));
+}
+
+#[test]
+fn snat_of_a_service_on_its_way_out_stays_until_it_is_gone() {
+    let none = desired(Vec::new());
+    let mut seen = Seen {
+        snat: Some([id(80)].into()),
+        ..Seen::of(table(&[(1, 0)]))
+    };
+    seen.count(1, 2);
+    assert!(seen.plan(&none, 0).steps.is_empty());
+    seen.count(1, 0);
+    let steps = told(&seen.plan(&none, 0));
+    assert_eq!(
+        steps[2], "rewrite clients' addresses for 0 services",
+        "{steps:?}"
+    );
+}
+
+#[test]
+fn snat_that_was_not_read_is_set_again() {
+    let mut wanted = service_with(&[]);
+    wanted.snat = true;
+    let seen = Seen {
+        snat: None,
+        ..Seen::of(table(&[]))
+    };
+    assert_eq!(
+        seen.plan(&desired(vec![(id(80), wanted)]), 0).steps,
+        [Step::SetSnat([id(80)].into())]
+    );
+}
+
+#[test]
+fn an_address_that_somebody_else_added_is_used_and_left_behind() {
+    let mut seen = Seen::of(table(&[]));
+    seen.addresses.ours.clear();
+    assert_eq!(
+        told(&seen.plan(&desired(Vec::new()), 0)),
+        ["remove tcp://198.18.0.29:80"]
+    );
 }
 
 #[test]
