@@ -306,10 +306,10 @@ fn keep(desired: &mut Desired, lost: &Lost, last: &[SavedService], policy: &Poli
         alloc: None,
         held: true,
     };
-    let at = service
-        .endpoints
-        .partition_point(|there| there.address < endpoint.address);
-    service.endpoints.insert(at, endpoint);
+    let endpoints = &mut service.endpoints;
+    if let Err(at) = endpoints.binary_search_by_key(&endpoint.address, |there| there.address) {
+        endpoints.insert(at, endpoint);
+    }
 }
 
 #[cfg(test)]

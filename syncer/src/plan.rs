@@ -80,8 +80,9 @@ impl fmt::Display for Step {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     pub steps: Vec<Step>,
-    /// Where in `steps` each stage ends but the last: what later stages need, new virtual services, what raises.
-    pub stages: [usize; 3],
+    /// Where in `steps` each stage ends but the last: what later stages need, new virtual services, what raises, what
+    /// goes.
+    pub stages: [usize; 4],
     pub drains: Drains,
     /// When to look again although nothing happened.
     pub wake_at: Option<Moment>,
@@ -90,17 +91,19 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The steps in four stages: SNAT and VIPs; virtual services; new real servers and higher weights; whatever lowers,
-    /// removes and tidies up. What fails in one stage decides what a [`Gate`] lets through in the next.
-    pub fn in_stages(&self) -> [&[Step]; 4] {
-        let [needs, make, raise] = self.stages;
+    /// The steps in five stages: SNAT and VIPs; virtual services; new real servers and higher weights; whatever lowers
+    /// and removes; SNAT and VIPs that nothing needs any more. What fails in one stage decides what a [`Gate`] lets
+    /// through in the next.
+    pub fn in_stages(&self) -> [&[Step]; 5] {
+        let [needs, make, raise, gone] = self.stages;
         let between = |from: usize, to: usize| self.steps.get(from..to).unwrap_or_default();
         let steps = self.steps.len();
         [
             between(0, needs),
             between(needs, make),
             between(make, raise),
-            between(raise, steps),
+            between(raise, gone),
+            between(gone, steps),
         ]
     }
 }

@@ -70,7 +70,6 @@ pub(super) fn endpoint(
     let mut want = rule::want(phase, Some(rule::Seen::of(instance)));
     if let Want::Serve(weight) = want
         && (!instance.checked || !known)
-        && weight.serves()
         && service.protocol() == Some(Protocol::Tcp)
         && !snapshots.warmed.contains(&(*service, instance.address))
     {

@@ -1,5 +1,8 @@
 //! The join: who gets which VIP, and what becomes of each instance.
 
+mod claims;
+mod opinions;
+
 use ipvs::{RealServer, Scheduler, Thresholds, Weight};
 
 use super::*;

@@ -1,5 +1,8 @@
 //! The guard before a table of ten services, one real server each.
 
+mod held;
+mod share;
+
 use ipvs::{Scheduler, Thresholds, VirtualService, Weight};
 
 use super::*;

@@ -3,8 +3,8 @@
 //! - Where clients' addresses can't be rewritten, nothing is added that needs it: a connection keeps for its life what
 //!   was decided about its first packet.
 //! - Where a virtual service can't be added, neither can its real servers.
-//! - Where a virtual service or a real server can't be added or raised, the last one that serves stays as it is, for
-//!   nobody has come in its place. All others are lowered and removed as planned: one refusal does not hold up the rest.
+//! - Where a real server can't be added or raised, the last one that serves stays as it is, for nobody has come in its
+//!   place. All others are lowered and removed as planned: one refusal does not hold up the rest.
 //! - What is not gone keeps its address and its SNAT.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,7 +51,6 @@ impl<'a> Gate<'a> {
             Step::SetSnat(_) => self.snat_failed = true,
             Step::Ipvs(Command::AddService(id, _)) => {
                 self.absent.insert(*id);
-                self.short.insert(*id);
             }
             Step::Ipvs(Command::AddReal(id, _)) => {
                 self.short.insert(*id);

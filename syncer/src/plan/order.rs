@@ -30,7 +30,7 @@ impl Phases {
         self,
         desired: &Desired,
         observed: &Observed<'_>,
-    ) -> (Vec<Step>, [usize; 3]) {
+    ) -> (Vec<Step>, [usize; 4]) {
         let (widen, narrow) = self.snat(desired, observed);
         let needed = self.vips(desired);
         let present = &observed.addresses.present;
@@ -60,13 +60,14 @@ impl Phases {
         steps.extend(self.lower);
         steps.extend(self.remove);
         steps.extend(self.finish);
+        let gone = steps.len();
         steps.extend(narrow.map(Step::SetSnat));
         if desired.complete {
             let ours = observed.addresses.ours.intersection(present);
             let unneeded = ours.filter(|vip| needed.binary_search(vip).is_err());
             steps.extend(unneeded.map(|vip| Step::RemoveVip(*vip)));
         }
-        (steps, [needs, make, raise])
+        (steps, [needs, make, raise, gone])
     }
 
     /// What to set before anything else, and what to set after everything else.

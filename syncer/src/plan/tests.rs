@@ -2,7 +2,11 @@
 //!
 //! The world of the properties is small on purpose: few services, few addresses, all states. What matters is met often.
 
+mod bridge;
+mod drains;
 mod properties;
+mod stages;
+mod surroundings;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,23 +117,6 @@ fn a_new_service_gets_snat_then_its_vip_then_itself_then_its_real_servers_then_a
 }
 
 #[test]
-fn connections_are_forgotten_only_where_a_vip_is_new_and_clients_are_rewritten() {
-    let steps = |snat: bool, seen: Seen| {
-        let mut wanted = service_with(&[(1, Want::Serve(weight(5)))]);
-        wanted.snat = snat;
-        told(&seen.plan(&desired(vec![(id(80), wanted)]), 0))
-    };
-    let forgets = |steps: Vec<String>| steps.iter().any(|step| step.starts_with("forget"));
-    let anew = || Seen {
-        addresses: Addresses::default(),
-        ..Seen::of(Table::default())
-    };
-    assert!(forgets(steps(true, anew())));
-    assert!(!forgets(steps(false, anew())));
-    assert!(!forgets(steps(true, Seen::of(Table::default()))));
-}
-
-#[test]
 fn new_real_servers_come_before_old_ones_are_quiesced() {
     let seen = Seen::of(table(&[(1, 1), (2, 0)]));
     let wants = [
@@ -146,71 +133,6 @@ fn new_real_servers_come_before_old_ones_are_quiesced() {
             "edit tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 0",
         ]
     );
-}
-
-#[test]
-fn a_drain_quiesces_waits_for_idleness_and_removes() {
-    let gone = desired(vec![(id(80), service_with(&[]))]);
-    let mut seen = Seen::of(table(&[(1, 1)]));
-    seen.count(1, 0);
-    let first = seen.plan(&gone, 1_000);
-    assert_eq!(
-        told(&first),
-        ["edit tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 0"],
-        "counts from before say nothing"
-    );
-    assert_eq!(first.wake_at, Some(Moment(1_200)));
-    seen = Seen {
-        drains: first.drains,
-        ..Seen::of(table(&[(1, 0)]))
-    };
-    assert!(
-        seen.plan(&gone, 1_200).steps.is_empty(),
-        "without counts nobody knows that it is idle"
-    );
-    seen.count(1, 1);
-    assert!(seen.plan(&gone, 1_200).steps.is_empty());
-    seen.count(1, 0);
-    let last = seen.plan(&gone, 1_400);
-    assert_eq!(
-        told(&last),
-        ["remove tcp://198.18.0.29:80 -> 198.18.0.11:1"]
-    );
-    assert!(last.drains.0.is_empty());
-}
-
-#[test]
-fn a_drain_ends_at_its_deadline_and_a_clock_that_jumped_does_not_prolong_it() {
-    let gone = desired(vec![(id(80), service_with(&[]))]);
-    let mut seen = Seen::of(table(&[(1, 0)]));
-    seen.count(1, 3);
-    seen.drains = seen.plan(&gone, 1_000).drains;
-    assert!(seen.plan(&gone, 60_999).steps.is_empty());
-    assert_eq!(seen.plan(&gone, 61_000).steps.len(), 1);
-    let (_, drain) = seen.plan(&gone, 500).drains.0.into_iter().next().unwrap();
-    assert_eq!(
-        drain,
-        Drain {
-            since: Moment(500),
-            deadline: Moment(60_500)
-        }
-    );
-}
-
-#[test]
-fn an_endpoint_that_comes_back_is_a_weight_edit_and_its_drain_is_forgotten() {
-    let mut seen = Seen::of(table(&[(1, 0)]));
-    seen.drains = seen
-        .plan(&desired(vec![(id(80), service_with(&[]))]), 0)
-        .drains;
-    assert_eq!(seen.drains.0.len(), 1);
-    let back = desired(vec![(id(80), service_with(&[(1, Want::Serve(weight(7)))]))]);
-    let plan = seen.plan(&back, 100);
-    assert_eq!(
-        told(&plan),
-        ["edit tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 7"]
-    );
-    assert!(plan.drains.0.is_empty());
 }
 
 #[test]
@@ -274,60 +196,6 @@ fn a_service_that_should_not_be_goes_after_its_last_real_server_and_takes_its_vi
             "remove address 198.18.0.29",
         ]
     );
-}
-
-#[test]
-fn snat_of_a_service_on_its_way_out_stays_until_it_is_gone() {
-    let none = desired(Vec::new());
-    let mut seen = Seen {
-        snat: Some([id(80)].into()),
-        ..Seen::of(table(&[(1, 0)]))
-    };
-    seen.count(1, 2);
-    assert!(seen.plan(&none, 0).steps.is_empty());
-    seen.count(1, 0);
-    let steps = told(&seen.plan(&none, 0));
-    assert_eq!(
-        steps[2], "rewrite clients' addresses for 0 services",
-        "{steps:?}"
-    );
-}
-
-#[test]
-fn snat_that_was_not_read_is_set_again() {
-    let mut wanted = service_with(&[]);
-    wanted.snat = true;
-    let seen = Seen {
-        snat: None,
-        ..Seen::of(table(&[]))
-    };
-    assert_eq!(
-        seen.plan(&desired(vec![(id(80), wanted)]), 0).steps,
-        [Step::SetSnat([id(80)].into())]
-    );
-}
-
-#[test]
-fn an_address_that_somebody_else_added_is_used_and_left_behind() {
-    let mut seen = Seen::of(table(&[]));
-    seen.addresses.ours.clear();
-    assert_eq!(
-        told(&seen.plan(&desired(Vec::new()), 0)),
-        ["remove tcp://198.18.0.29:80"]
-    );
-}
-
-#[test]
-fn a_udp_real_server_goes_at_once_with_its_flows() {
-    let udp: ServiceId = "udp://198.18.0.29:53".parse().unwrap();
-    let service = ipvs::VirtualService::new(world::settings("rr"), vec![real(1, 1)]);
-    let seen = Seen::of([(udp, service)].into_iter().collect());
-    let plan = seen.plan(&desired(vec![(udp, service_with(&[(1, Want::Drain)]))]), 0);
-    let expected = [
-        Step::Ipvs(Command::RemoveReal(udp, address(1))),
-        Step::ForgetFlows(udp, address(1)),
-    ];
-    assert_eq!(plan.steps, expected);
 }
 
 #[test]

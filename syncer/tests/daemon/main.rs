@@ -7,5 +7,6 @@ mod fake;
 mod following;
 mod harness;
 mod kernel;
+mod refused;
 mod registering;
 mod restarts;

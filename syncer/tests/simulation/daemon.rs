@@ -143,15 +143,29 @@ impl Daemon {
         );
         let before = snat.clone();
         let mut gate = Gate::new(&desired, before.as_ref());
-        for (done, step) in plan.in_stages().into_iter().flatten().enumerate() {
-            if life == Some(done) {
-                return Ended::Killed(plan.clone(), done);
+        let mut done = 0;
+        for stage in plan.in_stages() {
+            // As the daemon does: all of a stage is decided before anything of it is done.
+            let mut sent = Vec::with_capacity(stage.len());
+            for step in stage {
+                if gate.lets(step, table) {
+                    sent.push(step);
+                } else {
+                    gate.failed(step, table);
+                    self.failing = true;
+                }
             }
-            if gate.lets(step, table) && machine.step(step) {
-                reflect(step, table, addresses, snat);
-            } else {
-                gate.failed(step, table);
-                self.failing = true;
+            for step in sent {
+                if life == Some(done) {
+                    return Ended::Killed(plan.clone(), done);
+                }
+                done += 1;
+                if machine.step(step) {
+                    reflect(step, table, addresses, snat);
+                } else {
+                    gate.failed(step, table);
+                    self.failing = true;
+                }
             }
         }
         self.memory.drains = plan.drains.clone();

@@ -72,6 +72,18 @@ fn after_a_refused_newcomer_the_last_that_serves_is_not_lowered_and_the_others_a
 }
 
 #[test]
+fn of_three_that_serve_in_a_service_that_is_short_two_may_go() {
+    let (desired, table) = (desired(false), table(&[1, 1, 1]));
+    let mut gate = Gate::new(&desired, None);
+    gate.failed(&step(Command::AddReal(id(80), real(4, 1))), &table);
+    let lets = [1, 2, 3].map(|port| {
+        let remove = step(Command::RemoveReal(id(80), real(port, 1).address));
+        gate.lets(&remove, &table)
+    });
+    assert_eq!(lets, [true, true, false]);
+}
+
+#[test]
 fn a_refused_raise_counts_like_a_refused_newcomer_and_a_refused_lowering_does_not() {
     let (desired, table) = (desired(false), table(&[1, 0]));
     let lower = step(Command::EditReal(id(80), real(1, 0)));
@@ -124,4 +136,85 @@ fn what_could_not_be_removed_keeps_its_address_and_its_snat() {
     assert!(tidy.iter().all(|step| gate.lets(step, &table)));
     gate.failed(&step(Command::RemoveService(id(80))), &table);
     assert!(!tidy.iter().any(|step| gate.lets(step, &table)));
+}
+
+#[test]
+fn a_refused_edit_to_an_equal_weight_or_of_one_that_is_gone_counts_like_a_refused_newcomer() {
+    let (desired, table) = (desired(false), table(&[1, 1]));
+    let lower = step(Command::EditReal(id(80), real(1, 0)));
+    for port in [2, 3] {
+        let mut gate = Gate::new(&desired, None);
+        gate.failed(&step(Command::EditReal(id(80), real(port, 1))), &table);
+        assert!(gate.lets(&lower, &table), "one of two");
+        let other = step(Command::EditReal(id(80), real(2, 0)));
+        assert!(!gate.lets(&other, &table), "{port}");
+    }
+}
+
+#[test]
+fn without_its_snat_an_edit_to_an_equal_weight_waits_and_a_lowering_does_not() {
+    let (desired, table) = (desired(true), table(&[2]));
+    let mut gate = Gate::new(&desired, None);
+    gate.failed(&Step::SetSnat([id(80)].into()), &table);
+    for (weight, expected) in [(3, false), (2, false), (1, true), (0, true)] {
+        let edit = step(Command::EditReal(id(80), real(1, weight)));
+        assert_eq!(gate.lets(&edit, &table), expected, "weight {weight}");
+    }
+    let unknown = step(Command::EditReal(id(80), real(2, 1)));
+    assert!(!gate.lets(&unknown, &table), "it is added");
+}
+
+#[test]
+fn without_snat_whatever_wants_none_is_added() {
+    let (desired, table) = (desired(false), Table::default());
+    let mut gate = Gate::new(&desired, None);
+    gate.failed(&Step::SetSnat([id(90)].into()), &table);
+    let service = step(Command::AddService(id(80), settings()));
+    assert!(gate.lets(&service, &table));
+    let unasked = step(Command::AddService(id(99), settings()));
+    assert!(gate.lets(&unasked, &table), "nobody wants SNAT for it");
+}
+
+#[test]
+fn a_service_that_lost_nothing_goes_and_one_with_a_real_server_that_stays_does_not() {
+    let (desired, table) = (Desired::default(), table(&[0]));
+    let (service, real) = (
+        step(Command::RemoveService(id(80))),
+        step(Command::RemoveReal(id(80), real(1, 0).address)),
+    );
+    let mut gate = Gate::new(&desired, None);
+    assert!(gate.lets(&service, &table));
+    gate.failed(&real, &table);
+    assert!(!gate.lets(&service, &table));
+}
+
+#[test]
+fn what_is_stuck_holds_up_nothing_of_others() {
+    let (desired, table) = (Desired::default(), table(&[0]));
+    let mut gate = Gate::new(&desired, Some(&[id(80), id(81)].into()));
+    gate.failed(&step(Command::RemoveService(id(80))), &table);
+    let elsewhere = Step::RemoveVip("198.18.0.30".parse().unwrap());
+    assert!(gate.lets(&elsewhere, &table));
+    let others = |left| Step::SetSnat([left].into());
+    assert!(gate.lets(&others(id(80)), &table));
+    assert!(!gate.lets(&others(id(81)), &table));
+    let more = Step::SetSnat([id(80), id(81), id(82)].into());
+    let new = step(Command::RemoveReal(id(82), real(1, 0).address));
+    gate.failed(&new, &table);
+    assert!(gate.lets(&more, &table), "it is wider");
+}
+
+#[test]
+fn what_needs_nothing_is_always_let_through() {
+    let (desired, table) = (desired(true), table(&[1]));
+    let mut gate = Gate::new(&desired, None);
+    gate.failed(&Step::SetSnat([id(80)].into()), &table);
+    let vip = "198.18.0.29".parse().unwrap();
+    let steps = [
+        Step::AddVip(vip),
+        Step::ForgetUnanswered(vip),
+        Step::ForgetFlows(id(80), real(1, 1).address),
+        step(Command::EditService(id(80), settings())),
+    ];
+    assert!(steps.iter().all(|step| gate.lets(step, &table)));
 }

@@ -1,0 +1,113 @@
+//! What is known of one address from several sides, and which side counts.
+
+use super::*;
+
+fn at(port: u16) -> SocketAddr {
+    SocketAddr::from(([198, 18, 0, 11], port))
+}
+
+/// `web` with one instance that nobody checks.
+fn unchecked(vip: &str) -> Case {
+    let instance = Instance {
+        checked: false,
+        ..instance(1, Health::Passing, None)
+    };
+    Case::new()
+        .configured("web", vip)
+        .service("web", None, vec![instance])
+}
+
+fn with(case: &Case, warmed: &BTreeSet<(ServiceId, SocketAddr)>, hints: &Hinted) -> Desired {
+    let fleet = case.fleet.as_ref();
+    let snapshots = Snapshots {
+        catalog: Some(&case.catalog),
+        fleet: fleet.map_or(FleetView::Absent, FleetView::Known),
+        warmed,
+        last: &[],
+        hints,
+    };
+    desired(&snapshots, &case.policy)
+}
+
+#[test]
+fn whoever_took_a_connection_serves_and_only_tcp_can_be_asked_to() {
+    assert_eq!(unchecked(VIP).wants(), [Want::Warm(Weight::ONE)]);
+    let warmed = [(id(VIP), at(1))].into();
+    let after = with(&unchecked(VIP), &warmed, &Hinted::new());
+    let want = |desired: &Desired, vip: &str| desired.services[&id(vip)].endpoints[0].want;
+    assert_eq!(want(&after, VIP), Want::Serve(Weight::ONE));
+    let elsewhere = [(id(OTHER), at(1))].into();
+    let after = with(&unchecked(VIP), &elsewhere, &Hinted::new());
+    assert_eq!(want(&after, VIP), Want::Warm(Weight::ONE));
+    let udp = "udp://198.18.0.29:53";
+    assert_eq!(unchecked(udp).wants(), [Want::Serve(Weight::ONE)]);
+}
+
+#[test]
+fn a_checked_instance_of_a_known_allocation_needs_no_trial() {
+    let mut case = Case::new().configured("web", VIP).service(
+        "web",
+        None,
+        vec![instance(1, Health::Passing, Some(1))],
+    );
+    case.fleet = Some(Arc::new(Fleet::new([allocation(1, ClientStatus::Running)])));
+    assert_eq!(case.wants(), [Want::Serve(Weight::ONE)]);
+}
+
+#[test]
+fn what_a_driver_told_counts_before_nomad_in_the_catalogue_and_out_of_it() {
+    let mut case = Case::new().configured("web", VIP).service(
+        "web",
+        None,
+        vec![instance(1, Health::Passing, Some(1))],
+    );
+    case.fleet = Some(Arc::new(Fleet::new([allocation(1, ClientStatus::Running)])));
+    let hints = Hinted::from([(at(1), Phase::Stopping), (at(2), Phase::Complete)]);
+    let desired = with(&case, &BTreeSet::new(), &hints);
+    let endpoint = desired.services[&id(VIP)].endpoints[0];
+    let expected = (Want::Drain, Some(Phase::Stopping));
+    assert_eq!((endpoint.want, endpoint.phase), expected);
+    assert_eq!(desired.fate(at(1)), expected);
+    assert_eq!(desired.fate(at(2)), (Want::Remove, Some(Phase::Complete)));
+}
+
+#[test]
+fn the_fate_of_what_the_catalogue_has_not_is_nomads_to_say() {
+    let mut case = Case::new();
+    case.fleet = Some(Arc::new(Fleet::new([allocation(1, ClientStatus::Unknown)])));
+    let desired = case.desired();
+    assert_eq!(desired.fate(at(1)), (Want::Keep, Some(Phase::Unknown)));
+    assert_eq!(desired.fate(at(2)), (Want::Drain, None));
+}
+
+#[test]
+fn of_two_equal_registrations_the_first_counts_for_it_is_the_healthier() {
+    let pair = vec![
+        instance(1, Health::Critical, Some(1)),
+        instance(1, Health::Maintenance, Some(2)),
+    ];
+    let case = Case::new()
+        .configured("web", VIP)
+        .service("web", None, pair);
+    let endpoints = &case.desired().services[&id(VIP)].endpoints;
+    assert_eq!(endpoints.len(), 1);
+    assert_eq!(endpoints[0].health, Some(Health::Critical));
+}
+
+#[test]
+fn of_two_that_serve_the_one_that_nomad_knows_counts_and_then_the_heavier() {
+    let heavy = |alloc, weight| Instance {
+        weight_passing: weight,
+        ..instance(1, Health::Passing, alloc)
+    };
+    let weights = |pair: Vec<Instance>| {
+        let mut case = Case::new()
+            .configured("web", VIP)
+            .service("web", None, pair);
+        case.fleet = Some(Arc::new(Fleet::new([allocation(1, ClientStatus::Running)])));
+        case.wants()
+    };
+    let serve = |weight| [Want::Serve(Weight::saturating(weight))];
+    assert_eq!(weights(vec![heavy(None, 9), heavy(Some(1), 2)]), serve(2));
+    assert_eq!(weights(vec![heavy(None, 2), heavy(None, 9)]), serve(9));
+}

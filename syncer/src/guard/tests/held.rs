@@ -1,0 +1,67 @@
+//! What a real server that is held looks like to a plan.
+
+use super::*;
+
+fn keep_of(desired: &mut Desired, last: &[SavedService]) {
+    let evidence = Evidence {
+        table: &table(),
+        last,
+        confirmations: 0,
+    };
+    let losses = guard(
+        desired,
+        &evidence,
+        &policy(),
+        &Losses::default(),
+        Moment(1_000),
+    );
+    assert!(losses.hold.is_some());
+}
+
+fn saved(service: u16, name: &str) -> SavedService {
+    SavedService {
+        name: name.into(),
+        id: id(service),
+        settings: ServiceSettings::new(Scheduler::WRR),
+        forwarding: Forwarding::DirectRouting,
+        snat: true,
+        reals: Vec::new(),
+    }
+}
+
+#[test]
+fn a_service_that_vanished_with_its_instances_is_held_as_the_disk_has_it() {
+    let mut none = Desired {
+        complete: true,
+        ..Desired::default()
+    };
+    keep_of(&mut none, &[saved(1, "other"), saved(0, "web")]);
+    let web = &none.services[&id(0)];
+    let said = (&*web.name, web.forwarding, web.snat, web.declared);
+    let expected = ("web", Forwarding::DirectRouting, true, Declared::Disk);
+    assert_eq!(said, expected);
+    assert_eq!(web.endpoints[0].want, Want::Keep);
+    let unknown = &none.services[&id(2)];
+    let said = (&*unknown.name, unknown.forwarding, unknown.snat);
+    let expected = ("tcp://198.18.0.29:82", Forwarding::Masquerade, false);
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn what_is_held_stands_in_order_of_address_between_the_others() {
+    let mut some = desired(|_| false, None);
+    let beside = |port| Endpoint {
+        address: SocketAddr::new(address(0).ip(), port),
+        want: Want::Serve(Weight::ONE),
+        phase: None,
+        health: None,
+        alloc: None,
+        held: false,
+    };
+    some.services.get_mut(&id(0)).unwrap().endpoints = vec![beside(1), beside(60_000)];
+    keep_of(&mut some, &[]);
+    let endpoints = &some.services[&id(0)].endpoints;
+    let ports: Vec<u16> = endpoints.iter().map(|one| one.address.port()).collect();
+    assert_eq!(ports, [1, 20_000, 60_000]);
+    assert!(endpoints[1].held && !endpoints[0].held);
+}

@@ -1,0 +1,165 @@
+//! Drains: how long they last, when they are looked at again, and that they outlive the process.
+
+use super::world::{address, id, real, service_with, weight};
+use super::*;
+
+fn drain(since: u64, deadline: u64) -> Drain {
+    Drain {
+        since: Moment(since),
+        deadline: Moment(deadline),
+    }
+}
+
+fn drains(all: &[(u16, Drain)]) -> Drains {
+    Drains(
+        all.iter()
+            .map(|(port, drain)| ((id(80), address(*port)), *drain))
+            .collect(),
+    )
+}
+
+#[test]
+fn a_drain_quiesces_waits_for_idleness_and_removes() {
+    let gone = desired(vec![(id(80), service_with(&[]))]);
+    let mut seen = Seen::of(table(&[(1, 1)]));
+    seen.count(1, 0);
+    let first = seen.plan(&gone, 1_000);
+    assert_eq!(
+        told(&first),
+        ["edit tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 0"],
+        "counts from before say nothing"
+    );
+    assert_eq!(first.wake_at, Some(Moment(1_200)));
+    seen = Seen {
+        drains: first.drains,
+        ..Seen::of(table(&[(1, 0)]))
+    };
+    assert!(
+        seen.plan(&gone, 1_200).steps.is_empty(),
+        "without counts nobody knows that it is idle"
+    );
+    seen.count(1, 1);
+    assert!(seen.plan(&gone, 1_200).steps.is_empty());
+    seen.count(1, 0);
+    let last = seen.plan(&gone, 1_400);
+    assert_eq!(
+        told(&last),
+        ["remove tcp://198.18.0.29:80 -> 198.18.0.11:1"]
+    );
+    assert!(last.drains.0.is_empty());
+}
+
+#[test]
+fn a_drain_ends_at_its_deadline_and_a_clock_that_jumped_does_not_prolong_it() {
+    let gone = desired(vec![(id(80), service_with(&[]))]);
+    let mut seen = Seen::of(table(&[(1, 0)]));
+    seen.count(1, 3);
+    seen.drains = seen.plan(&gone, 1_000).drains;
+    assert!(seen.plan(&gone, 60_999).steps.is_empty());
+    assert_eq!(seen.plan(&gone, 61_000).steps.len(), 1);
+    let (_, drain) = seen.plan(&gone, 500).drains.0.into_iter().next().unwrap();
+    assert_eq!(
+        drain,
+        Drain {
+            since: Moment(500),
+            deadline: Moment(60_500)
+        }
+    );
+}
+
+#[test]
+fn an_endpoint_that_comes_back_is_a_weight_edit_and_its_drain_is_forgotten() {
+    let mut seen = Seen::of(table(&[(1, 0)]));
+    seen.drains = seen
+        .plan(&desired(vec![(id(80), service_with(&[]))]), 0)
+        .drains;
+    assert_eq!(seen.drains.0.len(), 1);
+    let back = desired(vec![(id(80), service_with(&[(1, Want::Serve(weight(7)))]))]);
+    let plan = seen.plan(&back, 100);
+    assert_eq!(
+        told(&plan),
+        ["edit tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 7"]
+    );
+    assert!(plan.drains.0.is_empty());
+}
+
+#[test]
+fn a_udp_real_server_goes_at_once_with_its_flows() {
+    let udp: ServiceId = "udp://198.18.0.29:53".parse().unwrap();
+    let service = ipvs::VirtualService::new(world::settings("rr"), vec![real(1, 1)]);
+    let seen = Seen::of([(udp, service)].into_iter().collect());
+    let plan = seen.plan(&desired(vec![(udp, service_with(&[(1, Want::Drain)]))]), 0);
+    let expected = [
+        Step::Ipvs(Command::RemoveReal(udp, address(1))),
+        Step::ForgetFlows(udp, address(1)),
+    ];
+    assert_eq!(plan.steps, expected);
+}
+
+#[test]
+fn drains_are_a_list_on_disk_and_come_back_as_they_were() {
+    let all = drains(&[(1, drain(1, 2)), (2, drain(3, 4))]);
+    let text = serde_json::to_string(&all).unwrap();
+    assert!(text.starts_with('['), "{text}");
+    assert_eq!(serde_json::from_str::<Drains>(&text).unwrap(), all);
+}
+
+#[test]
+fn the_next_look_is_at_the_nearest_deadline_or_after_the_poll_whichever_is_first() {
+    let gone = desired(vec![(id(80), service_with(&[]))]);
+    let mut seen = Seen::of(table(&[(1, 0), (2, 0), (3, 0)]));
+    let wake = |seen: &Seen| seen.plan(&gone, 1_000).wake_at;
+    assert_eq!(wake(&seen), Some(Moment(1_200)));
+    seen.drains = drains(&[(2, drain(0, 1_050)), (3, drain(0, 1_100))]);
+    assert_eq!(wake(&seen), Some(Moment(1_050)));
+}
+
+#[test]
+fn a_drain_that_goes_on_keeps_its_beginning_and_its_deadline() {
+    let gone = desired(vec![(id(80), service_with(&[]))]);
+    let mut seen = Seen::of(table(&[(1, 0)]));
+    seen.drains = drains(&[(1, drain(10, 5_000))]);
+    assert_eq!(seen.plan(&gone, 1_000).drains, seen.drains);
+}
+
+#[test]
+fn each_service_says_how_long_its_real_servers_drain_in_the_catalogue_or_out_of_it() {
+    for wants in [&[][..], &[(1, Want::Drain)]] {
+        let mut short = service_with(wants);
+        short.drain = Duration::from_secs(5);
+        let plan = Seen::of(table(&[(1, 0)])).plan(&desired(vec![(id(80), short)]), 1_000);
+        assert_eq!(plan.drains, drains(&[(1, drain(1_000, 6_000))]));
+    }
+}
+
+#[test]
+fn real_servers_of_a_service_without_a_policy_have_a_minute() {
+    let seen = Seen::of(table(&[(1, 0)]));
+    let plan = seen.plan(&desired(Vec::new()), 1_000);
+    assert_eq!(plan.drains, drains(&[(1, drain(1_000, 61_000))]));
+}
+
+#[test]
+fn the_drain_of_one_that_is_kept_goes_on() {
+    let mut seen = Seen::of(table(&[(1, 0)]));
+    seen.drains = drains(&[(1, drain(10, 5_000))]);
+    let kept = desired(vec![(id(80), service_with(&[(1, Want::Keep)]))]);
+    assert_eq!(seen.plan(&kept, 1_000).drains, seen.drains);
+    let empty = desired(vec![(id(80), service_with(&[]))]);
+    let unread = [empty, Desired::default()].map(|desired| Desired {
+        complete: false,
+        ..desired
+    });
+    for desired in unread {
+        assert_eq!(seen.plan(&desired, 1_000).drains, seen.drains);
+    }
+}
+
+#[test]
+fn one_that_is_quiesced_for_its_health_does_not_drain() {
+    let mut seen = Seen::of(table(&[(1, 0)]));
+    seen.drains = drains(&[(1, drain(10, 5_000))]);
+    let quiet = desired(vec![(id(80), service_with(&[(1, Want::Quiesce)]))]);
+    let plan = seen.plan(&quiet, 1_000);
+    assert_eq!((plan.steps, plan.drains), (Vec::new(), Drains::default()));
+}

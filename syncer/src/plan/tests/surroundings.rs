@@ -1,0 +1,189 @@
+//! SNAT and addresses: what all virtual services need together.
+
+use super::world::{id, service_with, weight};
+use super::*;
+
+const ONE: &str = "198.18.0.29";
+const OTHER: &str = "198.18.0.30";
+
+fn at(vip: &str, port: u16) -> ServiceId {
+    format!("{vip}:{port}").parse().unwrap()
+}
+
+fn rewritten(snat: bool) -> DesiredService {
+    DesiredService {
+        snat,
+        ..service_with(&[])
+    }
+}
+
+fn addresses(present: &[&str], ours: &[&str]) -> Addresses {
+    let parsed = |all: &[&str]| all.iter().map(|vip| vip.parse().unwrap()).collect();
+    Addresses {
+        present: parsed(present),
+        ours: parsed(ours),
+    }
+}
+
+#[test]
+fn connections_are_forgotten_only_where_a_vip_is_new_and_clients_are_rewritten() {
+    let steps = |snat: bool, seen: Seen| {
+        let mut wanted = service_with(&[(1, Want::Serve(weight(5)))]);
+        wanted.snat = snat;
+        told(&seen.plan(&desired(vec![(id(80), wanted)]), 0))
+    };
+    let forgets = |steps: Vec<String>| steps.iter().any(|step| step.starts_with("forget"));
+    let anew = || Seen {
+        addresses: Addresses::default(),
+        ..Seen::of(Table::default())
+    };
+    assert!(forgets(steps(true, anew())));
+    assert!(!forgets(steps(false, anew())));
+    assert!(!forgets(steps(true, Seen::of(Table::default()))));
+}
+
+#[test]
+fn snat_of_a_service_on_its_way_out_stays_until_it_is_gone() {
+    let none = desired(Vec::new());
+    let mut seen = Seen {
+        snat: Some([id(80)].into()),
+        ..Seen::of(table(&[(1, 0)]))
+    };
+    seen.count(1, 2);
+    assert!(seen.plan(&none, 0).steps.is_empty());
+    seen.count(1, 0);
+    let steps = told(&seen.plan(&none, 0));
+    assert_eq!(
+        steps[2], "rewrite clients' addresses for 0 services",
+        "{steps:?}"
+    );
+}
+
+#[test]
+fn snat_that_was_not_read_is_set_again() {
+    let mut wanted = service_with(&[]);
+    wanted.snat = true;
+    let seen = Seen {
+        snat: None,
+        ..Seen::of(table(&[]))
+    };
+    assert_eq!(
+        seen.plan(&desired(vec![(id(80), wanted)]), 0).steps,
+        [Step::SetSnat([id(80)].into())]
+    );
+}
+
+#[test]
+fn an_address_that_somebody_else_added_is_used_and_left_behind() {
+    let mut seen = Seen::of(table(&[]));
+    seen.addresses.ours.clear();
+    assert_eq!(
+        told(&seen.plan(&desired(Vec::new()), 0)),
+        ["remove tcp://198.18.0.29:80"]
+    );
+}
+
+#[test]
+fn of_two_new_vips_only_the_one_with_rewritten_clients_starts_clean() {
+    let seen = Seen {
+        addresses: Addresses::default(),
+        snat: Some([at(OTHER, 80)].into()),
+        ..Seen::of(Table::default())
+    };
+    let services = vec![
+        (at(ONE, 80), rewritten(false)),
+        (at(OTHER, 80), rewritten(true)),
+    ];
+    assert_eq!(
+        told(&seen.plan(&desired(services), 0)),
+        [
+            "add address 198.18.0.29",
+            "add address 198.18.0.30",
+            "add tcp://198.18.0.29:80 rr",
+            "add tcp://198.18.0.30:80 rr",
+            "forget unanswered connections to 198.18.0.30",
+        ]
+    );
+}
+
+#[test]
+fn addresses_that_are_missing_are_added_and_those_of_ours_that_nobody_needs_go() {
+    let present = ["198.18.0.28", ONE, "198.18.0.31"];
+    let seen = Seen {
+        addresses: addresses(&present, &["198.18.0.28", ONE, "198.18.0.99"]),
+        ..Seen::of(Table::default())
+    };
+    let services = [ONE, OTHER, "198.18.0.32"].map(|vip| (at(vip, 80), rewritten(false)));
+    let told = told(&seen.plan(&desired(services.into()), 0));
+    let addresses: Vec<_> = told
+        .iter()
+        .filter(|step| step.contains("address"))
+        .collect();
+    assert_eq!(
+        addresses,
+        [
+            "add address 198.18.0.30",
+            "add address 198.18.0.32",
+            "remove address 198.18.0.28",
+        ],
+        "{told:?}"
+    );
+}
+
+#[test]
+fn snat_is_widened_first_and_narrowed_last_with_nothing_lost_between() {
+    let seen = Seen {
+        snat: Some([id(80), id(90)].into()),
+        ..Seen::of(table(&[]))
+    };
+    let services = vec![(id(80), rewritten(true)), (id(81), rewritten(true))];
+    let steps = seen.plan(&desired(services), 0).steps;
+    assert_eq!(
+        steps.first(),
+        Some(&Step::SetSnat([id(80), id(81), id(90)].into()))
+    );
+    assert_eq!(steps.last(), Some(&Step::SetSnat([id(80), id(81)].into())));
+}
+
+#[test]
+fn snat_that_is_only_too_wide_is_narrowed_and_snat_that_is_right_is_left() {
+    let steps = |snat: &[u16]| {
+        let seen = Seen {
+            snat: Some(snat.iter().map(|port| id(*port)).collect()),
+            ..Seen::of(table(&[]))
+        };
+        seen.plan(&desired(vec![(id(80), rewritten(true))]), 0)
+            .steps
+    };
+    assert_eq!(steps(&[80, 90]), [Step::SetSnat([id(80)].into())]);
+    assert!(steps(&[80]).is_empty());
+    assert_eq!(steps(&[]), [Step::SetSnat([id(80)].into())]);
+}
+
+#[test]
+fn an_empty_snat_that_was_not_read_is_set_once() {
+    let seen = Seen {
+        snat: None,
+        ..Seen::of(table(&[]))
+    };
+    let steps = seen
+        .plan(&desired(vec![(id(80), rewritten(false))]), 0)
+        .steps;
+    assert_eq!(steps, [Step::SetSnat(SnatSet::new())]);
+}
+
+#[test]
+fn before_the_sources_are_read_snat_is_only_widened() {
+    let seen = Seen {
+        snat: Some([id(90)].into()),
+        ..Seen::of(table(&[]))
+    };
+    let unread = Desired {
+        complete: false,
+        ..desired(vec![(id(80), rewritten(true))])
+    };
+    assert_eq!(
+        seen.plan(&unread, 0).steps,
+        [Step::SetSnat([id(80), id(90)].into())]
+    );
+}

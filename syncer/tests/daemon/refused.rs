@@ -1,0 +1,47 @@
+//! What the kernel refuses, and what rests on it.
+
+use std::net::IpAddr;
+
+use ipvs::{Command, Kernel, ServiceId, ServiceSettings, errno};
+use ipvs_syncer::plan::Step;
+
+use super::harness::Lab;
+
+#[tokio::test]
+async fn a_service_that_the_kernel_would_not_remove_keeps_its_address_and_its_snat_until_it_is_gone()
+ {
+    let lab = Lab::with(&[]).await;
+    let forsaken: ServiceId = "198.18.0.40:80".parse().unwrap();
+    let vip: IpAddr = "198.18.0.40".parse().unwrap();
+    {
+        let settings = ServiceSettings::new("rr".parse().unwrap());
+        let mut inside = lab.director.inside();
+        let add = Command::AddService(forsaken, settings);
+        inside.kernel.apply(&[add]).unwrap();
+        inside.addresses.present.insert(vip);
+        inside.addresses.ours.insert(vip);
+        inside.snat = Some([forsaken].into());
+        // The first is the new service's.
+        inside.kernel.faults = [0, errno::EPERM].into();
+    }
+    let _daemon = lab.daemon();
+    let present = || lab.director.inside().addresses.present.contains(&vip);
+    lab.eventually(present, &false).await;
+    let inside = lab.director.inside();
+    let concerns = |step: &&Step| match step {
+        Step::Ipvs(command) => *command == Command::RemoveService(forsaken),
+        Step::AddVip(other) | Step::RemoveVip(other) => *other == vip,
+        Step::SetSnat(services) => !services.contains(&forsaken),
+        _ => false,
+    };
+    let steps = inside.steps.iter().filter(concerns);
+    assert_eq!(
+        steps.map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "remove tcp://198.18.0.40:80",
+            "remove tcp://198.18.0.40:80",
+            "rewrite clients' addresses for 1 services",
+            "remove address 198.18.0.40",
+        ]
+    );
+}
