@@ -1,6 +1,6 @@
 //! SNAT and addresses: what all virtual services need together.
 
-use super::world::{id, service_with, weight};
+use super::world::{id, real, service_with, settings, weight};
 use super::*;
 
 const ONE: &str = "198.18.0.29";
@@ -128,6 +128,24 @@ fn addresses_that_are_missing_are_added_and_those_of_ours_that_nobody_needs_go()
         ],
         "{told:?}"
     );
+}
+
+#[test]
+fn the_vip_of_a_service_on_its_way_out_is_kept_wherever_it_stands_in_order() {
+    let there = |vip| {
+        let drains = vec![real(1, 0)];
+        let service = ipvs::VirtualService::new(settings("rr"), drains);
+        (at(vip, 80), service)
+    };
+    for (goes, stays) in [(ONE, OTHER), (OTHER, ONE)] {
+        let seen = Seen {
+            addresses: addresses(&[ONE, OTHER], &[ONE, OTHER]),
+            ..Seen::of([there(ONE), there(OTHER)].into_iter().collect())
+        };
+        let kept = service_with(&[(1, Want::Keep)]);
+        let plan = seen.plan(&desired(vec![(at(stays, 80), kept)]), 0);
+        assert!(plan.steps.is_empty(), "{goes} goes: {:?}", plan.steps);
+    }
 }
 
 #[test]
