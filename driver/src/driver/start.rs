@@ -7,11 +7,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::models::ContainerCreateBody;
 use nix::sys::signal::Signal;
 use nomad_driver_sdk::value::{DriverNetwork, Started};
 use nomad_driver_sdk::{DriverError, TaskConfig, cty};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -23,6 +25,11 @@ use crate::spec::{self, Inputs};
 use crate::task::handle::State;
 use crate::task::options::TaskOptions;
 use crate::task::{Parts, Task};
+
+/// How long a start waits for an engine that is away.
+const AWAY: Duration = Duration::from_secs(10);
+/// Between two looks whether it is back.
+const LOOK: Duration = Duration::from_millis(200);
 
 impl<E: ContainerEngine> DockerDriver<E> {
     pub(super) async fn start(&self, task: TaskConfig) -> Result<Started, DriverError> {
@@ -51,6 +58,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
         self.drain(&options)?;
         let want = want(&options, &plugin)?;
         let engine = self.settings.connected()?;
+        reachable(engine.as_ref()).await;
         self.images
             .ensure(engine.as_ref(), &want, || {
                 self.events
@@ -138,6 +146,19 @@ pub(super) fn signal(name: &str) -> Result<&'static str, DriverError> {
 }
 
 /// A container of this name belongs to an earlier start of this very task: it makes room.
+/// Waits for an engine that can't be reached: one that is being restarted is back in seconds, and a start that failed
+/// meanwhile would wait for the job's whole restart delay. One that stays away fails the first thing that it is asked.
+async fn reachable<E: ContainerEngine>(engine: &E) {
+    let back = async {
+        while let Err(EngineError::Unreachable(_)) = engine.facts().await {
+            sleep(LOOK).await;
+        }
+    };
+    if timeout(AWAY, back).await.is_err() {
+        warn!("the engine is away, a task can't be started");
+    }
+}
+
 async fn create<E: ContainerEngine>(
     engine: &E,
     name: &str,

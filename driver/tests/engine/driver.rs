@@ -204,6 +204,19 @@ async fn a_task_is_taken_over_while_the_engine_is_away_and_its_exit_is_told_when
 }
 
 #[tokio::test]
+async fn a_start_waits_for_an_engine_that_is_being_restarted() {
+    let engine = FakeEngine::default();
+    let driver = driver(&engine);
+    engine.set_down(true);
+    let starting = driver.start_task(task("t1", "sleep 600"));
+    tokio::pin!(starting);
+    let early = timeout(Duration::from_millis(300), &mut starting).await;
+    assert!(early.is_err(), "{early:?}");
+    engine.set_down(false);
+    timeout(SOON, starting).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn an_image_that_is_nowhere_is_named_and_not_tried_again() {
     let engine = FakeEngine::default();
     let mut task = task("t1", "exit 0");
