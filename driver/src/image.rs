@@ -36,8 +36,21 @@ pub enum ImageError {
         reason: String,
         recoverable: bool,
     },
-    #[error("cannot look for image `{image}`")]
-    Look { image: String, source: EngineError },
+    #[error("cannot get image `{image}`")]
+    Engine { image: String, source: EngineError },
+}
+
+impl ImageError {
+    /// Whether the engine could not be asked at all.
+    pub fn is_engine_away(&self) -> bool {
+        matches!(
+            self,
+            Self::Engine {
+                source: EngineError::Unreachable(_),
+                ..
+            }
+        )
+    }
 }
 
 /// Pulls that are under way, by reference.
@@ -51,7 +64,7 @@ impl From<ImageError> for DriverError {
         let recoverable = match &error {
             ImageError::Reference(_) => false,
             ImageError::Pull { recoverable, .. } => *recoverable,
-            ImageError::Look { .. } => true,
+            ImageError::Engine { .. } => true,
         };
         let refusal = Self::new(nomad_driver_sdk::error::chain(&error));
         if recoverable {
@@ -77,7 +90,7 @@ impl Images {
                 Ok(id) => return Ok(id),
                 Err(EngineError::NotFound(_)) => {}
                 Err(source) => {
-                    return Err(ImageError::Look {
+                    return Err(ImageError::Engine {
                         image: name,
                         source,
                     });
@@ -101,7 +114,7 @@ impl Images {
         engine
             .find_image(&name)
             .await
-            .map_err(|source| ImageError::Look {
+            .map_err(|source| ImageError::Engine {
                 image: name,
                 source,
             })
@@ -128,7 +141,10 @@ async fn pull<E: ContainerEngine>(engine: &E, name: &str, want: &Want) -> Result
     let deadline = Instant::now() + want.limit;
     let both = async {
         tokio::select! {
-            done = pull => done.map_err(|error| failed(error.to_string())),
+            done = pull => done.map_err(|error| match error {
+                source @ EngineError::Unreachable(_) => ImageError::Engine { image: name.to_owned(), source },
+                refused => failed(refused.to_string()),
+            }),
             () = watch => Err(failed(format!("no progress for {} s", want.silence.as_secs()))),
         }
     };

@@ -13,14 +13,14 @@ use bollard::models::ContainerCreateBody;
 use nix::sys::signal::Signal;
 use nomad_driver_sdk::value::{DriverNetwork, Started};
 use nomad_driver_sdk::{DriverError, TaskConfig, cty};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::DockerDriver;
 use crate::config::{self, PluginConfig};
 use crate::engine::{Container, ContainerEngine, ContainerId, Credentials, EngineError};
-use crate::image::Want;
+use crate::image::{ImageError, Want};
 use crate::spec::{self, Inputs};
 use crate::task::handle::State;
 use crate::task::options::TaskOptions;
@@ -58,14 +58,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
         self.drain(&options)?;
         let want = want(&options, &plugin)?;
         let engine = self.settings.connected()?;
-        reachable(engine.as_ref()).await;
-        self.images
-            .ensure(engine.as_ref(), &want, || {
-                self.events
-                    .tell(&task, "Downloading image", &[("image", &want.image)]);
-            })
-            .await?;
-
+        self.image(engine.as_ref(), &task, &want).await?;
         let attempts = options
             .container_exists_attempts
             .unwrap_or(plugin.name_conflict_attempts);
@@ -77,6 +70,22 @@ impl<E: ContainerEngine> DockerDriver<E> {
                     warn!(error = %left, container = id.short(), "a container that failed to start could not be removed");
                 }
                 Err(error)
+            }
+        }
+    }
+
+    /// Has the image there, also by an engine that is away at first: one that is being restarted is back in seconds, and a
+    /// start that failed meanwhile would wait for the job's whole restart delay.
+    async fn image(&self, engine: &E, task: &TaskConfig, want: &Want) -> Result<(), ImageError> {
+        let end = Instant::now() + AWAY;
+        loop {
+            let on_pull = || {
+                let image = [("image", want.image.as_str())];
+                self.events.tell(task, "Downloading image", &image);
+            };
+            match self.images.ensure(engine, want, on_pull).await {
+                Err(error) if error.is_engine_away() && Instant::now() < end => sleep(LOOK).await,
+                other => return other.map(drop),
             }
         }
     }
@@ -146,19 +155,6 @@ pub(super) fn signal(name: &str) -> Result<&'static str, DriverError> {
 }
 
 /// A container of this name belongs to an earlier start of this very task: it makes room.
-/// Waits for an engine that can't be reached: one that is being restarted is back in seconds, and a start that failed
-/// meanwhile would wait for the job's whole restart delay. One that stays away fails the first thing that it is asked.
-async fn reachable<E: ContainerEngine>(engine: &E) {
-    let back = async {
-        while let Err(EngineError::Unreachable(_)) = engine.facts().await {
-            sleep(LOOK).await;
-        }
-    };
-    if timeout(AWAY, back).await.is_err() {
-        warn!("the engine is away, a task can't be started");
-    }
-}
-
 async fn create<E: ContainerEngine>(
     engine: &E,
     name: &str,

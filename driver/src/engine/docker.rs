@@ -1,12 +1,10 @@
 //! Docker's API through bollard: every call with a time limit of its own, every failure in the words of [`EngineError`].
 //!
-//! The API version is negotiated on first contact and again when the engine says it no longer fits (it was up- or
-//! downgraded under us). Nothing is sent before that: connecting only parses the endpoint.
+//! What the driver asks of an engine, call by call; how the engine is reached is [`connection`]'s.
 
+mod connection;
 mod convert;
 
-use std::future::Future;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
@@ -20,7 +18,6 @@ use bollard::query_parameters::{
     RemoveContainerOptionsBuilder, StatsOptionsBuilder, StopContainerOptionsBuilder,
     WaitContainerOptionsBuilder,
 };
-use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
@@ -30,104 +27,14 @@ use super::{
 };
 use crate::stats::Sample;
 
+pub use connection::DockerEngine;
+
 /// For calls that only read or flip a state.
 const QUICK: Duration = Duration::from_secs(10);
 /// For calls that make the engine work: create, start, remove.
 const SLOW: Duration = Duration::from_mins(1);
 /// For the first line of a stored log.
 const FIRST_LINE: Duration = Duration::from_secs(2);
-/// bollard's own limit must never be the one that strikes: pulls, waits and logs may take days.
-const NEVER: u64 = 10 * 365 * 24 * 3600;
-
-#[derive(Debug)]
-pub struct DockerEngine {
-    endpoint: Endpoint,
-    negotiated: Mutex<Option<Docker>>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Endpoint {
-    Unix(String),
-    Http(String),
-}
-
-impl DockerEngine {
-    /// A client for `endpoint`: `unix:///path`, `tcp://host:port` or `http://host:port`. Sends nothing yet, and the
-    /// engine may come later.
-    pub fn connect(endpoint: &str) -> Result<Self, EngineError> {
-        let endpoint = match endpoint.split_once("://") {
-            Some(("unix", path)) if path.starts_with('/') => Endpoint::Unix(path.to_owned()),
-            Some(("tcp" | "http", address)) if !address.is_empty() => {
-                Endpoint::Http(address.to_owned())
-            }
-            _ => {
-                let reason = "unix:///path/of/the/socket or tcp://host:port is wanted".to_owned();
-                return Err(EngineError::Endpoint {
-                    endpoint: endpoint.to_owned(),
-                    reason,
-                });
-            }
-        };
-        Ok(Self {
-            endpoint,
-            negotiated: Mutex::new(None),
-        })
-    }
-
-    async fn api(&self) -> Result<Docker, EngineError> {
-        if let Some(docker) = self.negotiated().clone() {
-            return Ok(docker);
-        }
-        let docker = match &self.endpoint {
-            Endpoint::Unix(path) => Docker::connect_with_unix(path, NEVER, API_DEFAULT_VERSION),
-            Endpoint::Http(address) => {
-                Docker::connect_with_http(address, NEVER, API_DEFAULT_VERSION)
-            }
-        };
-        let docker = docker.map_err(convert::error)?;
-        let docker = bounded("version", QUICK, docker.negotiate_version()).await?;
-        *self.negotiated() = Some(docker.clone());
-        Ok(docker)
-    }
-
-    /// Never held across a call: a hung engine must not make callers queue.
-    fn negotiated(&self) -> MutexGuard<'_, Option<Docker>> {
-        self.negotiated
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Runs one call with a limit; forgets the negotiated version when the engine no longer takes it.
-    async fn call<T, F>(
-        &self,
-        operation: &'static str,
-        limit: Duration,
-        call: impl FnOnce(Docker) -> F,
-    ) -> Result<T, EngineError>
-    where
-        F: Future<Output = Result<T, Error>>,
-    {
-        let answer = bounded(operation, limit, call(self.api().await?)).await;
-        if let Err(EngineError::Refused(reason)) = &answer
-            && reason.contains("client version")
-        {
-            *self.negotiated() = None;
-        }
-        answer
-    }
-}
-
-async fn bounded<T>(
-    operation: &'static str,
-    after: Duration,
-    call: impl Future<Output = Result<T, Error>>,
-) -> Result<T, EngineError> {
-    match tokio::time::timeout(after, call).await {
-        Ok(answer) => answer.map_err(convert::error),
-        Err(_) => Err(EngineError::Timeout { operation, after }),
-    }
-}
-
 /// Both 304 (it is not running anyway) and 404 of a stop are what was wanted.
 fn done_anyway(answer: Result<(), EngineError>) -> Result<(), EngineError> {
     match answer {

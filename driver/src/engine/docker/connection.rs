@@ -1,0 +1,106 @@
+//! How the engine is reached: its endpoint, the version of its API, and a limit for every call.
+//!
+//! The API version is negotiated on first contact and again when the engine says it no longer fits (it was up- or
+//! downgraded under us). Nothing is sent before that: connecting only parses the endpoint.
+
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bollard::errors::Error;
+use bollard::{API_DEFAULT_VERSION, Docker};
+
+use super::{QUICK, convert};
+use crate::engine::EngineError;
+
+/// bollard's own limit must never be the one that strikes: pulls, waits and logs may take days.
+const NEVER: u64 = 10 * 365 * 24 * 3600;
+
+#[derive(Debug)]
+pub struct DockerEngine {
+    endpoint: Endpoint,
+    negotiated: Mutex<Option<Docker>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Endpoint {
+    Unix(String),
+    Http(String),
+}
+
+impl DockerEngine {
+    /// A client for `endpoint`: `unix:///path`, `tcp://host:port` or `http://host:port`. Sends nothing yet, and the
+    /// engine may come later.
+    pub fn connect(endpoint: &str) -> Result<Self, EngineError> {
+        let endpoint = match endpoint.split_once("://") {
+            Some(("unix", path)) if path.starts_with('/') => Endpoint::Unix(path.to_owned()),
+            Some(("tcp" | "http", address)) if !address.is_empty() => {
+                Endpoint::Http(address.to_owned())
+            }
+            _ => {
+                let reason = "unix:///path/of/the/socket or tcp://host:port is wanted".to_owned();
+                return Err(EngineError::Endpoint {
+                    endpoint: endpoint.to_owned(),
+                    reason,
+                });
+            }
+        };
+        Ok(Self {
+            endpoint,
+            negotiated: Mutex::new(None),
+        })
+    }
+
+    pub(super) async fn api(&self) -> Result<Docker, EngineError> {
+        if let Some(docker) = self.negotiated().clone() {
+            return Ok(docker);
+        }
+        let docker = match &self.endpoint {
+            Endpoint::Unix(path) => Docker::connect_with_unix(path, NEVER, API_DEFAULT_VERSION),
+            Endpoint::Http(address) => {
+                Docker::connect_with_http(address, NEVER, API_DEFAULT_VERSION)
+            }
+        };
+        let docker = docker.map_err(convert::error)?;
+        let docker = bounded("version", QUICK, docker.negotiate_version()).await?;
+        *self.negotiated() = Some(docker.clone());
+        Ok(docker)
+    }
+
+    /// Never held across a call: a hung engine must not make callers queue.
+    fn negotiated(&self) -> MutexGuard<'_, Option<Docker>> {
+        self.negotiated
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one call with a limit; forgets the negotiated version when the engine no longer takes it.
+    pub(super) async fn call<T, F>(
+        &self,
+        operation: &'static str,
+        limit: Duration,
+        call: impl FnOnce(Docker) -> F,
+    ) -> Result<T, EngineError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let answer = bounded(operation, limit, call(self.api().await?)).await;
+        if let Err(EngineError::Refused(reason)) = &answer
+            && reason.contains("client version")
+        {
+            *self.negotiated() = None;
+        }
+        answer
+    }
+}
+
+async fn bounded<T>(
+    operation: &'static str,
+    after: Duration,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, EngineError> {
+    match tokio::time::timeout(after, call).await {
+        Ok(answer) => answer.map_err(convert::error),
+        Err(_) => Err(EngineError::Timeout { operation, after }),
+    }
+}
