@@ -122,7 +122,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     Ok(ended?)
 }
 
-/// Starts the director role; nodes' hints go to what it returns. All that can be wrong with this machine is found before anything is changed.
+/// Starts the director role; nodes' hints go to what it returns. All that can be wrong with this machine is found before
+/// anything is changed.
 fn direct(
     config: &Config,
     settings: &Settings,

@@ -1,6 +1,8 @@
 //! The world: truth, deliveries, the daemon and its machine, and everything that can happen to them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod promises;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +14,11 @@ use ipvs::{
 use ipvs_syncer::guard::PATIENCE;
 use ipvs_syncer::model::Moment;
 use ipvs_syncer::model::policy::{Ownership, Policy, VipPolicy};
-use ipvs_syncer::plan::{Plan, Step};
 
 use super::daemon::{Daemon, Ended, Machine};
 use super::oracle;
 use super::random::Random;
-use super::truth::{SERVICES, Truth, over};
+use super::truth::{SERVICES, Truth};
 
 /// How many events between two healings, at most.
 const STRETCH: usize = 120;
@@ -306,128 +307,6 @@ impl World {
         }
         self.machine.kernel.faults = faults;
         self.daemon.audit();
-    }
-
-    /// What holds after every event.
-    fn promises(&self) {
-        assert_eq!(
-            self.machine.kernel.table.get(&foreign()),
-            Some(&self.foreign),
-            "theirs was touched"
-        );
-    }
-
-    /// What holds for every whole pass: a real server that is known to both to serve is not taken away, nor is one that
-    /// only a wiped catalogue misses.
-    fn judge(&self, before: &Table, plan: &Plan) {
-        let (Some(fleet), Some(catalog)) = (&self.daemon.fleet, &self.daemon.catalog) else {
-            let removes = |step: &&Step| {
-                matches!(
-                    step,
-                    Step::Ipvs(Command::RemoveReal(..) | Command::RemoveService(_))
-                )
-            };
-            if self.daemon.catalog.is_none() {
-                assert!(
-                    !plan.steps.iter().any(|step| removes(&step)),
-                    "removed unread: {:?}",
-                    plan.steps
-                );
-            }
-            return;
-        };
-        for (service, name) in SERVICES.iter().enumerate() {
-            let known: BTreeSet<SocketAddr> = catalog.services[*name]
-                .instances
-                .iter()
-                .filter(|one| {
-                    let alloc = one
-                        .origin
-                        .as_ref()
-                        .and_then(|origin| fleet.get(origin.alloc));
-                    let runs = alloc.is_some_and(|a| {
-                        a.phase(one.address) == ipvs_syncer::model::fleet::Phase::Running
-                    });
-                    one.health == ipvs_syncer::model::catalog::Health::Passing && runs
-                })
-                .map(|one| one.address)
-                .collect();
-            let id = vip(service);
-            let Some(there) = before.get(&id) else {
-                continue;
-            };
-            for real in there
-                .reals()
-                .iter()
-                .filter(|real| real.weight.serves() && known.contains(&real.address))
-            {
-                let after = self
-                    .machine
-                    .kernel
-                    .table
-                    .get(&id)
-                    .and_then(|service| service.real(real.address));
-                assert!(
-                    after.is_some_and(|after| after.weight.serves()),
-                    "{name} {} was taken away",
-                    real.address
-                );
-            }
-        }
-        let empty = catalog
-            .services
-            .values()
-            .all(|service| service.instances.is_empty());
-        for (id, service) in before
-            .iter()
-            .filter(|(id, _)| **id != foreign() && empty && self.daemon.losses.hold.is_some())
-        {
-            for real in service.reals().iter().filter(|real| real.weight.serves()) {
-                let runs = fleet.at(real.address).is_some_and(|alloc| {
-                    alloc.wanted
-                        && !over(alloc)
-                        && alloc.phase(real.address) == ipvs_syncer::model::fleet::Phase::Running
-                });
-                let after = self
-                    .machine
-                    .kernel
-                    .table
-                    .get(id)
-                    .and_then(|service| service.real(real.address));
-                assert!(
-                    !runs || after.is_some_and(|after| after.weight.serves()),
-                    "{id} {} was lost",
-                    real.address
-                );
-            }
-        }
-    }
-
-    /// A service whose every real server runs, says Nomad, does not lose the last of them to a catalogue that forgot.
-    fn judge_losses(&self, before: &Table) {
-        let (Some(fleet), Some(catalog)) = (&self.daemon.fleet, &self.daemon.catalog) else {
-            return;
-        };
-        for (service, name) in SERVICES.iter().enumerate() {
-            let reals = |table: &Table| -> Vec<SocketAddr> {
-                let there = table.get(&vip(service)).map(VirtualService::reals);
-                let serving = there.unwrap_or_default().iter();
-                let serving = serving.filter(|real| real.weight.serves());
-                serving.map(|real| real.address).collect()
-            };
-            let forgotten = |address: &SocketAddr| {
-                let runs = fleet.at(*address).is_some_and(|alloc| {
-                    alloc.phase(*address) == ipvs_syncer::model::fleet::Phase::Running
-                });
-                let mut instances = catalog.services[*name].instances.iter();
-                runs && !instances.any(|one| one.address == *address)
-            };
-            let serving = reals(before);
-            if !serving.is_empty() && serving.iter().all(forgotten) {
-                let left = reals(&self.machine.kernel.table);
-                assert!(!left.is_empty(), "{name} lost all: {serving:?}");
-            }
-        }
     }
 
     /// Everything works and all time passes; then the table is right.

@@ -59,15 +59,7 @@ impl Pending {
         for (_, waiting) in same {
             waiting.superseded = true;
         }
-        let over: Vec<u64> = self
-            .untold
-            .iter()
-            .copied()
-            .filter(|number| self.superseded(*number))
-            .collect();
-        for number in over {
-            self.end(number, Err(Unsaid::Superseded));
-        }
+        self.end_superseded();
         if self.hints.len() >= MOST {
             let _ = order.answer.send(Err(Unsaid::TooMany));
             return;
@@ -120,22 +112,19 @@ impl Pending {
 
     /// The stream is gone: what has not been answered is to be told on the next one, if it is still of use.
     pub(super) fn broken(&mut self) {
-        let over: Vec<u64> = self
-            .hints
-            .keys()
-            .copied()
-            .filter(|number| self.superseded(*number))
-            .collect();
+        self.untold = self.hints.keys().copied().collect();
+        self.end_superseded();
+    }
+
+    /// Of those that are not told, ends what a later one has come for.
+    fn end_superseded(&mut self) {
+        let superseded = |number: &u64| self.hints.get(number).is_some_and(|one| one.superseded);
+        let (over, untold) = self.untold.iter().copied().partition(superseded);
+        self.untold = untold;
+        let over: VecDeque<u64> = over;
         for number in over {
             self.end(number, Err(Unsaid::Superseded));
         }
-        self.untold = self.hints.keys().copied().collect();
-    }
-
-    fn superseded(&self, number: u64) -> bool {
-        self.hints
-            .get(&number)
-            .is_some_and(|waiting| waiting.superseded)
     }
 
     fn end(&mut self, number: u64, outcome: Result<Outcome, Unsaid>) {
