@@ -48,8 +48,7 @@ pub fn run(lab: &Lab, ui: &Ui, wish: Wish) -> Result<()> {
     let products = Products::find()?;
     lab.save_decisions(nomad.path.clone(), consul.path.clone())?;
     lab.cgroup.join()?;
-    let resumed = lab.cgroup.resume();
-    step(ui, "fabric", |_| fabric_up(lab, resumed))?;
+    step(ui, "fabric", |_| fabric_up(lab))?;
     std::thread::scope(|scope| {
         let catalogue = scope.spawn(|| {
             step(ui, "consul", |_| {
@@ -105,13 +104,13 @@ fn examined(lab: &Lab, step: &mut Step, installing: doctor::Installing) -> Resul
     Ok(Up::now(found.report.summary()))
 }
 
-/// `resumed`: how many stopped processes go on; what happened here is said here.
-fn fabric_up(lab: &Lab, resumed: usize) -> Result<Up> {
-    let nodes: Vec<&str> = lab.nodes.all().iter().map(|node| node.name()).collect();
-    let resumed = match resumed {
+/// Also lets go on what was stopped and plugs in what was cut off: whoever hangs can't be waited for later.
+fn fabric_up(lab: &Lab) -> Result<Up> {
+    let resumed = match lab.cgroup.resume() {
         0 => String::new(),
-        some => format!("  {some} stopped processes go on"),
+        some => format!("  stopped processes that go on: {some}"),
     };
+    let nodes: Vec<&str> = lab.nodes.all().iter().map(|node| node.name()).collect();
     let finding = format!(
         "{}  client, {}, director ({}){resumed}",
         lab.topology.subnet(),

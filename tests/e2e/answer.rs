@@ -84,6 +84,28 @@ fn no_helper_process_pumps_the_logs() {
 }
 
 #[test]
+fn the_threads_that_pass_an_end_on_go_before_others_and_no_thread_else_does() {
+    let lab = story::up();
+    let plugin = lab::part::nomad::plugins(&lab, Node::Node1).swap_remove(0);
+    let registrar = lab.records.living("syncer-registrar").unwrap();
+    assert_eq!(going_first(plugin.pid), ["prompt"]);
+    assert_eq!(going_first(registrar.pid), ["hints"]);
+}
+
+/// A process's threads in the round-robin class (proc(5), stat field 41: 2).
+fn going_first(pid: i32) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let stats = threads.map(|thread| {
+        std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default()
+    });
+    let name = |stat: String| {
+        let (name, rest) = stat.split_once(" (")?.1.rsplit_once(") ")?;
+        (rest.split(' ').nth(38)? == "2").then(|| name.to_owned())
+    };
+    stats.filter_map(name).collect()
+}
+
+#[test]
 fn what_the_task_writes_is_in_its_log() {
     let lab = story::up();
     let url = format!("http://{}/", lab.topology.vip().ip());

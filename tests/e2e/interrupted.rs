@@ -88,7 +88,7 @@ fn what_was_stopped_or_unplugged_goes_on_with_the_next_up() {
     let output = story::lab(story::PROFILE, &["up", "--no-build"]);
     let said = story::said(&output);
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("stopped processes go on"), "{said}");
+    assert!(said.contains("stopped processes that go on"), "{said}");
     story::agreement(&lab, 20);
 }
 
