@@ -1,6 +1,6 @@
 //! Docker's API through bollard: every call with a time limit of its own, every failure in the words of [`EngineError`].
 //!
-//! What the driver asks of an engine, call by call; how the engine is reached is [`connection`]'s.
+//! What the driver asks of an engine, call by call; how the engine is reached is `connection`'s.
 
 mod connection;
 mod convert;
