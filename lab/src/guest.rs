@@ -12,5 +12,6 @@ pub mod console;
 pub mod frame;
 pub mod init;
 pub mod keeper;
+mod processor;
 pub mod server;
 pub mod window;

@@ -92,6 +92,18 @@ fn the_threads_that_pass_an_end_on_go_before_others_and_no_thread_else_does() {
     assert_eq!(going_first(registrar.pid), ["hints"]);
 }
 
+#[test]
+fn the_directors_guest_is_held_to_one_processor() {
+    let lab = story::up();
+    let director = lab.records.living("director").unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", director.pid)).unwrap();
+    let allowed = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
+        .unwrap();
+    assert!(allowed.trim().parse::<u32>().is_ok(), "{allowed}");
+}
+
 /// A process's threads in the round-robin class (proc(5), stat field 41: 2).
 fn going_first(pid: i32) -> Vec<String> {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();

@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use lab::context::Lab;
-use lab::part::docker::docker;
+use lab::part::docker::{self, docker};
 use lab::process::Identity;
 use lab::topology::Node;
+use nix::sys::signal::Signal;
+use serde_json::Value;
 
-use crate::task::{Recipe, Task};
+use crate::task::{Life, Recipe, Task};
 use crate::{blow, story};
 
 /// More than any call to the engine but a stop may take.
@@ -29,25 +31,42 @@ fn a_container_that_died_while_the_engine_was_away_is_told_and_started_again() {
     blow::stop(&lab, "docker");
     blow::kill(&process);
     blow::mend();
-    let state = story::eventually("the task runs again", 30, || {
-        let state = task.state()?;
-        if state["State"] == "running" && state["Restarts"] == 1 {
-            Ok(state)
-        } else {
-            Err(state.to_string())
-        }
-    });
-    let after = task.life();
-    assert!(!after.container.is_empty() && after.container != before.container);
-    let events = state["Events"].as_array().unwrap();
-    let ended = events.iter().find(|event| event["Type"] == "Terminated");
-    let ended = ended.unwrap_or_else(|| panic!("{events:?}"));
+    let ended = started_again(&task, &before);
     assert_eq!(ended["Details"]["exit_code"], "137", "{ended}");
     let words = ended["DisplayMessage"].as_str().unwrap();
     assert!(
         words.contains("exited with non-zero exit code: 137"),
         "{words}"
     );
+}
+
+#[test]
+fn an_engine_that_takes_its_containers_along_has_every_exit_told_and_every_task_started_again() {
+    let lab = story::up();
+    let _whole = blow::Whole;
+    let script = "trap 'exit 3' TERM; while :; do sleep 0.1; done";
+    let task = Task::run(&lab, Recipe::service("goes-along", script));
+    let before = task.life();
+    let file = docker::configuration(&lab, Node::Node1);
+    std::fs::write(file, r#"{"live-restore": false}"#).unwrap();
+    blow::process(&lab, "docker").signal(Signal::SIGHUP);
+    story::eventually("live-restore is off", 10, || {
+        let on = docker(
+            &lab,
+            Node::Node1,
+            &["info", "--format", "{{.LiveRestoreEnabled}}"],
+        );
+        match on {
+            Ok(on) if on.trim() == "false" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    blow::stop(&lab, "docker");
+    blow::mend();
+    let ended = started_again(&task, &before);
+    assert_eq!(ended["Details"]["exit_code"], "3", "{ended}");
+    // The articles' job was on that engine too.
+    story::agreement(&lab, 30);
 }
 
 #[test]
@@ -88,6 +107,24 @@ fn an_engine_that_hangs_makes_the_node_unhealthy_and_harms_no_task() {
     // A stop that was asked for meanwhile is not forgotten.
     ending.reaches("dead", 20);
     assert_eq!(ending.container(), "");
+}
+
+/// Waits until the task runs in another container, after the one restart that is due, and returns the event that told
+/// its end.
+fn started_again(task: &Task<'_>, before: &Life) -> Value {
+    let state = story::eventually("the task runs again", 30, || {
+        let state = task.state()?;
+        if state["State"] == "running" && state["Restarts"] == 1 {
+            Ok(state)
+        } else {
+            Err(state.to_string())
+        }
+    });
+    let after = task.life();
+    assert!(!after.container.is_empty() && after.container != before.container);
+    let events = state["Events"].as_array().unwrap();
+    let ended = events.iter().find(|event| event["Type"] == "Terminated");
+    ended.unwrap_or_else(|| panic!("{events:?}")).clone()
 }
 
 /// Waits until the node's driver is healthy, or not, and returns its description.

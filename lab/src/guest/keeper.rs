@@ -22,14 +22,10 @@ use ipnet::Ipv4Net;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
-use thread_priority::{
-    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
-    set_thread_priority_and_policy, thread_native_id,
-};
 
 use super::console::Outside;
 use super::frame::{Body, End, Frame, Sink};
-use super::init;
+use super::{init, processor};
 use crate::process::Identity;
 
 /// The guest's kernel as a program, and the name of its processes.
@@ -53,7 +49,7 @@ type Clients = Arc<Mutex<HashMap<u32, Sender<Body>>>>;
 
 /// Boots the guest and serves until it is off.
 pub fn run(guest: &Guest) -> Result<()> {
-    go_first();
+    processor::take();
     let (console, inside) = UnixStream::pair().context("make the console")?;
     let inside = OwnedFd::from(inside);
     let uml = boot(guest, &inside)?;
@@ -112,13 +108,6 @@ fn watch(mut uml: Child, console: UnixStream) -> JoinHandle<std::io::Result<Exit
     })
 }
 
-/// Before all that runs at the usual priority, as if the guest were a machine of its own, which would not wait behind another
-/// machine's containers. Children inherit it. Where it is not allowed the guest waits as others do.
-fn go_first() {
-    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
-    let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
-}
-
 fn boot(guest: &Guest, console: &OwnedFd) -> Result<Child> {
     let log = OpenOptions::new()
         .create(true)
@@ -131,6 +120,7 @@ fn boot(guest: &Guest, console: &OwnedFd) -> Result<Child> {
     fcntl(console, FcntlArg::F_SETFD(FdFlag::empty())).context("let the console be inherited")?;
     let fd = console.as_raw_fd();
     let mut command = Command::new(PROGRAM);
+    // With a clock that ticks on, what comes just before the guest falls asleep lies there for a hundredth of a second at most.
     command
         .arg(format!("mem={}M", guest.memory))
         .args([
@@ -138,6 +128,7 @@ fn boot(guest: &Guest, console: &OwnedFd) -> Result<Child> {
             "rootflags=/",
             "ro",
             "quiet",
+            "nohz=off",
             "con=null",
             "con0=null,fd:1",
         ])

@@ -49,11 +49,7 @@ pub fn up(lab: &Lab, node: Node) -> Result<Up> {
             "--exec-opt=native.cgroupdriver=cgroupfs".to_owned(),
             format!("--cgroup-parent={}", cgroup_parent(lab)),
             // The machine's own configuration is for the machine's own engine.
-            format!(
-                "--config-file={}",
-                empty_configuration(lab, node)?.display()
-            ),
-            "--live-restore".to_owned(),
+            format!("--config-file={}", configured(lab, node)?.display()),
         ],
         env: iptables::search_path(&netns, &lab.state_of(node).join("iptables"))?,
         netns: Some(netns),
@@ -93,9 +89,14 @@ fn version(lab: &Lab, node: Node) -> Result<String> {
     Ok(version.trim().trim_end_matches("+dfsg1").to_owned())
 }
 
-fn empty_configuration(lab: &Lab, node: Node) -> Result<PathBuf> {
-    let file = lab.state_of(node).join("dockerd.json");
-    lab.person.write(&file, "{}\n")?;
+/// The engine's configuration file. The engine reads it again at SIGHUP; the next [`up`] writes it anew.
+pub fn configuration(lab: &Lab, node: Node) -> PathBuf {
+    lab.state_of(node).join("dockerd.json")
+}
+
+fn configured(lab: &Lab, node: Node) -> Result<PathBuf> {
+    let file = configuration(lab, node);
+    lab.person.write(&file, "{\"live-restore\": true}\n")?;
     Ok(file)
 }
 
