@@ -1,5 +1,6 @@
 //! What stories are told with: the lab's program, the shared lab, and patience.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -42,6 +43,8 @@ pub(crate) fn up() -> Lab {
     UP.get_or_init(|| {
         let output = lab(PROFILE, &["up", "--no-build"]);
         assert!(output.status.success(), "up failed:\n{}", said(&output));
+        // Past what is kept of a story that ends well: how long each part took.
+        let _ = std::io::stderr().write_all(format!("\n{}", said(&output)).as_bytes());
     });
     Lab::open(PROFILE, None).unwrap()
 }
