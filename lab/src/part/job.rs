@@ -94,7 +94,7 @@ pub fn wait_deployed(lab: &Lab, job: &str) -> Result<()> {
     wait::until(
         &format!("wait for job {job} to be healthy"),
         Duration::from_mins(2),
-        || match deployment(lab, job)? {
+        || match deployment_of_newest(lab, job)? {
             Some(state) if state["Status"] == "successful" => Ok(()),
             Some(state) => {
                 let words = state["StatusDescription"]
@@ -110,6 +110,18 @@ pub fn wait_deployed(lab: &Lab, job: &str) -> Result<()> {
         },
         || failed.borrow().clone(),
     )
+}
+
+/// Of the job as it was submitted last. Until that is evaluated the deployment that is there is an earlier one's. An evaluation that
+/// is not there any more was done long ago.
+fn deployment_of_newest(lab: &Lab, job: &str) -> Result<Option<Value>> {
+    let submitted = get(lab, &format!("job/{job}"))?["JobModifyIndex"].clone();
+    let evaluations = get(lab, &format!("job/{job}/evaluations"))?;
+    let mut all = evaluations.as_array().into_iter().flatten();
+    if all.any(|eval| eval["JobModifyIndex"] == submitted && eval["Status"] == "pending") {
+        bail!("it is being evaluated");
+    }
+    deployment(lab, job)
 }
 
 fn deployment(lab: &Lab, job: &str) -> Result<Option<Value>> {
