@@ -16,7 +16,8 @@ fn switching_to_the_built_in_driver_and_back_restarts_no_task() {
 
     blow::mend_with("built-in");
     assert!(lab::part::nomad::plugins(&lab, Node::Node1).is_empty());
-    // Whether its log goes on is the built-in driver's matter; what it has is there.
+    // Its log stands still: the built-in driver's new log reader opens the FIFO before the agent's log monitor opens it anew, and
+    // writes to nobody. A task of its own fares the same when its log reader dies while the agent is away. What it has is there.
     undisturbed(&lab, &ours, &ours_before);
     let theirs = Task::run(&lab, Recipe::service("under-built-in", COUNTING));
     let theirs_before = theirs.life();
