@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use ipvs_syncer::admin::{self, Admin, Count};
 use ipvs_syncer::config::{Config, Director as Settings, Hints};
-use ipvs_syncer::director::{Counts, KernelDirector, handshakes};
+use ipvs_syncer::director::{Counts, KernelDirector};
 use ipvs_syncer::hints::{self, Barrier};
 use ipvs_syncer::lock;
 use ipvs_syncer::model::fleet::Fleet;
@@ -152,7 +152,6 @@ fn direct(
         fleet: fleet.clone(),
         ask: ask.clone(),
         count: Arc::clone(&count),
-        handshakes: Arc::new(handshakes),
     };
     admin.consul.1 = Some(source.published.clone());
     admin.director = Some((ask, count));

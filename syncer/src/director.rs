@@ -6,7 +6,6 @@
 
 mod address;
 mod command;
-mod handshake;
 mod kernel;
 mod rules;
 pub mod snat;
@@ -19,7 +18,6 @@ use std::net::SocketAddr;
 use ipvs::{Connections, ServiceId, Table};
 
 pub use command::CommandError;
-pub use handshake::handshakes;
 pub use kernel::{Counter, KernelDirector};
 pub use snat::SnatError;
 pub use sysctl::SysctlError;

@@ -4,14 +4,11 @@
 //! allocation yet may well send it packets.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
-use tracing::warn;
 
 use crate::admin::Count;
 use crate::model::AllocId;
@@ -22,13 +19,6 @@ use crate::source::driver::{Board, Hint};
 use crate::status::RealServerView;
 
 const POLL: Duration = Duration::from_millis(50);
-
-/// For whoever's first packet was let in: longer than the second and third try of a client whose first was lost. What is under way
-/// then is nobody's any more.
-const HANDSHAKE: Duration = Duration::from_secs(3);
-
-/// Real servers with a handshake under way. Blocks.
-type Handshakes = Arc<dyn Fn() -> io::Result<BTreeSet<SocketAddr>> + Send + Sync>;
 
 /// A Nomad that answers lists an allocation within this time, or has none of that id.
 const UNLISTED: Duration = Duration::from_secs(2);
@@ -52,7 +42,6 @@ pub struct Barrier {
     pub fleet: Option<watch::Receiver<Published<Fleet>>>,
     pub ask: mpsc::Sender<oneshot::Sender<reconcile::Told>>,
     pub count: Count,
-    pub handshakes: Handshakes,
 }
 
 impl std::fmt::Debug for Barrier {
@@ -62,13 +51,11 @@ impl std::fmt::Debug for Barrier {
 }
 
 /// What the kernel does with a task's real servers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Traffic {
     None,
-    /// Weight 0, with open connections.
-    Carrying,
-    /// Weight 0, without: these. A handshake may be under way.
-    Idle(BTreeSet<SocketAddr>),
+    /// Weight 0, with so many open connections.
+    Quiesced(u32),
     Flowing,
 }
 
@@ -122,44 +109,27 @@ impl Barrier {
         // What serves is looked at before the hint changes it.
         let mut traffic = self.traffic(&self.subject(alloc, task)).await;
         self.board.withdraw(alloc, task, limit, started);
-        // A connection whose handshake is under way is not counted as active yet: idle twice in a row, and none under way.
+        // The kernel counts a handshake as active, but what it sent on last may be on its way yet: idle twice in a row is idle.
         let mut idle = 0;
-        let mut quiesced = None;
         loop {
-            match &traffic {
+            match traffic {
                 (Traffic::None, _) if served => return Outcome::Drained,
                 (Traffic::None, Knowledge::Whole) => return Outcome::Absent,
                 (Traffic::None, Knowledge::Unlisted) if started.elapsed() >= UNLISTED => {
                     return Outcome::Absent;
                 }
                 (Traffic::None, _) => {}
-                (Traffic::Idle(own), _) if served => {
-                    let since = *quiesced.get_or_insert_with(Instant::now);
-                    idle += 1;
-                    if idle >= 2 && (since.elapsed() >= HANDSHAKE || !self.shake(own).await) {
-                        return Outcome::Drained;
-                    }
-                }
-                (Traffic::Idle(_) | Traffic::Carrying | Traffic::Flowing, _) => {
+                (Traffic::Quiesced(0), _) if served => idle += 1,
+                (Traffic::Quiesced(_) | Traffic::Flowing, _) => {
                     served = true;
                     idle = 0;
                 }
             }
+            if idle == 2 {
+                return Outcome::Drained;
+            }
             tokio::time::sleep(POLL).await;
             traffic = self.traffic(&self.subject(alloc, task)).await;
-        }
-    }
-
-    /// Whether a handshake with one of these is under way.
-    async fn shake(&self, own: &BTreeSet<SocketAddr>) -> bool {
-        let handshakes = Arc::clone(&self.handshakes);
-        let read = tokio::task::spawn_blocking(move || handshakes()).await;
-        match read.map_err(io::Error::other).flatten() {
-            Ok(all) => !all.is_disjoint(own),
-            Err(error) => {
-                warn!(%error, "the kernel's connections can't be listed; a handshake under way may be cut off");
-                false
-            }
         }
     }
 
@@ -220,12 +190,10 @@ impl Barrier {
             .filter_map(|real| real.address.parse().ok())
             .collect();
         let counts = (self.count)(told.ids).await;
-        let mut counts = counts.iter();
-        if counts.any(|((_, address), count)| own.contains(address) && count.active > 0) {
-            Traffic::Carrying
-        } else {
-            Traffic::Idle(own)
-        }
+        let own = counts
+            .iter()
+            .filter(|((_, address), _)| own.contains(address));
+        Traffic::Quiesced(own.map(|(_, connections)| connections.active).sum())
     }
 }
 

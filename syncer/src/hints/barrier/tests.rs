@@ -86,8 +86,6 @@ pub(in crate::hints) struct Around {
     fleet: watch::Sender<Published<Fleet>>,
     pub(in crate::hints) weight: Arc<Mutex<Option<u32>>>,
     pub(in crate::hints) active: Arc<Mutex<u32>>,
-    /// Whether a handshake with it is under way.
-    shaking: Arc<Mutex<bool>>,
 }
 
 /// A loop that has one real server of that weight, or none.
@@ -116,30 +114,17 @@ pub(in crate::hints) fn around(weight: Option<u32>) -> Around {
         };
         Box::pin(async move { Counts::from([(key, connections)]) })
     });
-    let shaking = Arc::new(Mutex::new(false));
-    let shakes = Arc::clone(&shaking);
-    let handshakes: Handshakes = Arc::new(move || {
-        let address = "198.18.0.11:20000".parse().unwrap();
-        Ok(shakes
-            .lock()
-            .unwrap()
-            .then_some(address)
-            .into_iter()
-            .collect())
-    });
     let barrier = Barrier {
         board: Board::default(),
         fleet: Some(seen),
         ask,
         count,
-        handshakes,
     };
     Around {
         barrier,
         fleet,
         weight,
         active,
-        shaking,
     }
 }
 
@@ -197,32 +182,6 @@ async fn open_connections_are_waited_for_and_a_sidecar_waits_for_nobody() {
     assert!(took >= Duration::from_secs(3), "{took:?}");
     *around.active.lock().unwrap() = 1;
     assert_eq!(around.withdraw("www").await, (Outcome::TimedOut, LIMIT));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_handshake_that_is_under_way_is_waited_for_but_not_for_ever() {
-    let around = around(Some(1));
-    around.read(fleet());
-    *around.shaking.lock().unwrap() = true;
-    let shake = async {
-        *around.weight.lock().unwrap() = Some(0);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        *around.shaking.lock().unwrap() = false;
-    };
-    let ((outcome, took), ()) = tokio::join!(around.withdraw("www"), shake);
-    assert_eq!(outcome, Outcome::Drained);
-    assert!(
-        took >= Duration::from_secs(1) && took < HANDSHAKE,
-        "{took:?}"
-    );
-    *around.weight.lock().unwrap() = Some(1);
-    let shake = async {
-        *around.weight.lock().unwrap() = Some(0);
-        *around.shaking.lock().unwrap() = true;
-    };
-    let ((outcome, took), ()) = tokio::join!(around.withdraw("www"), shake);
-    assert_eq!(outcome, Outcome::Drained);
-    assert!(took >= HANDSHAKE && took < HANDSHAKE * 2, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
