@@ -19,7 +19,14 @@ fn down_after_a_killed_up_leaves_nothing() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_millis(2500));
+    // Half-way on a fast machine as on a slow one.
+    story::eventually("consul runs", 30, || {
+        let lab = Lab::open(profile, None).map_err(|error| error.to_string())?;
+        let consul = lab.records.living("consul");
+        consul
+            .map(drop)
+            .ok_or_else(|| "it has not been started".to_owned())
+    });
     child.kill().unwrap();
     child.wait().unwrap();
     a_port_that_somebody_took_is_named_with_its_process(profile);
