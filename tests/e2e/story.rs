@@ -44,7 +44,7 @@ pub(crate) fn up() -> Lab {
         let output = lab(PROFILE, &["up", "--no-build"]);
         assert!(output.status.success(), "up failed:\n{}", said(&output));
         // Past what is kept of a story that ends well: how long each part took.
-        let _ = std::io::stderr().write_all(format!("\n{}", said(&output)).as_bytes());
+        let _ = write!(std::io::stderr(), "\n{}", said(&output));
     });
     Lab::open(PROFILE, None).unwrap()
 }

@@ -18,14 +18,14 @@ pub(super) fn take() {
     let _ = stay();
 }
 
-/// On the last of the processors that are allowed: interrupts fall on the first more often.
+/// On the last of the processors that are allowed; any one would do.
 fn stay() -> nix::Result<()> {
     let this = Pid::from_raw(0);
     let allowed = sched_getaffinity(this)?;
-    let last = (0..CpuSet::count()).rfind(|&cpu| allowed.is_set(cpu) == Ok(true));
+    let Some(last) = (0..CpuSet::count()).rfind(|&cpu| allowed.is_set(cpu) == Ok(true)) else {
+        return Ok(());
+    };
     let mut only = CpuSet::new();
-    if let Some(cpu) = last {
-        only.set(cpu)?;
-    }
+    only.set(last)?;
     sched_setaffinity(this, &only)
 }

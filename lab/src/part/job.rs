@@ -94,7 +94,7 @@ pub fn wait_deployed(lab: &Lab, job: &str) -> Result<()> {
     wait::until(
         &format!("wait for job {job} to be healthy"),
         Duration::from_mins(2),
-        || match deployment_of_newest(lab, job)? {
+        || match deployment(lab, job)? {
             Some(state) if state["Status"] == "successful" => Ok(()),
             Some(state) => {
                 let words = state["StatusDescription"]
@@ -112,21 +112,24 @@ pub fn wait_deployed(lab: &Lab, job: &str) -> Result<()> {
     )
 }
 
-/// Of the job as it was submitted last. Until that is evaluated the deployment that is there is an earlier one's. An evaluation that
-/// is not there any more was done long ago.
-fn deployment_of_newest(lab: &Lab, job: &str) -> Result<Option<Value>> {
-    let submitted = get(lab, &format!("job/{job}"))?["JobModifyIndex"].clone();
-    let evaluations = get(lab, &format!("job/{job}/evaluations"))?;
-    let mut all = evaluations.as_array().into_iter().flatten();
-    if all.any(|eval| eval["JobModifyIndex"] == submitted && eval["Status"] == "pending") {
-        bail!("it is being evaluated");
-    }
-    deployment(lab, job)
-}
-
+/// The deployment of the job as it was submitted last, if there is one yet.
 fn deployment(lab: &Lab, job: &str) -> Result<Option<Value>> {
+    let submitted = get(lab, &format!("job/{job}"))?;
+    let evaluations = get(lab, &format!("job/{job}/evaluations"))?;
+    if awaits_evaluation(&submitted, &evaluations) {
+        return Ok(None);
+    }
     let found = get(lab, &format!("job/{job}/deployment"))?;
     Ok((!found.is_null()).then_some(found))
+}
+
+/// Until a submission is evaluated the deployment that Nomad tells of is an earlier one's. A submission and its evaluation appear
+/// together; one that is not there any more was done long ago.
+fn awaits_evaluation(submitted: &Value, evaluations: &Value) -> bool {
+    let mut all = evaluations.as_array().into_iter().flatten();
+    all.any(|eval| {
+        eval["JobModifyIndex"] == submitted["JobModifyIndex"] && eval["Status"] == "pending"
+    })
 }
 
 /// Why the scheduler placed nothing, as far as it says.
@@ -170,4 +173,34 @@ fn url(lab: &Lab, path: &str) -> String {
 
 fn get(lab: &Lab, path: &str) -> Result<Value> {
     http::get_json(&url(lab, path), PATIENCE)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_deployment_counts_once_the_last_submission_is_evaluated() {
+        let submitted = json!({ "JobModifyIndex": 7 });
+        let evaluation = |submission: u64, status: &str| json!({ "JobModifyIndex": submission, "Status": status });
+        let earlier = evaluation(5, "complete");
+        let cases = [
+            (json!([earlier, evaluation(7, "pending")]), true),
+            (json!([earlier, evaluation(7, "complete")]), false),
+            (
+                json!([evaluation(5, "pending"), evaluation(7, "complete")]),
+                false,
+            ),
+            (json!([]), false),
+        ];
+        for (evaluations, awaited) in cases {
+            assert_eq!(
+                awaits_evaluation(&submitted, &evaluations),
+                awaited,
+                "{evaluations}"
+            );
+        }
+    }
 }
