@@ -3,12 +3,19 @@
 use std::path::Path;
 use std::time::Duration;
 
+use docker_ipvs::driver::DockerDriver;
 use docker_ipvs::engine::docker::DockerEngine;
 use docker_ipvs::engine::{Command, CommandId, ContainerEngine, ContainerId, EngineError};
+use docker_ipvs::name::DriverName;
+use docker_ipvs::task::handle::State;
+use nomad_driver_sdk::value::{ExecRequest, TaskState};
+use nomad_driver_sdk::{DriverError, TaskDriver};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::driver::task;
 use crate::suite::shell;
 
 /// The longest that a call may take beyond what it was given itself.
@@ -45,6 +52,61 @@ async fn no_call_to_an_engine_that_hangs_waits_for_ever() {
     bounded("resize", engine.resize(&exec, 24, 80)).await;
     bounded("sample", engine.sample(&id)).await;
     bounded("list_running", engine.list_running("label", "value")).await;
+}
+
+/// What the agent waits for at most: the task's own time to stop, and what one call to the engine may take.
+#[tokio::test(start_paused = true)]
+async fn no_call_to_a_driver_whose_engine_hangs_waits_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("docker.sock");
+    tokio::spawn(serve(UnixListener::bind(&socket).unwrap()));
+    let driver = over(&socket);
+    let handle = State {
+        container: ContainerId("c".repeat(64)),
+        network: None,
+        logger: None,
+    };
+    // An engine that does not answer has not said that the container is gone: the task is kept.
+    let handle = handle.into_handle(task("t1", "sleep 600"));
+    driver.recover_task(handle).await.unwrap();
+    let words = vec!["true".to_owned()];
+    let request = ExecRequest {
+        task_id: "t1".to_owned(),
+        command: words.clone(),
+        tty: false,
+    };
+    let ((_input, inputs), (outputs, _output)) = (mpsc::channel(1), mpsc::channel(1));
+    told("start", driver.start_task(task("t2", "exit 0"))).await;
+    told("stop", driver.stop_task("t1", GRACE, None)).await;
+    told("stop", driver.stop_task("t1", GRACE, Some("SIGINT"))).await;
+    told("signal", driver.signal_task("t1", "SIGHUP")).await;
+    told("exec", driver.exec_task("t1", words, GRACE)).await;
+    let stream = driver.exec_task_streaming(request, inputs, outputs);
+    told("streaming exec", stream).await;
+    // Asks nobody: what is known of the task is still that it runs.
+    let known = driver.inspect_task("t1").await.unwrap();
+    assert_eq!(known.state, TaskState::Running);
+    told("destroy", driver.destroy_task("t1", true)).await;
+}
+
+fn over(socket: &Path) -> DockerDriver<DockerEngine> {
+    let name = DriverName::from_path(Path::new("docker")).unwrap();
+    let endpoint = format!("unix://{}", socket.display());
+    let driver = DockerDriver::new(name, move |_: &str| DockerEngine::connect(&endpoint));
+    driver.set_config(&[], None).unwrap();
+    driver
+}
+
+async fn told<T>(what: &str, call: impl Future<Output = Result<T, DriverError>>) {
+    let started = Instant::now();
+    let error = call.await.err().map(|error| error.to_string());
+    assert!(
+        error
+            .as_ref()
+            .is_some_and(|error| error.contains("did not answer")),
+        "{what}: {error:?}"
+    );
+    assert!(started.elapsed() <= LIMIT + GRACE, "{what}");
 }
 
 async fn bounded<T>(what: &str, call: impl Future<Output = Result<T, EngineError>>) {
