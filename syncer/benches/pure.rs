@@ -1,4 +1,5 @@
-//! How long `desired` and `plan` take, for tables of growing size with one change in them.
+//! How long `desired` and `plan` take for tables of growing size: all of it, as at a start, and after one change; and what
+//! the shrink guard takes beside them on each pass.
 //!
 //! `cargo bench -p ipvs-syncer --bench pure`
 #![expect(
@@ -16,33 +17,54 @@ use ipvs::{
     Forwarding, RealServer, Scheduler, ServiceId, ServiceSettings, Table, Thresholds,
     VirtualService, Weight,
 };
-use ipvs_syncer::desired::{FleetView, Hinted, Snapshots, desired};
+use ipvs_syncer::desired::{Desired, FleetView, Hinted, Scope, Snapshots, desired, renew};
+use ipvs_syncer::guard::{Evidence, Losses, guard};
 use ipvs_syncer::model::catalog::{Catalog, CatalogService, Health, Instance, Origin};
 use ipvs_syncer::model::fleet::{Allocation, ClientStatus, Fleet, Port, Task, TaskState};
 use ipvs_syncer::model::policy::{Ownership, Policy, VipPolicy};
 use ipvs_syncer::model::{AllocId, Moment};
-use ipvs_syncer::plan::{Addresses, Drains, Observed, SnatSet, plan};
+use ipvs_syncer::plan::{Addresses, Drains, Observed, Plan, SnatSet, plan};
 
 const REALS: u32 = 5;
 const ROUNDS: usize = 40;
 
 fn main() {
     println!(
-        "{:>8} {:>8} {:>14} {:>14} {:>10}",
-        "services", "reals", "median", "slowest", "ns/real"
+        "{:>8} {:>8} {:>12} {:>8} {:>12} {:>12} {:>12}",
+        "services", "reals", "whole", "ns/real", "one change", "slowest", "guard"
     );
     for services in [1_250, 2_500, 5_000, 10_000, 20_000] {
         let world = World::new(services);
-        let mut times: Vec<Duration> = (0..ROUNDS).map(|_| world.pass()).collect();
-        times.sort();
-        let median = times[ROUNDS / 2];
+        let mut whole = Vec::new();
+        let mut one = Vec::new();
+        let mut guarded = Vec::new();
+        for _ in 0..ROUNDS {
+            let took = world.passes();
+            whole.push(took.whole);
+            one.push(took.one);
+            guarded.push(took.guard);
+        }
         let reals = services * REALS;
-        let each = median.as_nanos() / u128::from(reals);
+        let whole = median(&mut whole);
+        let each = whole.as_nanos() / u128::from(reals);
+        let (guard, slowest) = (median(&mut guarded), one.iter().max().copied());
         println!(
-            "{services:>8} {reals:>8} {median:>14.2?} {:>14.2?} {each:>10}",
-            times[ROUNDS - 1]
+            "{services:>8} {reals:>8} {whole:>12.2?} {each:>8} {:>12.2?} {:>12.2?} {guard:>12.2?}",
+            median(&mut one),
+            slowest.unwrap_or_default(),
         );
     }
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+struct Took {
+    whole: Duration,
+    one: Duration,
+    guard: Duration,
 }
 
 struct World {
@@ -137,34 +159,62 @@ impl World {
         world
     }
 
-    fn pass(&self) -> Duration {
-        let (warmed, connections, drains) = (BTreeSet::new(), BTreeMap::new(), Drains::default());
-        let started = Instant::now();
-        let fleet = FleetView::Known(&self.fleet);
-        let snapshots = Snapshots {
-            catalog: Some(&self.catalog),
-            fleet,
+    /// Everything, as at a start, and then the same instance told anew, as it goes on.
+    fn passes(&self) -> Took {
+        let warmed = BTreeSet::new();
+        let (last, hints) = (Vec::new(), Hinted::new());
+        let snapshots = |catalog| Snapshots {
+            catalog: Some(catalog),
+            fleet: FleetView::Known(&self.fleet),
             warmed: &warmed,
-            last: &[],
-            hints: &Hinted::new(),
+            last: &last,
+            hints: &hints,
         };
-        let desired = desired(&snapshots, &self.policy);
+        let first = Arc::new(self.catalog.clone());
+        let (whole, desired, plan) =
+            self.timed(|| (desired(&snapshots(&first), &self.policy), Scope::Whole));
+        assert_eq!(plan.steps.len(), 1, "{:?}", plan.steps.first());
+        let mut catalog = self.catalog.clone();
+        let middle = catalog.services.len() / 2;
+        let service = catalog.services.values_mut().nth(middle).unwrap();
+        Arc::make_mut(service).instances[0].health = Health::Critical;
+        let second = Arc::new(catalog);
+        let (one, mut desired, plan) = self.timed(|| {
+            let (desired, changed) = renew(desired, &snapshots(&second), &self.policy);
+            (desired, plan.next.and(changed))
+        });
+        assert_eq!(plan.steps.len(), 2, "{:?}", plan.steps.first());
+        let evidence = Evidence {
+            table: &self.table,
+            last: &last,
+            confirmations: 0,
+        };
+        let started = Instant::now();
+        let losses = guard(
+            &mut desired,
+            &evidence,
+            &self.policy,
+            &Losses::default(),
+            Moment(0),
+        );
+        let guard = started.elapsed();
+        assert_eq!(losses, Losses::default());
+        Took { whole, one, guard }
+    }
+
+    fn timed(&self, desire: impl FnOnce() -> (Desired, Scope)) -> (Duration, Desired, Plan) {
+        let (connections, drains) = (BTreeMap::new(), Drains::default());
         let observed = Observed {
             table: &self.table,
             connections: &connections,
             addresses: &self.addresses,
             snat: Some(&self.snat),
         };
-        let plan = plan(
-            &desired,
-            &observed,
-            &drains,
-            &self.policy.ownership,
-            Moment(0),
-        );
-        let took = started.elapsed();
-        assert_eq!(plan.steps.len(), 1, "{:?}", plan.steps.first());
-        took
+        let ownership = &self.policy.ownership;
+        let started = Instant::now();
+        let (desired, scope) = desire();
+        let plan = plan(&desired, &observed, &drains, ownership, &scope, Moment(0));
+        (started.elapsed(), desired, plan)
     }
 }
 

@@ -3,10 +3,11 @@
 //! [`desired`] joins the snapshots: policies (config file, tags) give virtual services (`claim`), the catalogue gives their
 //! instances, the fleet gives each instance's allocation, and [`rule`] says what its real server should be. It does
 //! not know what the kernel has; where a rule depends on that ("none if new, weight 0 if known") it says so with a
-//! [`Want`] that [`crate::plan`] resolves.
+//! [`Want`] that [`crate::plan`] resolves. [`renew`] comes to the same from what it was before, at the price of what differs.
 
 mod claim;
 mod endpoint;
+mod renew;
 pub mod rule;
 mod saved;
 
@@ -18,9 +19,11 @@ use std::time::Duration;
 use ipvs::{Family, Forwarding, ServiceId, ServiceSettings};
 
 pub use endpoint::{Endpoint, Want};
+pub use renew::{Scope, renew};
 pub use saved::SavedService;
 
 use claim::Claim;
+use renew::Basis;
 
 use crate::model::catalog::Catalog;
 use crate::model::fleet::{Fleet, Phase};
@@ -40,7 +43,7 @@ pub enum FleetView<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Snapshots<'a> {
     /// `None` until the catalogue has been read once in this process's life.
-    pub catalog: Option<&'a Catalog>,
+    pub catalog: Option<&'a Arc<Catalog>>,
     pub fleet: FleetView<'a>,
     /// Endpoints that took one connection from the director.
     pub warmed: &'a BTreeSet<(ServiceId, SocketAddr)>,
@@ -90,6 +93,8 @@ pub struct Desired {
     pub hints: Hinted,
     /// Nomad has not been read yet, so nobody knows of the fate of what the catalogue has not.
     pub awaited: bool,
+    /// What the next look compares with, if it may.
+    pub(crate) basis: Option<Basis>,
 }
 
 impl Desired {
@@ -148,6 +153,7 @@ pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
     // In order already: built from the bottom, not searched for each.
     desired.services = services.collect();
     refuse_loops(&mut desired, policy);
+    desired.basis = Basis::of(&desired, catalog, snapshots.warmed);
     desired
 }
 

@@ -306,6 +306,7 @@ fn keep(desired: &mut Desired, lost: &Lost, last: &[SavedService], policy: &Poli
         alloc: None,
         held: true,
     };
+    desired.basis = None;
     let endpoints = &mut service.endpoints;
     if let Err(at) = endpoints.binary_search_by_key(&endpoint.address, |there| there.address) {
         endpoints.insert(at, endpoint);

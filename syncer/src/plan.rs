@@ -21,7 +21,7 @@ use ipvs::{Command, Connections, RealServer, ServiceId, Table};
 pub use drain::{Drain, Drains, POLL};
 pub use gate::Gate;
 
-use crate::desired::Desired;
+use crate::desired::{Desired, Scope};
 use crate::model::Moment;
 use crate::model::policy::Ownership;
 
@@ -88,6 +88,8 @@ pub struct Plan {
     pub wake_at: Option<Moment>,
     /// Endpoints that want one connection before they serve.
     pub probes: Vec<(ServiceId, SocketAddr)>,
+    /// What the next plan has to look at, although nothing new may be known of it, once all steps are done.
+    pub next: Scope,
 }
 
 impl Plan {
@@ -108,21 +110,36 @@ impl Plan {
     }
 }
 
-/// The steps from `observed` to `desired`.
+/// The steps from `observed` to `desired`, of what `scope` has: what the plan before has left open, and what is not as
+/// it was since.
 pub fn plan(
     desired: &Desired,
     observed: &Observed<'_>,
     drains: &Drains,
     ownership: &Ownership,
+    scope: &Scope,
     now: Moment,
 ) -> Plan {
     let mut work = merge::Merge::new(desired, observed, drains, now);
+    match scope {
+        Scope::Whole => walk(&mut work, desired, observed.table, ownership),
+        Scope::Only(ids) => {
+            for id in ids {
+                let there = observed.table.get(id).filter(|_| ownership.owns(id));
+                match (desired.services.get(id), there) {
+                    (Some(service), there) => work.service(id, service, there),
+                    (None, Some(forsaken)) => work.forsaken(id, forsaken),
+                    (None, None) => {}
+                }
+            }
+        }
+    }
+    work.finish(scope)
+}
+
+fn walk(work: &mut merge::Merge<'_>, desired: &Desired, table: &Table, ownership: &Ownership) {
     // Both are in order of identity.
-    let mut there = observed
-        .table
-        .iter()
-        .filter(|(id, _)| ownership.owns(id))
-        .peekable();
+    let mut there = table.iter().filter(|(id, _)| ownership.owns(id)).peekable();
     for (id, service) in &desired.services {
         while let Some((other, forsaken)) = there.next_if(|(other, _)| *other < id) {
             work.forsaken(other, forsaken);
@@ -133,7 +150,6 @@ pub fn plan(
     for (id, service) in there {
         work.forsaken(id, service);
     }
-    work.finish()
 }
 
 /// Shorthand for steps that go to the kernel's table.

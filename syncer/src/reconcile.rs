@@ -27,7 +27,7 @@ pub use told::Told;
 
 use refusal::Refusals;
 
-use crate::desired::{Desired, SavedService};
+use crate::desired::{Desired, SavedService, Scope};
 use crate::director::{Director, Reading};
 use crate::guard::Losses;
 use crate::model::Moment;
@@ -110,6 +110,8 @@ struct State {
     drains: Drains,
     last: Arc<Vec<SavedService>>,
     desired: Desired,
+    /// What the next plan has to look at, as far as is known by now.
+    scope: Scope,
     losses: Losses,
     /// When the catalogue's source was last asked for a confirming read.
     confirm_asked: Option<Instant>,
@@ -144,6 +146,7 @@ impl<D: Director> Reconciler<D> {
             drains: memory.drains,
             last: memory.services,
             desired: Desired::default(),
+            scope: Scope::Whole,
             losses: Losses::default(),
             confirm_asked: None,
             warmed: BTreeSet::new(),

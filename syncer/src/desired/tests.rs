@@ -2,6 +2,7 @@
 
 mod claims;
 mod opinions;
+mod renew;
 
 use ipvs::{RealServer, Scheduler, Thresholds, Weight};
 
@@ -120,7 +121,7 @@ impl Case {
         };
         desired(
             &Snapshots {
-                catalog: Some(&self.catalog),
+                catalog: Some(&Arc::new(self.catalog.clone())),
                 fleet,
                 warmed: &BTreeSet::new(),
                 last: &self.last,

@@ -1,6 +1,7 @@
 //! One walk over a virtual service as it should be and as it is, both in order of address. Pure.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use ipvs::{Command, Protocol, RealServer, ServiceId, Thresholds, VirtualService,
 use super::drain::{Drains, Next, POLL};
 use super::order::Phases;
 use super::{Observed, Plan, Step, edit};
-use crate::desired::{Desired, DesiredService, Endpoint, Want};
+use crate::desired::{Desired, DesiredService, Endpoint, Scope, Want};
 use crate::model::Moment;
 
 /// Without a policy any more (its service is gone), a drain has this long.
@@ -25,6 +26,8 @@ pub(super) struct Merge<'a> {
     kept: Drains,
     wake_at: Option<Moment>,
     probes: Vec<(ServiceId, SocketAddr)>,
+    /// Where more was looked at than the service and its real servers, or something is to be done.
+    open: BTreeSet<ServiceId>,
 }
 
 impl<'a> Merge<'a> {
@@ -44,6 +47,7 @@ impl<'a> Merge<'a> {
             kept,
             wake_at: None,
             probes: Vec::new(),
+            open: BTreeSet::new(),
         }
     }
 
@@ -130,20 +134,28 @@ impl<'a> Merge<'a> {
         }
     }
 
-    pub(super) fn finish(self) -> Plan {
-        let (steps, stages) = self.phases.in_order(self.desired, self.observed);
+    pub(super) fn finish(self, scope: &Scope) -> Plan {
+        let settled = self.phases.lingering.is_empty();
+        let (steps, stages) = self.phases.in_order(self.desired, self.observed, scope);
+        let next = if settled && steps.iter().all(is_of_one_real) {
+            Scope::Only(self.open)
+        } else {
+            Scope::Whole
+        };
         Plan {
             steps,
             stages,
             drains: self.kept,
             wake_at: self.wake_at,
             probes: self.probes,
+            next,
         }
     }
 
     fn newcomer(&mut self, id: &ServiceId, wanted: &DesiredService, endpoint: &Endpoint) {
         match endpoint.want {
             Want::Serve(weight) => {
+                self.open.insert(*id);
                 let real = RealServer {
                     address: endpoint.address,
                     weight,
@@ -154,7 +166,7 @@ impl<'a> Merge<'a> {
                     .raise
                     .push(Step::Ipvs(Command::AddReal(*id, real)));
             }
-            Want::Warm(_) => self.probes.push((*id, endpoint.address)),
+            Want::Warm(_) => self.probe(id, endpoint),
             Want::Quiesce | Want::Drain | Want::Remove | Want::Keep => {}
         }
     }
@@ -170,7 +182,7 @@ impl<'a> Merge<'a> {
             Want::Serve(weight) => weight,
             Want::Warm(weight) if real.weight.serves() => weight,
             Want::Warm(_) => {
-                self.probes.push((*id, endpoint.address));
+                self.probe(id, endpoint);
                 real.weight
             }
             Want::Quiesce | Want::Drain | Want::Remove | Want::Keep => {
@@ -184,6 +196,7 @@ impl<'a> Merge<'a> {
             ..*real
         };
         if target != *real {
+            self.open.insert(*id);
             let raised = weight >= real.weight;
             let phase = if raised {
                 &mut self.phases.raise
@@ -202,6 +215,7 @@ impl<'a> Merge<'a> {
         real: &RealServer,
         want: Want,
     ) -> bool {
+        self.open.insert(*id);
         let key = (*id, real.address);
         match want {
             Want::Quiesce => {
@@ -276,7 +290,21 @@ impl<'a> Merge<'a> {
         true
     }
 
+    fn probe(&mut self, id: &ServiceId, endpoint: &Endpoint) {
+        self.open.insert(*id);
+        self.probes.push((*id, endpoint.address));
+    }
+
     fn wake(&mut self, at: Moment) {
         self.wake_at = Some(self.wake_at.map_or(at, |there| there.min(at)));
     }
+}
+
+/// Whether nothing but the real servers of one virtual service is changed by it.
+fn is_of_one_real(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::Ipvs(Command::AddReal(..) | Command::EditReal(..) | Command::RemoveReal(..))
+            | Step::ForgetFlows(..)
+    )
 }

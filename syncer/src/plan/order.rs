@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use ipvs::ServiceId;
 
-use super::{Observed, SnatSet, Step};
-use crate::desired::Desired;
+use super::{Addresses, Observed, SnatSet, Step};
+use crate::desired::{Desired, Scope};
 
 /// Steps by the phase that they belong to.
 #[derive(Debug, Default)]
@@ -25,23 +25,35 @@ pub(super) struct Phases {
     pub(super) lingering: BTreeSet<ServiceId>,
 }
 
+/// What is to be done around the virtual services.
+#[derive(Debug, Default)]
+struct Surroundings {
+    widen: Option<SnatSet>,
+    missing: Vec<IpAddr>,
+    narrow: Option<SnatSet>,
+    unneeded: Vec<IpAddr>,
+}
+
 impl Phases {
     pub(super) fn in_order(
         self,
         desired: &Desired,
         observed: &Observed<'_>,
+        scope: &Scope,
     ) -> (Vec<Step>, [usize; 4]) {
-        let (widen, narrow) = self.snat(desired, observed);
-        let needed = self.vips(desired);
-        let present = &observed.addresses.present;
-        let missing: Vec<IpAddr> = missing(&needed, present).collect();
+        let around = match scope {
+            Scope::Whole => self.surroundings(desired, observed),
+            // As they were: no virtual service came, went or wants anything else of them.
+            Scope::Only(_) => Surroundings::default(),
+        };
         let rewritten = |vip: &IpAddr| {
             let mut services = desired.services.iter();
             services.any(|(id, service)| service.snat && id.vip() == Some(*vip))
         };
         // What was sent to a VIP before it was here is tracked without SNAT, and whoever tries again from the same port
         // would be sent on without it.
-        let unanswered: Vec<Step> = missing
+        let unanswered: Vec<Step> = around
+            .missing
             .iter()
             .copied()
             .filter(rewritten)
@@ -49,8 +61,8 @@ impl Phases {
             .collect();
         let mut steps = Vec::new();
         // A connection keeps the SNAT decision of its first packet: rules have to be there before the service is.
-        steps.extend(widen.map(Step::SetSnat));
-        steps.extend(missing.into_iter().map(Step::AddVip));
+        steps.extend(around.widen.map(Step::SetSnat));
+        steps.extend(around.missing.into_iter().map(Step::AddVip));
         let needs = steps.len();
         steps.extend(self.make);
         let make = steps.len();
@@ -61,13 +73,26 @@ impl Phases {
         steps.extend(self.remove);
         steps.extend(self.finish);
         let gone = steps.len();
-        steps.extend(narrow.map(Step::SetSnat));
-        if desired.complete {
-            let ours = observed.addresses.ours.intersection(present);
-            let unneeded = ours.filter(|vip| needed.binary_search(vip).is_err());
-            steps.extend(unneeded.map(|vip| Step::RemoveVip(*vip)));
-        }
+        steps.extend(around.narrow.map(Step::SetSnat));
+        steps.extend(around.unneeded.into_iter().map(Step::RemoveVip));
         (steps, [needs, make, raise, gone])
+    }
+
+    fn surroundings(&self, desired: &Desired, observed: &Observed<'_>) -> Surroundings {
+        let (widen, narrow) = self.snat(desired, observed);
+        let needed = self.vips(desired);
+        let Addresses { present, ours } = observed.addresses;
+        let is_unneeded = |vip: &&IpAddr| desired.complete && needed.binary_search(vip).is_err();
+        Surroundings {
+            widen,
+            missing: missing(&needed, present).collect(),
+            narrow,
+            unneeded: ours
+                .intersection(present)
+                .filter(is_unneeded)
+                .copied()
+                .collect(),
+        }
     }
 
     /// What to set before anything else, and what to set after everything else.

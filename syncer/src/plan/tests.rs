@@ -15,7 +15,7 @@ use std::time::Duration;
 use ipvs::{Command, Connections};
 
 use super::*;
-use crate::desired::{Declared, DesiredService, Endpoint, Want};
+use crate::desired::{Declared, DesiredService, Endpoint, Scope, Want};
 use world::{address, id, real, service_with, weight};
 
 fn ownership() -> Ownership {
@@ -78,7 +78,14 @@ impl Seen {
             addresses: &self.addresses,
             snat: self.snat.as_ref(),
         };
-        plan(desired, &observed, &self.drains, &ownership(), Moment(now))
+        plan(
+            desired,
+            &observed,
+            &self.drains,
+            &ownership(),
+            &Scope::Whole,
+            Moment(now),
+        )
     }
 
     fn count(&mut self, port: u16, active: u32) {

@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::act::Done;
 use super::{Reason, Reconciler, instant_of};
-use crate::desired::{Desired, FleetView, SavedService, Snapshots, Want, desired};
+use crate::desired::{Desired, FleetView, SavedService, Scope, Snapshots, Want, renew};
 use crate::director::Director;
 use crate::guard::{APART, Evidence, guard};
 use crate::model::Moment;
@@ -52,18 +52,22 @@ impl<D: Director> Reconciler<D> {
             (published.view.clone(), published.read_at)
         });
         let now = source::now();
-        let mut desired = self.desire(catalog.as_deref(), fleet.as_ref());
+        let first = !self.state.desired.complete;
+        let mut desired = self.desire(catalog.as_ref(), fleet.as_ref());
         self.hold_back(&mut desired, catalog.as_deref(), now);
         let plan = self.decide(&desired, now);
         let done = self.act(&desired, &plan).await;
         let (steps, failed) = (done.steps, done.failed);
+        if failed == 0 {
+            self.state.scope = plan.next.clone();
+        }
         let fresh = self.state.seen_arrival != arrived;
         self.state.seen_arrival = arrived;
         if let Some(arrived) = arrived.filter(|_| fresh && steps > 0 && failed == 0) {
             let micros = u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.state.acknowledged.saturating_record(micros);
         }
-        self.remember(desired, &plan, steps > 0);
+        self.remember(desired, &plan, first || steps > 0);
         self.warm(&plan);
         self.schedule(&plan, done, now);
         let whole = failed == done.refused && !self.state.doubtful;
@@ -91,6 +95,7 @@ impl<D: Director> Reconciler<D> {
                         warn!("somebody else changed the SNAT rules; they are set again");
                     }
                     state.mirror = reading;
+                    state.scope = Scope::Whole;
                     state.read = true;
                     state.doubtful = false;
                 }
@@ -119,14 +124,15 @@ impl<D: Director> Reconciler<D> {
         true
     }
 
-    fn desire(&self, catalog: Option<&Catalog>, fleet: Option<&FleetRead>) -> Desired {
+    /// What should be; of what of it has to be looked at, the scope is told.
+    fn desire(&mut self, catalog: Option<&Arc<Catalog>>, fleet: Option<&FleetRead>) -> Desired {
         let answered = fleet.and_then(|(_, read_at)| *read_at);
         let fleet = match fleet.map(|(view, _)| view) {
             Some(Some(fleet)) => FleetView::Known(fleet),
             Some(None) if self.started.elapsed() < PATIENCE => FleetView::Awaited,
             None | Some(None) => FleetView::Absent,
         };
-        let state = &self.state;
+        let state = &mut self.state;
         let nomad = match fleet {
             FleetView::Known(fleet) => Some(Answered {
                 fleet,
@@ -135,16 +141,17 @@ impl<D: Director> Reconciler<D> {
             FleetView::Absent | FleetView::Awaited => None,
         };
         let hints = self.inputs.board.phases(nomad);
-        desired(
-            &Snapshots {
-                catalog,
-                fleet,
-                warmed: &state.warmed,
-                last: &state.last,
-                hints: &hints,
-            },
-            &self.policy,
-        )
+        let snapshots = Snapshots {
+            catalog,
+            fleet,
+            warmed: &state.warmed,
+            last: &state.last,
+            hints: &hints,
+        };
+        let before = std::mem::take(&mut state.desired);
+        let (desired, changed) = renew(before, &snapshots, &self.policy);
+        state.scope = std::mem::take(&mut state.scope).and(changed);
+        desired
     }
 
     fn hold_back(&mut self, desired: &mut Desired, catalog: Option<&Catalog>, now: Moment) {
@@ -175,10 +182,15 @@ impl<D: Director> Reconciler<D> {
             let _ = self.inputs.confirm.try_send(());
             state.confirm_asked = Some(Instant::now());
         }
+        if losses.hold.is_some() {
+            state.scope = Scope::Whole;
+        }
         state.losses = losses;
     }
 
-    fn decide(&self, desired: &Desired, now: Moment) -> Plan {
+    fn decide(&mut self, desired: &Desired, now: Moment) -> Plan {
+        // The whole again, if what is planned now does not come to its end.
+        let scope = std::mem::take(&mut self.state.scope);
         let mirror = &self.state.mirror;
         let observed = Observed {
             table: &mirror.table,
@@ -191,6 +203,7 @@ impl<D: Director> Reconciler<D> {
             &observed,
             &self.state.drains,
             &self.policy.ownership,
+            &scope,
             now,
         )
     }
@@ -198,7 +211,7 @@ impl<D: Director> Reconciler<D> {
     fn remember(&mut self, desired: Desired, plan: &Plan, changed: bool) {
         let state = &mut self.state;
         state.drains = plan.drains.clone();
-        if desired.complete && (changed || !state.desired.complete) {
+        if desired.complete && changed {
             state.last = Arc::new(saved(&desired, &state.mirror.table));
         }
         self.store.remember(Memory {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use ipvs::fake::FakeKernel;
 use ipvs::{Connections, Kernel, ServiceId, Table};
-use ipvs_syncer::desired::{FleetView, Hinted, SavedService, Snapshots, desired};
+use ipvs_syncer::desired::{
+    Desired, FleetView, Hinted, SavedService, Scope, Snapshots, desired, renew,
+};
 use ipvs_syncer::guard::{Evidence, Losses, guard};
 use ipvs_syncer::model::Moment;
 use ipvs_syncer::model::catalog::Catalog;
@@ -31,13 +33,15 @@ pub(crate) struct Disk {
 
 #[derive(Debug, Default)]
 pub(crate) struct Daemon {
-    pub(crate) catalog: Option<Catalog>,
+    pub(crate) catalog: Option<Arc<Catalog>>,
     pub(crate) fleet: Option<Arc<Fleet>>,
     pub(crate) losses: Losses,
     pub(crate) probes: BTreeSet<(ServiceId, SocketAddr)>,
     warmed: BTreeSet<(ServiceId, SocketAddr)>,
     mirror: Option<(Table, Addresses, Option<SnatSet>)>,
     memory: Disk,
+    desired: Desired,
+    scope: Scope,
     failing: bool,
 }
 
@@ -96,6 +100,7 @@ impl Daemon {
                 .unwrap();
             self.mirror = Some((live.table, machine.addresses.clone(), machine.snat.clone()));
             self.failing = false;
+            self.scope = Scope::Whole;
         }
         let (table, addresses, snat) = self.mirror.as_mut().unwrap();
         let mut counts = BTreeMap::new();
@@ -108,16 +113,17 @@ impl Daemon {
             .as_ref()
             .map_or(FleetView::Awaited, FleetView::Known);
         let (warmed, last) = (&self.warmed, self.memory.services.as_slice());
-        let mut desired = desired(
-            &Snapshots {
-                catalog: self.catalog.as_ref(),
-                fleet,
-                warmed,
-                last,
-                hints: &Hinted::new(),
-            },
-            policy,
-        );
+        let snapshots = Snapshots {
+            catalog: self.catalog.as_ref(),
+            fleet,
+            warmed,
+            last,
+            hints: &Hinted::new(),
+        };
+        let whole = desired(&snapshots, policy);
+        let (mut desired, changed) = renew(std::mem::take(&mut self.desired), &snapshots, policy);
+        assert_eq!(desired.services, whole.services, "{changed:?}");
+        let mut scope = std::mem::take(&mut self.scope).and(changed);
         let confirmations = self
             .catalog
             .as_ref()
@@ -128,18 +134,22 @@ impl Daemon {
             confirmations,
         };
         self.losses = guard(&mut desired, &evidence, policy, &self.losses, now);
+        if self.losses.hold.is_some() {
+            scope = Scope::Whole;
+        }
         let observed = Observed {
             table,
             connections: &counts,
             addresses,
             snat: snat.as_ref(),
         };
-        let plan = plan(
-            &desired,
-            &observed,
-            &self.memory.drains,
-            &policy.ownership,
-            now,
+        let drains = &self.memory.drains;
+        let within = |scope| plan(&desired, &observed, drains, &policy.ownership, scope, now);
+        let (plan, whole) = (within(&scope), within(&Scope::Whole));
+        assert_eq!(
+            (&plan.steps, &plan.drains, plan.wake_at, &plan.probes),
+            (&whole.steps, &whole.drains, whole.wake_at, &whole.probes),
+            "{scope:?}"
         );
         let before = snat.clone();
         let mut gate = Gate::new(&desired, before.as_ref());
@@ -168,6 +178,9 @@ impl Daemon {
                 }
             }
         }
+        if !self.failing {
+            self.scope = plan.next.clone();
+        }
         self.memory.drains = plan.drains.clone();
         if desired.complete {
             let saved = desired.services.iter().map(|(id, service)| SavedService {
@@ -192,6 +205,7 @@ impl Daemon {
                 .is_some_and(|real| real.weight.serves());
             !serves && self.probes.contains(&(*id, *real))
         });
+        self.desired = desired;
         Ended::Whole(plan)
     }
 }

@@ -178,11 +178,11 @@ impl World {
                 // Services are followed one by one, and so are their answers.
                 Some(catalog) if self.random.one_in(2) => {
                     let one = Arc::clone(&whole.services[name]);
-                    catalog.services.insert(name.into(), one);
+                    Arc::make_mut(catalog).services.insert(name.into(), one);
                     self.tell(format!("Consul's view of {name} arrives"));
                 }
                 catalog => {
-                    *catalog = Some(whole);
+                    *catalog = Some(Arc::new(whole));
                     self.tell("Consul's view arrives".into());
                 }
             }
@@ -321,7 +321,7 @@ impl World {
         for _ in 0..12 {
             self.truth.confirm();
             self.deliver_nomad();
-            self.daemon.catalog = Some(self.truth.catalog());
+            self.daemon.catalog = Some(Arc::new(self.truth.catalog()));
             for key in std::mem::take(&mut self.daemon.probes) {
                 self.daemon.warm(key);
             }

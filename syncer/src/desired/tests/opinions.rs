@@ -20,7 +20,7 @@ fn unchecked(vip: &str) -> Case {
 fn with(case: &Case, warmed: &BTreeSet<(ServiceId, SocketAddr)>, hints: &Hinted) -> Desired {
     let fleet = case.fleet.as_ref();
     let snapshots = Snapshots {
-        catalog: Some(&case.catalog),
+        catalog: Some(&Arc::new(case.catalog.clone())),
         fleet: fleet.map_or(FleetView::Absent, FleetView::Known),
         warmed,
         last: &[],

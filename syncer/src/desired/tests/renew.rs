@@ -1,0 +1,262 @@
+//! What is decided anew, and that nothing else had to be.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const WEB: &str = "web";
+const API: &str = "api";
+const IN_THE_RANGE: [&str; 3] = [VIP, OTHER, "198.18.0.31:80"];
+
+/// What may happen between two looks.
+#[derive(Debug, Clone)]
+enum Event {
+    /// An instance comes, or changes.
+    Instance(usize, u16, Health),
+    Gone(usize, u16),
+    /// A service asks for a VIP by its tags, asks for nothing any more, or writes what can't be read.
+    Tagged(usize, Option<Result<usize, ()>>),
+    ServiceGone(usize),
+    Unread(bool),
+    Told(u16, Option<Phase>),
+    Took(usize, u16),
+    Nomad(Option<ClientStatus>),
+    Awaited(bool),
+}
+
+const NAMES: [&str; 3] = [WEB, API, "db"];
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let name = 0..NAMES.len();
+    let health = prop_oneof![
+        Just(Health::Passing),
+        Just(Health::Warning),
+        Just(Health::Critical)
+    ];
+    let phase = proptest::option::of(prop_oneof![
+        Just(Phase::Running),
+        Just(Phase::Stopping),
+        Just(Phase::Complete)
+    ]);
+    let client = prop_oneof![Just(ClientStatus::Running), Just(ClientStatus::Lost)];
+    let asked = prop_oneof![3 => (0..IN_THE_RANGE.len()).prop_map(Ok), 1 => Just(Err(()))];
+    let port = 1_u16..5;
+    prop_oneof![
+        8 => (name.clone(), port.clone(), health).prop_map(|(n, p, h)| Event::Instance(n, p, h)),
+        3 => (name.clone(), port.clone()).prop_map(|(n, p)| Event::Gone(n, p)),
+        2 => (name.clone(), proptest::option::of(asked)).prop_map(|(n, a)| Event::Tagged(n, a)),
+        1 => name.clone().prop_map(Event::ServiceGone),
+        1 => any::<bool>().prop_map(Event::Unread),
+        4 => (port.clone(), phase).prop_map(|(p, told)| Event::Told(p, told)),
+        3 => (name, port).prop_map(|(n, p)| Event::Took(n, p)),
+        1 => proptest::option::of(client).prop_map(Event::Nomad),
+        1 => any::<bool>().prop_map(Event::Awaited),
+    ]
+}
+
+/// A case, and what is not in one.
+struct World {
+    case: Case,
+    catalog: Arc<Catalog>,
+    warmed: BTreeSet<(ServiceId, SocketAddr)>,
+    hints: Hinted,
+}
+
+impl World {
+    fn of(case: Case) -> Self {
+        let catalog = Arc::new(case.catalog.clone());
+        Self {
+            case,
+            catalog,
+            warmed: BTreeSet::new(),
+            hints: Hinted::new(),
+        }
+    }
+
+    fn snapshots(&self) -> Snapshots<'_> {
+        let fleet = match &self.case.fleet {
+            Some(fleet) => FleetView::Known(fleet),
+            None if self.case.awaited => FleetView::Awaited,
+            None => FleetView::Absent,
+        };
+        Snapshots {
+            catalog: Some(&self.catalog),
+            fleet,
+            warmed: &self.warmed,
+            last: &self.case.last,
+            hints: &self.hints,
+        }
+    }
+
+    fn whole(&self) -> Desired {
+        desired(&self.snapshots(), &self.case.policy)
+    }
+
+    /// What differs from `before`, which holds what there is now afterwards.
+    fn renew(&self, before: &mut Desired) -> Scope {
+        let (after, scope) = renew(std::mem::take(before), &self.snapshots(), &self.case.policy);
+        *before = after;
+        scope
+    }
+
+    fn service(&mut self, name: &str) -> &mut CatalogService {
+        let services = &mut Arc::make_mut(&mut self.catalog).services;
+        Arc::make_mut(services.entry(name.into()).or_default())
+    }
+
+    fn happen(&mut self, event: &Event) {
+        match *event {
+            Event::Instance(name, port, health) => {
+                let alloc = (port < 3).then_some(u128::from(port));
+                let instances = &mut self.service(NAMES[name]).instances;
+                instances.retain(|one| one.address.port() != port);
+                instances.push(Instance {
+                    checked: port % 2 == 0,
+                    ..instance(port, health, alloc)
+                });
+                instances.sort_by_key(|one| one.address);
+            }
+            Event::Gone(name, port) => {
+                let instances = &mut self.service(NAMES[name]).instances;
+                instances.retain(|one| one.address.port() != port);
+            }
+            Event::Tagged(name, asked) => {
+                let asked = asked.map(|asked| match asked {
+                    Ok(at) => Ok(vip(IN_THE_RANGE[at])),
+                    Err(()) => Err(Rejected::because("unreadable".to_owned())),
+                });
+                self.service(NAMES[name]).tagged = asked;
+            }
+            Event::ServiceGone(name) => {
+                Arc::make_mut(&mut self.catalog)
+                    .services
+                    .remove(NAMES[name]);
+            }
+            Event::Unread(unread) => Arc::make_mut(&mut self.catalog).unlisted = unread,
+            Event::Told(port, phase) => {
+                let address = instance(port, Health::Passing, None).address;
+                match phase {
+                    Some(phase) => self.hints.insert(address, phase),
+                    None => self.hints.remove(&address),
+                };
+            }
+            Event::Took(at, port) => {
+                let key = (
+                    id(IN_THE_RANGE[at]),
+                    instance(port, Health::Passing, None).address,
+                );
+                if !self.warmed.remove(&key) {
+                    self.warmed.insert(key);
+                }
+            }
+            Event::Nomad(client) => {
+                let fleet = client.map(|client| Arc::new(Fleet::new([allocation(1, client)])));
+                self.case.fleet = fleet;
+            }
+            Event::Awaited(awaited) => self.case.awaited = awaited,
+        }
+    }
+}
+
+/// Two services with a VIP, the one from the config file, the other from its tags.
+fn two() -> World {
+    let web = vec![
+        instance(1, Health::Passing, None),
+        instance(2, Health::Passing, Some(2)),
+    ];
+    let api = vec![instance(3, Health::Passing, None)];
+    World::of(
+        Case::new()
+            .configured(WEB, VIP)
+            .service(WEB, None, web)
+            .service(API, Ok(vip(OTHER)), api),
+    )
+}
+
+fn only(vips: &[&str]) -> Scope {
+    Scope::Only(vips.iter().map(|vip| id(vip)).collect())
+}
+
+/// How much is decided anew after an event, from a world where all is well.
+fn after(event: &Event) -> Scope {
+    let mut world = two();
+    let mut desired = world.whole();
+    world.happen(event);
+    world.renew(&mut desired)
+}
+
+#[test]
+fn what_happens_to_one_service_concerns_no_other() {
+    assert_eq!(
+        after(&Event::Instance(0, 1, Health::Critical)),
+        only(&[VIP])
+    );
+    assert_eq!(after(&Event::Gone(1, 3)), only(&[OTHER]));
+    assert_eq!(after(&Event::Told(2, Some(Phase::Stopping))), only(&[VIP]));
+    assert_eq!(after(&Event::Took(1, 3)), only(&[OTHER]));
+}
+
+#[test]
+fn what_nobody_balances_concerns_nobody() {
+    assert_eq!(after(&Event::Told(4, Some(Phase::Stopping))), only(&[]));
+    let mut world = two();
+    world.service("db").instances = Vec::new();
+    let mut desired = world.whole();
+    world.happen(&Event::Instance(2, 4, Health::Passing));
+    assert_eq!(world.renew(&mut desired), only(&[]));
+}
+
+#[test]
+fn what_may_concern_any_service_concerns_all() {
+    for event in [
+        Event::Nomad(Some(ClientStatus::Running)),
+        Event::Awaited(true),
+        Event::Tagged(0, Some(Ok(2))),
+        Event::Tagged(1, None),
+        Event::ServiceGone(1),
+        Event::Instance(2, 4, Health::Passing),
+        Event::Unread(true),
+    ] {
+        assert_eq!(after(&event), Scope::Whole, "{event:?}");
+    }
+}
+
+#[test]
+fn a_loop_that_appears_is_refused_as_ever() {
+    let mut world = two();
+    let mut desired = world.whole();
+    let looped = Instance {
+        address: OTHER.parse().unwrap(),
+        ..instance(9, Health::Passing, None)
+    };
+    world.service(WEB).instances.push(looped);
+    assert_eq!(world.renew(&mut desired), Scope::Whole);
+    assert_eq!(desired.rejected.len(), 1);
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_it_comes_to_the_same_as_the_whole(
+        events in proptest::collection::vec(any_event(), 1..20)
+    ) {
+        let mut world = two();
+        let mut desired = world.whole();
+        for event in &events {
+            let before = desired.services.clone();
+            world.happen(event);
+            let scope = world.renew(&mut desired);
+            let whole = world.whole();
+            prop_assert_eq!(&desired.services, &whole.services, "{:?}", event);
+            prop_assert_eq!(&desired.rejected, &whole.rejected);
+            prop_assert_eq!(
+                (&desired.hints, desired.awaited, desired.complete),
+                (&whole.hints, whole.awaited, whole.complete)
+            );
+            let Scope::Only(ids) = scope else { continue };
+            for (id, service) in &desired.services {
+                prop_assert!(ids.contains(id) || before.get(id) == Some(service), "{}", id);
+            }
+            prop_assert_eq!(before.len(), desired.services.len());
+        }
+    }
+}
