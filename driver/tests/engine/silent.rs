@@ -76,13 +76,14 @@ async fn no_call_to_a_driver_whose_engine_hangs_waits_for_ever() {
         tty: false,
     };
     let ((_input, inputs), (outputs, _output)) = (mpsc::channel(1), mpsc::channel(1));
-    told("start", driver.start_task(task("t2", "exit 0"))).await;
+    let start = driver.start_task(task("t2", "exit 0"));
+    told("start", Box::pin(start)).await;
     told("stop", driver.stop_task("t1", GRACE, None)).await;
     told("stop", driver.stop_task("t1", GRACE, Some("SIGINT"))).await;
     told("signal", driver.signal_task("t1", "SIGHUP")).await;
     told("exec", driver.exec_task("t1", words, GRACE)).await;
     let stream = driver.exec_task_streaming(request, inputs, outputs);
-    told("streaming exec", stream).await;
+    told("streaming exec", Box::pin(stream)).await;
     // Asks nobody: what is known of the task is still that it runs.
     let known = driver.inspect_task("t1").await.unwrap();
     assert_eq!(known.state, TaskState::Running);
