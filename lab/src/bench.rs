@@ -12,6 +12,7 @@ mod exit;
 mod lag;
 mod lost;
 mod memory;
+mod overflow;
 mod recover;
 mod vip;
 

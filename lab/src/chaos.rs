@@ -76,6 +76,10 @@ pub fn run(lab: Lab, ui: &Ui, wish: Wish) -> Result<ExitCode> {
         }
     }
     ui.say(&totals.text());
+    let profile = lab.topology.profile();
+    ui.say(&format!(
+        "The lab of profile {profile} stays up: cargo lab --profile {profile} status · cargo lab --profile {profile} down"
+    ));
     ui.object(&totals.json());
     Ok(if totals.all_good() {
         ExitCode::SUCCESS

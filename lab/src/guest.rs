@@ -12,6 +12,7 @@ pub mod console;
 pub mod frame;
 pub mod init;
 pub mod keeper;
+mod nudge;
 mod processor;
 pub mod server;
 pub mod window;

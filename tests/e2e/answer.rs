@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lab::context::Lab;
 use lab::http;
 use lab::topology::Node;
 
@@ -110,6 +111,29 @@ fn a_guest_is_held_to_one_processor() {
             "{allowed:?}"
         );
     }
+}
+
+#[test]
+fn a_guest_that_sleeps_is_made_to_look_for_what_it_missed() {
+    let lab = story::up();
+    if lab.kernel.choice() == lab::kernel::Choice::Host {
+        return;
+    }
+    // Asleep it would take a few alarms a second; each of ours is one more.
+    let before = alarms(&lab);
+    std::thread::sleep(Duration::from_secs(1));
+    let taken = alarms(&lab) - before;
+    assert!(taken > 100, "{taken} alarms in a second");
+}
+
+/// How many alarms the director's kernel has taken.
+fn alarms(lab: &Lab) -> u64 {
+    let words = ["exec", "director", "--", "cat", "/proc/interrupts"];
+    let told = story::lab(lab.topology.profile(), &words);
+    let told = String::from_utf8(told.stdout).unwrap();
+    let mut lines = told.lines();
+    let timer = lines.find(|line| line.contains("SIGALRM")).unwrap();
+    timer.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// A process's threads in the round-robin class (proc(5), stat field 41: 2).

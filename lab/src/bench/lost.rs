@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::overflow::Overflows;
 use crate::agents::{self, Agent};
 use crate::command::run_command;
 use crate::context::{Lab, Nodes};
@@ -116,6 +117,7 @@ fn phases(lab: &Lab) -> Result<Vec<String>> {
             before: (0, 0),
         });
     }
+    let queues = Overflows::watch(&lab.cgroup);
     let mut lines = Vec::new();
     for change in Change::ALL {
         if change == Change::Drain && lab.nodes == Nodes::One {
@@ -127,6 +129,7 @@ fn phases(lab: &Lab) -> Result<Vec<String>> {
         for way in &mut ways {
             way.before = way.load.so_far();
         }
+        let full = queues.so_far();
         change.make(lab)?;
         settled(lab, change.count())?;
         std::thread::sleep(AFTERWARDS);
@@ -138,6 +141,12 @@ fn phases(lab: &Lab) -> Result<Vec<String>> {
                 "{what}, {}: {failed} lost of {}",
                 way.name,
                 answered + failed
+            ));
+        }
+        let full = queues.so_far() - full;
+        if full > 0 {
+            lines.push(format!(
+                "{what}: {full} times a server's own queue of connections was full, and the client has to try again or to give up"
             ));
         }
     }

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::console::Outside;
 use super::frame::{Body, End, Frame, Sink};
-use super::{init, processor};
+use super::{init, nudge, processor};
 use crate::process::Identity;
 
 /// The guest's kernel as a program, and the name of its processes.
@@ -54,7 +54,8 @@ pub fn run(guest: &Guest) -> Result<()> {
     let inside = OwnedFd::from(inside);
     let uml = boot(guest, &inside)?;
     drop(inside);
-    let kernel = i32::try_from(uml.id()).ok().and_then(Identity::of);
+    let pid = uml.id();
+    let kernel = i32::try_from(pid).ok().and_then(Identity::of);
     let watched = watch(uml, console.try_clone().context("share the console")?);
     let mut reader = console.try_clone().context("share the console")?;
     match Frame::read(&mut reader).context("read the console")? {
@@ -66,6 +67,7 @@ pub fn run(guest: &Guest) -> Result<()> {
             guest.log.display()
         ),
     }
+    nudge::keep_awake(pid)?;
     let _ = std::fs::remove_file(&guest.socket);
     let listener = UnixListener::bind(&guest.socket)
         .with_context(|| format!("listen on {}", guest.socket.display()))?;
@@ -128,7 +130,6 @@ fn boot(guest: &Guest, console: &OwnedFd) -> Result<Child> {
             "rootflags=/",
             "ro",
             "quiet",
-            "nohz=off",
             "con=null",
             "con0=null,fd:1",
         ])
