@@ -122,7 +122,6 @@ fn boot(guest: &Guest, console: &OwnedFd) -> Result<Child> {
     fcntl(console, FcntlArg::F_SETFD(FdFlag::empty())).context("let the console be inherited")?;
     let fd = console.as_raw_fd();
     let mut command = Command::new(PROGRAM);
-    // A guest whose clock stops while it is idle leaves packets lying more often (decision 0006).
     command
         .arg(format!("mem={}M", guest.memory))
         .args([

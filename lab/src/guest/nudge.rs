@@ -1,10 +1,10 @@
 //! Makes the guest's kernel look again for what it may have missed.
 //!
-//! User-mode Linux takes its interrupts as signals, and some get lost in it. An alarm that comes while the alarm before it
-//! is handled is set aside and then dropped (`arch/um/os-Linux/signal.c`, `unblock_signals`: "do not reenter"). The next one is
-//! set when one is handled, so the clock stands still for good, and the guest spins where it would wait for it. A network interrupt that is lost
-//! leaves a packet lying until the next one comes. Both handlers look at all that is due: a signal too many costs
-//! microseconds (decision 0006).
+//! User-mode Linux takes its interrupts as signals, and some get lost in it. An alarm that comes while the one before it is
+//! handled is set aside and then dropped (`unblock_signals` in `arch/um/os-Linux/signal.c`, 6.1). As each alarm sets the
+//! next, the clock then stands still for good, and the guest spins where it would wait for it. A network interrupt that is
+//! lost leaves a packet lying until the next one comes. The handlers of both look at all that is due, so a signal too many
+//! costs microseconds (decision 0006).
 
 use std::time::Duration;
 

@@ -124,7 +124,7 @@ impl<D: Director> Reconciler<D> {
         true
     }
 
-    /// What should be; of what of it has to be looked at, the scope is told.
+    /// What should be; the scope learns what of it may not be as it was.
     fn desire(&mut self, catalog: Option<&Arc<Catalog>>, fleet: Option<&FleetRead>) -> Desired {
         let answered = fleet.and_then(|(_, read_at)| *read_at);
         let fleet = match fleet.map(|(view, _)| view) {
