@@ -13,6 +13,8 @@ const IN_THE_RANGE: [&str; 3] = [VIP, OTHER, "198.18.0.31:80"];
 enum Event {
     /// An instance comes, or changes.
     Instance(usize, u16, Health),
+    /// An instance that can't be one: itself a VIP, or of another address family.
+    Impossible(usize, bool),
     Gone(usize, u16),
     /// A service asks for a VIP by its tags, asks for nothing any more, or writes what can't be read.
     Tagged(usize, Option<Result<usize, ()>>),
@@ -43,6 +45,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     let port = 1_u16..5;
     prop_oneof![
         8 => (name.clone(), port.clone(), health).prop_map(|(n, p, h)| Event::Instance(n, p, h)),
+        1 => (name.clone(), any::<bool>()).prop_map(|(n, looped)| Event::Impossible(n, looped)),
         3 => (name.clone(), port.clone()).prop_map(|(n, p)| Event::Gone(n, p)),
         2 => (name.clone(), proptest::option::of(asked)).prop_map(|(n, a)| Event::Tagged(n, a)),
         1 => name.clone().prop_map(Event::ServiceGone),
@@ -116,6 +119,16 @@ impl World {
                 });
                 instances.sort_by_key(|one| one.address);
             }
+            Event::Impossible(name, looped) => {
+                let address = if looped { OTHER } else { "[2001:db8:1::1]:4" };
+                let instances = &mut self.service(NAMES[name]).instances;
+                instances.retain(|one| one.address.port() != 4);
+                instances.push(Instance {
+                    address: address.parse().unwrap(),
+                    ..instance(4, Health::Passing, None)
+                });
+                instances.sort_by_key(|one| one.address);
+            }
             Event::Gone(name, port) => {
                 let instances = &mut self.service(NAMES[name]).instances;
                 instances.retain(|one| one.address.port() != port);
@@ -169,8 +182,56 @@ fn two() -> World {
         Case::new()
             .configured(WEB, VIP)
             .service(WEB, None, web)
-            .service(API, Ok(vip(OTHER)), api),
+            .service(API, Ok(vip(OTHER)), api)
+            .last(saved("gone", IN_THE_RANGE[2], &[1])),
     )
+}
+
+#[test]
+fn what_differs_by_one_or_by_another_differs() {
+    let both = only(&[VIP]).and(only(&[OTHER]));
+    assert_eq!(both, only(&[VIP, OTHER]));
+    assert_eq!(only(&[VIP]).and(Scope::Whole), Scope::Whole);
+    assert_eq!(Scope::Whole.and(only(&[VIP])), Scope::Whole);
+}
+
+#[test]
+fn what_came_from_the_disk_does_not_stay_once_all_is_read() {
+    let mut world = two();
+    world.happen(&Event::Unread(true));
+    let mut desired = world.whole();
+    assert_eq!(desired.services.len(), 3);
+    world.happen(&Event::Unread(false));
+    assert_eq!(world.renew(&mut desired), Scope::Whole);
+    assert_eq!(desired.services.len(), 2);
+}
+
+#[test]
+fn what_was_refused_is_not_refused_for_ever() {
+    for looped in [true, false] {
+        let mut world = two();
+        world.happen(&Event::Impossible(0, looped));
+        let mut desired = world.whole();
+        assert_eq!(desired.rejected.len(), 1);
+        world.service(WEB).instances.pop();
+        world.renew(&mut desired);
+        assert!(desired.rejected.is_empty());
+    }
+}
+
+#[test]
+fn a_service_that_comes_last_is_not_overlooked() {
+    let mut world = two();
+    let mut desired = world.whole();
+    world.service("zeta").tagged = Some(Ok(vip(IN_THE_RANGE[2])));
+    assert_eq!(world.renew(&mut desired), Scope::Whole);
+    Arc::make_mut(&mut world.catalog).services.remove("zeta");
+    assert_eq!(world.renew(&mut desired), Scope::Whole);
+    world.catalog = Arc::new(Catalog {
+        unread: ["zeta".into()].into(),
+        ..(*world.catalog).clone()
+    });
+    assert_eq!(world.renew(&mut desired), Scope::Whole);
 }
 
 fn only(vips: &[&str]) -> Scope {
