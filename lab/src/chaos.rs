@@ -77,8 +77,13 @@ pub fn run(lab: Lab, ui: &Ui, wish: Wish) -> Result<ExitCode> {
     }
     ui.say(&totals.text());
     let profile = lab.topology.profile();
+    let kept = if totals.all_good() {
+        ""
+    } else {
+        ", which takes along what was kept of the failed ones"
+    };
     ui.say(&format!(
-        "The lab of profile {profile} stays up: cargo lab --profile {profile} status · cargo lab --profile {profile} down"
+        "The lab of profile {profile} stays up: cargo lab --profile {profile} status · cargo lab --profile {profile} down{kept}"
     ));
     ui.object(&totals.json());
     Ok(if totals.all_good() {
