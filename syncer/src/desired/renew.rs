@@ -12,7 +12,7 @@ use std::sync::Arc;
 use ipvs::ServiceId;
 
 use super::claim::Claim;
-use super::{Declared, Desired, DesiredService, FleetView, Hinted, Snapshots, desired, service};
+use super::{Desired, DesiredService, FleetView, Hinted, Snapshots, desired, service};
 use crate::model::catalog::{Catalog, CatalogService};
 use crate::model::policy::{Policy, VipPolicy};
 
@@ -53,8 +53,9 @@ impl Basis {
         catalog: &Arc<Catalog>,
         warmed: &BTreeSet<(ServiceId, SocketAddr)>,
     ) -> Option<Self> {
-        let own = |service: &DesiredService| service.complete && service.declared != Declared::Disk;
-        let plain = desired.rejected.is_empty() && desired.services.values().all(own);
+        // What holds on from the disk is either not read or refused.
+        let read = |service: &DesiredService| service.complete;
+        let plain = desired.rejected.is_empty() && desired.services.values().all(read);
         plain.then(|| Self {
             catalog: Arc::clone(catalog),
             warmed: warmed.clone(),

@@ -234,6 +234,21 @@ fn a_service_that_comes_last_is_not_overlooked() {
     assert_eq!(world.renew(&mut desired), Scope::Whole);
 }
 
+#[test]
+fn a_service_is_known_by_its_name_not_by_where_the_name_is_kept() {
+    let mut world = two();
+    let mut desired = world.whole();
+    let services = &world.catalog.services;
+    let anew = services
+        .iter()
+        .map(|(name, service)| (Arc::from(&**name), Arc::clone(service)));
+    world.catalog = Arc::new(Catalog {
+        services: anew.collect(),
+        ..Catalog::default()
+    });
+    assert_eq!(world.renew(&mut desired), only(&[]));
+}
+
 fn only(vips: &[&str]) -> Scope {
     Scope::Only(vips.iter().map(|vip| id(vip)).collect())
 }
