@@ -5,6 +5,7 @@
 mod bridge;
 mod drains;
 mod properties;
+mod scope;
 mod stages;
 mod surroundings;
 mod world;
