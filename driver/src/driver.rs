@@ -7,6 +7,7 @@ mod log_reader;
 mod recover;
 mod settings;
 mod start;
+mod starts;
 mod watch;
 
 use std::sync::{Arc, OnceLock};
@@ -28,11 +29,13 @@ use crate::engine::{ContainerEngine, EngineError};
 use crate::fingerprint;
 use crate::image::Images;
 use crate::name::DriverName;
+use crate::stats::{self, Sampler};
 use crate::task::{Task, Tasks, options};
-use crate::{exec, reap, stats};
+use crate::{exec, reap};
 
 use events::Events;
 use settings::{Connect, Settings};
+use starts::Starts;
 
 /// After the engine said the container is stopped: the exit has to be seen and the log drained.
 const SETTLE: Duration = Duration::from_secs(35);
@@ -44,6 +47,8 @@ pub struct DockerDriver<E> {
     tasks: Arc<Tasks>,
     reaper: OnceLock<JoinHandle<()>>,
     images: Images,
+    starts: Starts,
+    sampler: Sampler,
     events: Events,
 }
 
@@ -56,6 +61,8 @@ impl<E: ContainerEngine> DockerDriver<E> {
             tasks: Arc::default(),
             reaper: OnceLock::new(),
             images: Images::default(),
+            starts: Starts::default(),
+            sampler: Sampler::default(),
             events: Events::new(),
         }
     }
@@ -64,6 +71,14 @@ impl<E: ContainerEngine> DockerDriver<E> {
         self.tasks
             .get(id)
             .ok_or_else(|| DriverError::new(format!("task not found for given id {id:?}")))
+    }
+}
+
+fn place<'a, E>(engine: &'a E, task: &'a Task) -> exec::Place<'a, E> {
+    exec::Place {
+        engine,
+        container: &task.container,
+        limits: &task.commands,
     }
 }
 
@@ -155,6 +170,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
         timeout: Duration,
         signal: Option<&str>,
     ) -> Result<(), DriverError> {
+        self.starts.give_up(id).await;
         let Some(task) = self.tasks.get(id) else {
             return Ok(());
         };
@@ -204,6 +220,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
     }
 
     async fn destroy_task(&self, id: &str, force: bool) -> Result<(), DriverError> {
+        self.starts.give_up(id).await;
         let Some(task) = self.tasks.get(id) else {
             return Ok(());
         };
@@ -258,6 +275,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
         let engine = self.settings.connected()?;
         Ok(stats::watch(
             engine,
+            self.sampler.clone(),
             &task,
             self.settings.agent().compute,
             interval,
@@ -286,13 +304,8 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
         timeout: Duration,
     ) -> Result<ExecResult, DriverError> {
         let task = self.task(id)?;
-        exec::run(
-            self.settings.connected()?.as_ref(),
-            &task.container,
-            command,
-            timeout,
-        )
-        .await
+        let engine = self.settings.connected()?;
+        exec::run(place(engine.as_ref(), &task), command, timeout).await
     }
 
     async fn exec_task_streaming(
@@ -302,13 +315,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
         output: mpsc::Sender<ExecOutput>,
     ) -> Result<Exit, DriverError> {
         let task = self.task(&request.task_id)?;
-        exec::stream(
-            self.settings.connected()?.as_ref(),
-            &task.container,
-            request,
-            input,
-            output,
-        )
-        .await
+        let engine = self.settings.connected()?;
+        exec::stream(place(engine.as_ref(), &task), request, input, output).await
     }
 }

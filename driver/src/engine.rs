@@ -16,7 +16,7 @@ use bollard::models::ContainerCreateBody;
 use tokio::sync::mpsc;
 
 use crate::stats::Sample;
-pub use command::{Command, CommandId, Running};
+pub use command::{Command, CommandId, CommandState, Running};
 pub use output::{Chunk, History, Output, Source, Stamped};
 
 /// An engine's name for a container: 64 hex digits.
@@ -104,6 +104,30 @@ pub struct Listed {
     pub labels: HashMap<String, String>,
 }
 
+/// A part of an image that is being fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    pub id: String,
+    pub state: LayerState,
+}
+
+/// How far a layer is; sizes in bytes, 0 where the engine does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerState {
+    Waiting,
+    Loading {
+        current: u64,
+        total: u64,
+    },
+    /// Being checked or unpacked.
+    Loaded {
+        total: u64,
+    },
+    Done {
+        total: u64,
+    },
+}
+
 /// Name and password for a registry.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
@@ -122,12 +146,13 @@ pub trait ContainerEngine: Send + Sync + 'static {
         reference: &str,
     ) -> impl Future<Output = Result<String, EngineError>> + Send;
 
-    /// Fetches an image; each progress line goes to `progress` (a full channel drops it). Not bounded: the caller is.
+    /// Fetches an image. Each line of the engine's goes to `lines`, with a layer if it speaks of one (a full channel drops
+    /// it). Not bounded: the caller is. Dropping the future makes the engine give the pull up.
     fn pull(
         &self,
         reference: &str,
         credentials: Option<Credentials>,
-        progress: mpsc::Sender<String>,
+        lines: mpsc::Sender<Option<Layer>>,
     ) -> impl Future<Output = Result<(), EngineError>> + Send;
 
     fn create(
@@ -178,11 +203,10 @@ pub trait ContainerEngine: Send + Sync + 'static {
         command: Command,
     ) -> impl Future<Output = Result<Running, EngineError>> + Send;
 
-    /// The command's exit code; `None` while it runs.
-    fn exec_exit(
+    fn exec_state(
         &self,
         id: &CommandId,
-    ) -> impl Future<Output = Result<Option<i64>, EngineError>> + Send;
+    ) -> impl Future<Output = Result<CommandState, EngineError>> + Send;
 
     /// The size of the command's terminal.
     fn resize(

@@ -1,7 +1,15 @@
 //! Commands inside a task: script checks ([`run`]) and `nomad alloc exec` ([`stream`]).
 //!
+//! ```text
+//!  engine ──output──▶ forward ──▶ who asked          both at the same time: neither holds the other up
+//!  kernel, engine ──▶ end: the exit code ──▶ forward passes the last words on, and that is it
+//! ```
+//!
 //! All output is passed on before the exit is told, however slowly it is taken. Only the command itself is waited for;
 //! children that keep its terminal or its pipes open do not hold the answer back.
+
+mod end;
+mod limits;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -11,51 +19,60 @@ use futures_util::future::ready;
 use nomad_driver_sdk::DriverError;
 use nomad_driver_sdk::value::{ExecInput, ExecOutput, ExecRequest, ExecResult, Exit};
 use tokio::io::AsyncWriteExt;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, interval, timeout};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::engine::{
-    Chunk, Command, CommandId, ContainerEngine, ContainerId, Output, Running, Source,
-};
+use crate::engine::{Chunk, Command, ContainerEngine, ContainerId, Output, Running, Source};
+
+pub use limits::Limits;
+use limits::Permit;
 
 /// What a check's result keeps of each stream: its end.
 const KEPT: usize = 4096;
-/// Between two looks whether a command has ended.
-const LOOK: Duration = Duration::from_millis(50);
 /// After the command's end: an engine that is silent for this long has passed on all that the command wrote.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// And so long, all waiting for it together, what comes is a child's that keeps the stream open.
 const CHATTER: Duration = Duration::from_secs(2);
 
+/// Where commands run: one container, and how many at once.
+#[derive(Debug)]
+pub struct Place<'a, E> {
+    pub engine: &'a E,
+    pub container: &'a ContainerId,
+    pub limits: &'a Limits,
+}
+
 /// Runs `words` without input, for `limit` at most (zero: none).
 pub async fn run<E: ContainerEngine>(
-    engine: &E,
-    container: &ContainerId,
+    place: Place<'_, E>,
     words: Vec<String>,
     limit: Duration,
 ) -> Result<ExecResult, DriverError> {
-    let running = start(
-        engine,
-        container,
-        Command {
-            words,
-            tty: false,
-            stdin: false,
-        },
-    )
-    .await?;
-    let Running { id, output, input } = running;
+    let command = Command {
+        words,
+        tty: false,
+        stdin: false,
+    };
     let mut result = ExecResult::default();
-    let both = until_ended(engine, &id, output, |chunk| {
-        let kept = match chunk.source {
-            Source::Stdout => &mut result.stdout,
-            Source::Stderr => &mut result.stderr,
+    let both = async {
+        let (running, _permit) = start(&place, command).await?;
+        let keep = |chunk: Chunk| {
+            let kept = match chunk.source {
+                Source::Stdout => &mut result.stdout,
+                Source::Stderr => &mut result.stderr,
+            };
+            kept.extend_from_slice(&chunk.bytes);
+            kept.drain(..kept.len().saturating_sub(KEPT));
+            ready(true)
         };
-        kept.extend_from_slice(&chunk.bytes);
-        kept.drain(..kept.len().saturating_sub(KEPT));
-        ready(true)
-    });
+        // The input stays open as long as the command runs.
+        let Running { id, output, input } = running;
+        let code = until_ended(&place, &id, output, keep).await;
+        drop(input);
+        code
+    };
     let code = if limit.is_zero() {
         both.await
     } else {
@@ -67,7 +84,6 @@ pub async fn run<E: ContainerEngine>(
         };
         timeout(limit, both).await.map_err(|_| late())?
     };
-    drop(input);
     result.exit = Exit {
         code: code?,
         ..Exit::default()
@@ -75,10 +91,9 @@ pub async fn run<E: ContainerEngine>(
     Ok(result)
 }
 
-/// Runs a command with both ends connected to the agent's.
+/// Runs a command with both ends connected to the agent's. An agent that has gone lets go of it.
 pub async fn stream<E: ContainerEngine>(
-    engine: &E,
-    container: &ContainerId,
+    place: Place<'_, E>,
     request: ExecRequest,
     mut from: mpsc::Receiver<ExecInput>,
     to: mpsc::Sender<ExecOutput>,
@@ -88,11 +103,12 @@ pub async fn stream<E: ContainerEngine>(
         tty: request.tty,
         stdin: true,
     };
+    let (running, _permit) = start(&place, command).await?;
     let Running {
         id,
         output,
         mut input,
-    } = start(engine, container, command).await?;
+    } = running;
     let feed = async {
         while let Some(item) = from.recv().await {
             match item {
@@ -104,7 +120,7 @@ pub async fn stream<E: ContainerEngine>(
                 ExecInput::Close => drop(input.shutdown().await),
                 // A size that comes too late is no error.
                 ExecInput::Resize { height, width } => {
-                    drop(engine.resize(&id, height, width).await);
+                    drop(place.engine.resize(&id, height, width).await);
                 }
             }
         }
@@ -120,7 +136,8 @@ pub async fn stream<E: ContainerEngine>(
         async move { to.send(item).await.is_ok() }
     };
     let code = tokio::select! {
-        code = until_ended(engine, &id, output, pass_on) => code?,
+        code = until_ended(&place, &id, output, pass_on) => code?,
+        () = to.closed() => return Err(DriverError::new("nobody listens to the command any more")),
         never = feed => match never {},
     };
     Ok(Exit {
@@ -130,60 +147,70 @@ pub async fn stream<E: ContainerEngine>(
 }
 
 async fn start<E: ContainerEngine>(
-    engine: &E,
-    container: &ContainerId,
+    place: &Place<'_, E>,
     command: Command,
-) -> Result<Running, DriverError> {
+) -> Result<(Running, Permit), DriverError> {
     if command.words.is_empty() {
         return Err(DriverError::new("no command was given"));
     }
-    let started = engine.exec(container, command).await;
-    started.map_err(|error| {
+    let permit = place.limits.command()?;
+    let started = {
+        let _turn = place.limits.turn().await?;
+        place.engine.exec(place.container, command).await
+    };
+    let running = started.map_err(|error| {
         DriverError::from_error("failed to run the command inside the task", &error)
-    })
+    })?;
+    Ok((running, permit))
 }
 
 /// Passes `output` on until the command has ended and all of it was; then its exit code. `pass_on` says whether there is
 /// still somebody who wants it.
 async fn until_ended<E: ContainerEngine, F: Future<Output = bool>>(
-    engine: &E,
-    id: &CommandId,
-    mut output: Output,
-    mut pass_on: impl FnMut(Chunk) -> F,
+    place: &Place<'_, E>,
+    id: &crate::engine::CommandId,
+    output: Output,
+    pass_on: impl FnMut(Chunk) -> F,
 ) -> Result<i32, DriverError> {
-    let failed =
-        |error| DriverError::from_error("the engine does not say how the command ended", &error);
-    let mut streaming = true;
-    let mut looks = interval(LOOK);
-    loop {
-        // Cancel-safe: an item that was not taken stays in the stream.
-        tokio::select! {
-            item = output.next(), if streaming => streaming = match item {
-                Some(Ok(chunk)) => pass_on(chunk).await,
-                _ => false,
-            },
-            _ = looks.tick() => if let Some(code) = engine.exec_exit(id).await.map_err(failed)? {
-                if streaming {
-                    last_words(output, pass_on).await;
-                }
-                return Ok(i32::try_from(code).unwrap_or(-1));
-            }
-        }
-    }
+    let (over, silent) = (CancellationToken::new(), Notify::new());
+    let end = async {
+        let code = end::of(place.engine, place.container, id, &silent).await;
+        over.cancel();
+        code.map_err(|error| {
+            DriverError::from_error("the engine does not say how the command ended", &error)
+        })
+    };
+    let forward = async {
+        forward(output, pass_on, &over).await;
+        silent.notify_one();
+        Ok(())
+    };
+    let (code, ()) = tokio::try_join!(end, forward)?;
+    Ok(i32::try_from(code).unwrap_or(-1))
 }
 
-/// What is on its way when a command has ended. Only time without output counts: who takes it slowly misses nothing.
-async fn last_words<F: Future<Output = bool>>(
+/// Passes `output` on to its end; once the command is `over`, only what was on its way. Of that time only the part without
+/// output counts: who takes it slowly misses nothing.
+async fn forward<F: Future<Output = bool>>(
     mut output: Output,
     mut pass_on: impl FnMut(Chunk) -> F,
+    over: &CancellationToken,
 ) {
     let mut patience = CHATTER;
     loop {
-        let asked = Instant::now();
-        let Ok(Some(Ok(chunk))) = timeout(LAST_WORDS.min(patience), output.next()).await else {
-            return;
+        let item = if over.is_cancelled() {
+            let asked = Instant::now();
+            let item = timeout(LAST_WORDS.min(patience), output.next()).await;
+            patience = patience.saturating_sub(asked.elapsed());
+            item.unwrap_or_default()
+        } else {
+            // Cancel-safe: an item that was not taken stays in the stream.
+            tokio::select! {
+                item = output.next() => item,
+                () = over.cancelled() => continue,
+            }
         };
-        patience = patience.saturating_sub(asked.elapsed());
+        let Some(Ok(chunk)) = item else { return };
         if !pass_on(chunk).await {
             return;
         }
@@ -205,7 +232,7 @@ mod tests {
         }
     }
 
-    /// How many chunks of `output` are passed on to who needs `pause` for each.
+    /// How many chunks of `output` are passed on to who needs `pause` for each, after the command's end.
     async fn taken(output: Output, pause: Duration) -> u32 {
         let mut count = 0;
         let pass_on = |_| {
@@ -215,7 +242,9 @@ mod tests {
                 true
             }
         };
-        last_words(output, pass_on).await;
+        let over = CancellationToken::new();
+        over.cancel();
+        forward(output, pass_on, &over).await;
         count
     }
 

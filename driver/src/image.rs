@@ -1,7 +1,11 @@
 //! The task's image: taken when it is here, pulled when it is not.
 //!
 //! One pull at a time per image: tasks that want the same one wait for the same pull. A pull ends by success, by its
-//! total time-out, or when the engine reports no progress for a while.
+//! total time-out, when the engine reports no progress for a while, or when whoever waits for it goes: it is dropped.
+
+mod progress;
+mod reference;
+mod refusal;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,10 +13,19 @@ use std::time::Duration;
 
 use nomad_driver_sdk::DriverError;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{debug, info};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tracing::info;
 
-use crate::engine::{ContainerEngine, Credentials, EngineError};
+use crate::engine::{ContainerEngine, Credentials, EngineError, Layer};
+use progress::Progress;
+use reference::Reference;
+
+/// The first word on a pull's progress comes after this time: short pulls need none.
+const FIRST_REPORT: Duration = Duration::from_secs(15);
+/// And the others each this much later. The agent keeps the last ten events of a task.
+const REPORTS: Duration = Duration::from_mins(2);
+/// Lines of progress that wait to be counted.
+const LINES: usize = 64;
 
 /// How to get an image.
 #[derive(Debug, Clone)]
@@ -24,6 +37,15 @@ pub struct Want {
     pub limit: Duration,
     /// Between two signs of life.
     pub silence: Duration,
+}
+
+/// What is to be told while an image is fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// Another task fetches it already.
+    Waits,
+    Begins,
+    Progress(String),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +86,7 @@ impl From<ImageError> for DriverError {
         let recoverable = match &error {
             ImageError::Reference(_) => false,
             ImageError::Pull { recoverable, .. } => *recoverable,
-            ImageError::Engine { .. } => true,
+            ImageError::Engine { source, .. } => is_passing(source),
         };
         let refusal = Self::new(nomad_driver_sdk::error::chain(&error));
         if recoverable {
@@ -75,16 +97,29 @@ impl From<ImageError> for DriverError {
     }
 }
 
+/// Whether another try can help.
+fn is_passing(error: &EngineError) -> bool {
+    match error {
+        EngineError::Endpoint { .. } => false,
+        EngineError::Refused(reason) => !refusal::is_lasting(reason),
+        EngineError::NotFound(_)
+        | EngineError::Conflict(_)
+        | EngineError::Unreachable(_)
+        | EngineError::Timeout { .. } => true,
+    }
+}
+
 impl Images {
-    /// The image's id. `on_pull` is told once when a download begins.
+    /// The image's id. Dropping the future gives the pull up.
     pub async fn ensure<E: ContainerEngine>(
         &self,
         engine: &E,
         want: &Want,
-        on_pull: impl FnOnce(),
+        tell: impl Fn(News),
     ) -> Result<String, ImageError> {
         let reference = Reference::parse(&want.image)?;
         let name = reference.to_string();
+        let deadline = Instant::now().checked_add(want.limit);
         if !want.force && !reference.is_latest() {
             match engine.find_image(&name).await {
                 Ok(id) => return Ok(id),
@@ -102,158 +137,93 @@ impl Images {
             pulls.retain(|_, pull| Arc::strong_count(pull) > 1);
             Arc::clone(pulls.entry(name.clone()).or_default())
         };
-        let waited = turn.try_lock().is_err();
-        let _turn = turn.lock().await;
-        // Somebody else's pull, ended just now, is as good as our own.
-        if waited && let Ok(id) = engine.find_image(&name).await {
-            return Ok(id);
-        }
-        on_pull();
-        info!(image = name, "pulling image");
-        pull(engine, &name, want).await?;
-        engine
-            .find_image(&name)
-            .await
-            .map_err(|source| ImageError::Engine {
-                image: name,
+        let fetch = async {
+            let mut waited = false;
+            let _turn = if let Ok(turn) = turn.try_lock() {
+                turn
+            } else {
+                waited = true;
+                tell(News::Waits);
+                turn.lock().await
+            };
+            // Somebody else's pull, ended just now, is as good as our own.
+            if waited && let Ok(id) = engine.find_image(&name).await {
+                return Ok(id);
+            }
+            tell(News::Begins);
+            info!(image = name, "pulling image");
+            pull(engine, &name, want, &tell).await?;
+            let found = engine.find_image(&name).await;
+            found.map_err(|source| ImageError::Engine {
+                image: name.clone(),
                 source,
             })
+        };
+        let Some(deadline) = deadline else {
+            return fetch.await;
+        };
+        let late = || passing(&name, format!("not done after {} s", want.limit.as_secs()));
+        timeout_at(deadline, fetch)
+            .await
+            .unwrap_or_else(|_| Err(late()))
     }
 }
 
-async fn pull<E: ContainerEngine>(engine: &E, name: &str, want: &Want) -> Result<(), ImageError> {
-    let failed = |reason: String| ImageError::Pull {
-        image: name.to_owned(),
-        recoverable: !(reason.contains("image ") && reason.contains(" not found")),
-        reason,
-    };
-    let (progress_tx, mut progress) = mpsc::channel(64);
-    let pull = engine.pull(name, want.credentials.clone(), progress_tx);
-    let watch = async {
-        loop {
-            match timeout(want.silence, progress.recv()).await {
-                Ok(Some(line)) => debug!(image = name, line, "pull"),
-                Ok(None) => std::future::pending().await,
-                Err(_) => return,
-            }
+async fn pull<E: ContainerEngine>(
+    engine: &E,
+    name: &str,
+    want: &Want,
+    tell: impl Fn(News),
+) -> Result<(), ImageError> {
+    let (lines_tx, lines) = mpsc::channel(LINES);
+    tokio::select! {
+        done = engine.pull(name, want.credentials.clone(), lines_tx) => done.map_err(|error| match error {
+            source @ EngineError::Unreachable(_) => ImageError::Engine { image: name.to_owned(), source },
+            // A registry that has no such image, or says so to who may not see it.
+            EngineError::NotFound(reason) => ImageError::Pull { image: name.to_owned(), reason, recoverable: false },
+            other => ImageError::Pull {
+                image: name.to_owned(),
+                recoverable: is_passing(&other),
+                reason: other.to_string(),
+            },
+        }),
+        () = silence(lines, want.silence, tell) => {
+            Err(passing(name, format!("no progress for {} s", want.silence.as_secs())))
         }
-    };
-    let deadline = Instant::now() + want.limit;
-    let both = async {
+    }
+}
+
+/// Tells now and then how far the pull is; returns when the engine has said nothing for `limit`.
+async fn silence(mut lines: mpsc::Receiver<Option<Layer>>, limit: Duration, tell: impl Fn(News)) {
+    let mut progress = Progress::default();
+    let mut report = Instant::now() + FIRST_REPORT;
+    let mut last = Instant::now();
+    loop {
+        // Cancel-safe: a line that was not taken stays in the channel.
         tokio::select! {
-            done = pull => done.map_err(|error| match error {
-                source @ EngineError::Unreachable(_) => ImageError::Engine { image: name.to_owned(), source },
-                refused => failed(refused.to_string()),
-            }),
-            () = watch => Err(failed(format!("no progress for {} s", want.silence.as_secs()))),
-        }
-    };
-    timeout_at(deadline, both)
-        .await
-        .unwrap_or_else(|_| Err(failed(format!("not done after {} s", want.limit.as_secs()))))
-}
-
-/// A reference split as Docker splits it: the digest beats the tag.
-#[derive(Debug, PartialEq, Eq)]
-struct Reference {
-    repository: String,
-    version: Version,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Version {
-    Tag(String),
-    Digest(String),
-}
-
-impl Reference {
-    fn parse(text: &str) -> Result<Self, ImageError> {
-        let bad = || ImageError::Reference(text.to_owned());
-        let trimmed = text.strip_prefix("https://").unwrap_or(text);
-        let (named, digest) = trimmed
-            .split_once('@')
-            .map_or((trimmed, None), |(named, digest)| (named, Some(digest)));
-        // A colon after the last slash starts the tag; one before it is the registry's port.
-        let name_start = named.rfind('/').map_or(0, |slash| slash + 1);
-        let (repository, tag) = match named[name_start..].find(':') {
-            Some(colon) => (
-                &named[..name_start + colon],
-                Some(&named[name_start + colon + 1..]),
-            ),
-            None => (named, None),
-        };
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:[]".contains(c);
-        let usable = !repository.is_empty()
-            && repository.chars().all(plain)
-            && !repository.starts_with('/')
-            && !repository.ends_with('/');
-        let version = match (digest, tag) {
-            (Some(digest), _) if digest.contains(':') && !digest.ends_with(':') => {
-                Version::Digest(digest.to_owned())
+            line = lines.recv() => match line {
+                Some(line) => {
+                    last = Instant::now();
+                    if let Some(layer) = line {
+                        progress.note(layer);
+                    }
+                }
+                // The pull has its answer.
+                None => return std::future::pending().await,
+            },
+            () = sleep_until(report) => {
+                report += REPORTS;
+                tell(News::Progress(progress.sentence()));
             }
-            (None, Some(tag)) if !tag.is_empty() => Version::Tag(tag.to_owned()),
-            (None, None) => Version::Tag("latest".to_owned()),
-            (Some(_), _) | (None, Some(_)) => return Err(bad()),
-        };
-        if usable {
-            Ok(Self {
-                repository: repository.to_owned(),
-                version,
-            })
-        } else {
-            Err(bad())
-        }
-    }
-
-    fn is_latest(&self) -> bool {
-        self.version == Version::Tag("latest".to_owned())
-    }
-}
-
-impl std::fmt::Display for Reference {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.version {
-            Version::Tag(tag) => write!(f, "{}:{tag}", self.repository),
-            Version::Digest(digest) => write!(f, "{}@{digest}", self.repository),
+            () = sleep(limit.saturating_sub(last.elapsed())) => return,
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn references_are_split_as_docker_splits_them() {
-        for (text, expected) in [
-            ("busybox", "busybox:latest"),
-            ("busybox:1", "busybox:1"),
-            ("localhost:5000/a/b", "localhost:5000/a/b:latest"),
-            ("localhost:5000/a/b:2", "localhost:5000/a/b:2"),
-            ("a/b:2@sha256:00ff", "a/b@sha256:00ff"),
-            (
-                "https://registry.example/pause:3.3",
-                "registry.example/pause:3.3",
-            ),
-        ] {
-            assert_eq!(Reference::parse(text).unwrap().to_string(), expected);
-        }
-    }
-
-    #[test]
-    fn what_is_not_a_reference_is_refused() {
-        for text in [
-            "",
-            "wrong-docker-image:",
-            "a b",
-            "/a",
-            "a/",
-            "a@",
-            "a@sha256:",
-            ":1",
-            "a\n",
-        ] {
-            assert!(Reference::parse(text).is_err(), "{text:?}");
-        }
+fn passing(image: &str, reason: String) -> ImageError {
+    ImageError::Pull {
+        image: image.to_owned(),
+        reason,
+        recoverable: true,
     }
 }

@@ -1,25 +1,34 @@
-//! What a task uses, from two looks at the engine's counters.
+//! What a task uses, from two looks at its counters.
 //!
-//! Each look is one quick question (no waiting inside the engine); the shares come from the difference to the last one.
-//! The stream ends quietly when the task has ended: the agent logs everything else as an error.
+//! Where the engine's machine is ours the counters are the kernel's own ([`cgroup`]), read for all tasks in one place
+//! ([`Sampler`]). Elsewhere each look is one quick question to the engine (no waiting inside it). The shares come from the
+//! difference to the last one. The stream ends quietly when the task has ended: the agent logs everything else as an error.
+
+pub mod cgroup;
+mod sampler;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{Stream, stream};
 use nomad_driver_sdk::value::{CpuStats, MemoryStats, TaskStats};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::debug;
 
 use crate::agent::Compute;
-use crate::engine::ContainerEngine;
-use crate::task::Task;
+use crate::engine::{ContainerEngine, ContainerId};
+use crate::task::{ExitWatch, Task};
+use cgroup::Cgroup;
+
+pub use sampler::Sampler;
 
 const SHORTEST: Duration = Duration::from_millis(200);
 /// The longest pause after an engine that does not answer.
 const LONGEST_PAUSE: Duration = Duration::from_mins(2);
 
-/// The engine's counters at one moment: CPU in nanoseconds, memory in bytes.
+/// Counters at one moment: CPU in nanoseconds, memory in bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     pub at: SystemTime,
@@ -36,17 +45,20 @@ pub struct Sample {
 /// One item an interval, from the second look on.
 pub fn watch<E: ContainerEngine>(
     engine: Arc<E>,
+    sampler: Sampler,
     task: &Task,
     compute: Compute,
     interval: Duration,
 ) -> impl Stream<Item = TaskStats> + Send + use<E> {
     let state = Watcher {
         engine,
+        sampler,
         container: task.container.clone(),
         exit: task.exit_watch(),
         id: task.config.id.clone(),
         compute,
         interval: interval.max(SHORTEST),
+        counters: Counters::Unknown { pid: task.pid },
         last: None,
     };
     stream::unfold(state, |mut state| async move {
@@ -54,18 +66,72 @@ pub fn watch<E: ContainerEngine>(
     })
 }
 
+/// Where a task's counters come from.
+enum Counters {
+    Unknown { pid: Option<i32> },
+    Kernel(mpsc::Receiver<Sample>),
+    Engine,
+}
+
 struct Watcher<E> {
     engine: Arc<E>,
-    container: crate::engine::ContainerId,
-    exit: crate::task::ExitWatch,
+    sampler: Sampler,
+    container: ContainerId,
+    exit: ExitWatch,
     id: String,
     compute: Compute,
     interval: Duration,
+    counters: Counters,
     last: Option<Sample>,
 }
 
 impl<E: ContainerEngine> Watcher<E> {
     async fn next(&mut self) -> Option<TaskStats> {
+        loop {
+            if self.exit.is_over() {
+                return None;
+            }
+            match &mut self.counters {
+                Counters::Unknown { pid } => {
+                    let pid = *pid;
+                    self.counters = self.find(pid).await;
+                }
+                Counters::Engine => return self.asked().await,
+                Counters::Kernel(samples) => {
+                    // Cancel-safe: a sample that was not taken stays in the channel.
+                    let sample = tokio::select! {
+                        sample = samples.recv() => sample,
+                        () = self.exit.ended() => return None,
+                    };
+                    if let Some(fresh) = sample {
+                        return Some(self.describe(fresh));
+                    }
+                    // The cgroup has gone. Where the task has not, the engine knows why.
+                    self.counters = Counters::Engine;
+                    self.last = None;
+                    sleep(self.interval).await;
+                }
+            }
+        }
+    }
+
+    async fn find(&self, pid: Option<i32>) -> Counters {
+        let container = self.container.clone();
+        let open = move || {
+            let pid = pid.ok_or_else(|| std::io::Error::other("its process is not known"))?;
+            Cgroup::open(pid, &container)
+        };
+        match spawn_blocking(open).await {
+            Ok(Ok(cgroup)) => Counters::Kernel(self.sampler.subscribe(cgroup, self.interval)),
+            Ok(Err(error)) => {
+                debug!(%error, container = self.container.short(), "the container's cgroup can't be read, the engine is asked");
+                Counters::Engine
+            }
+            Err(_) => Counters::Engine,
+        }
+    }
+
+    async fn asked(&mut self) -> Option<TaskStats> {
         let mut pause = self.interval;
         loop {
             if self.last.is_some() {
@@ -78,17 +144,20 @@ impl<E: ContainerEngine> Watcher<E> {
                 return None;
             }
             match self.engine.sample(&self.container).await {
-                Ok(fresh) => {
-                    let earlier = self.last.replace(fresh.clone());
-                    return Some(describe(&self.id, earlier.as_ref(), &fresh, self.compute));
-                }
+                Ok(fresh) => return Some(self.describe(fresh)),
                 Err(error) => {
                     debug!(%error, container = self.container.short(), "no sample");
                     sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
                 }
             }
         }
+    }
+
+    fn describe(&mut self, fresh: Sample) -> TaskStats {
+        let stats = describe(&self.id, self.last.as_ref(), &fresh, self.compute);
+        self.last = Some(fresh);
+        stats
     }
 }
 

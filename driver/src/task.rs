@@ -9,7 +9,7 @@
 mod exit;
 pub mod handle;
 pub mod options;
-mod pidfd;
+pub(crate) mod pidfd;
 mod prompt;
 mod store;
 
@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::announce::Announcer;
 use crate::engine::{Container, ContainerEngine, ContainerId};
+use crate::exec::Limits;
 
 pub use store::Tasks;
 
@@ -32,11 +33,15 @@ pub use store::Tasks;
 pub struct Task {
     pub config: TaskConfig,
     pub container: ContainerId,
+    /// Its init process when it was started or taken over.
+    pub pid: Option<i32>,
     pub network: Option<DriverNetwork>,
     pub started_at: Option<SystemTime>,
     pub announcer: Announcer,
     /// How long a stop waits for the drain; zero: not at all.
     pub drain: Duration,
+    /// Of the commands that run inside it.
+    pub commands: Limits,
     exit: watch::Receiver<Option<Ended>>,
     /// Ends the watcher and the log pump.
     cancel: CancellationToken,
@@ -96,10 +101,12 @@ impl Task {
         Self {
             config,
             container: id,
+            pid: container.pid,
             network,
             started_at: container.started_at,
             announcer,
             drain,
+            commands: Limits::default(),
             exit,
             cancel,
         }

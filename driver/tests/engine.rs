@@ -7,14 +7,20 @@
 
 #[path = "engine/driver.rs"]
 mod driver;
+#[path = "engine/exec.rs"]
+mod exec;
 #[path = "engine/fake.rs"]
 mod fake;
+#[path = "engine/images.rs"]
+mod images;
 #[path = "engine/logs.rs"]
 mod logs;
 #[path = "engine/reaper.rs"]
 mod reaper;
 #[path = "engine/silent.rs"]
 mod silent;
+#[path = "engine/streams.rs"]
+mod streams;
 #[path = "engine/suite.rs"]
 mod suite;
 
@@ -40,7 +46,26 @@ macro_rules! both {
     )*};
 }
 
+/// Only for the real one.
+macro_rules! real {
+    ($($suite:ident::$name:ident)*) => {$(
+        mod $name {
+            #[tokio::test]
+            #[ignore = "needs a Docker socket"]
+            async fn docker() {
+                super::$suite::$name(super::docker()).await;
+            }
+        }
+    )*};
+}
+
+real! {
+    suite::the_kernels_counters_are_the_engines
+}
+
 both! {
+    suite::output_may_begin_with_any_byte_with_a_terminal_and_without
+    suite::a_commands_output_may_begin_with_any_byte
     suite::a_container_runs_and_its_exit_code_is_told
     suite::output_attached_before_the_start_is_whole
     suite::stored_output_has_times_and_ends_with_the_container

@@ -14,6 +14,8 @@ mod lost;
 mod memory;
 mod overflow;
 mod recover;
+mod sleepers;
+mod stats;
 mod vip;
 
 pub use exit::watch as watch_exits;
@@ -35,6 +37,8 @@ pub enum Figure {
     Lost,
     /// How soon a plugin that was killed has its tasks again.
     Recover,
+    /// What statistics of idle tasks cost, beside Nomad's own driver.
+    Stats,
 }
 
 /// Takes one figure and prints its lines.
@@ -46,6 +50,7 @@ pub fn run(lab: &Lab, figure: Figure) -> Result<()> {
         Figure::Exit => exit::measure(lab)?,
         Figure::Lost => lost::measure(lab)?,
         Figure::Recover => recover::measure(lab)?,
+        Figure::Stats => stats::measure(lab)?,
     };
     for line in lines {
         ui::print(&line);

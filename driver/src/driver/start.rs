@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use super::DockerDriver;
 use crate::config::{self, PluginConfig};
 use crate::engine::{Container, ContainerEngine, ContainerId, Credentials, EngineError};
-use crate::image::{ImageError, Want};
+use crate::image::{ImageError, News, Want};
 use crate::spec::{self, Inputs};
 use crate::task::handle::State;
 use crate::task::options::TaskOptions;
@@ -33,11 +33,10 @@ const LOOK: Duration = Duration::from_millis(200);
 
 impl<E: ContainerEngine> DockerDriver<E> {
     pub(super) async fn start(&self, task: TaskConfig) -> Result<Started, DriverError> {
+        let already = || DriverError::new(format!("task with ID {:?} already started", task.id));
+        let start = self.starts.begin(&task.id).ok_or_else(already)?;
         if self.tasks.contains(&task.id) {
-            return Err(DriverError::new(format!(
-                "task with ID {:?} already started",
-                task.id
-            )));
+            return Err(already());
         }
         let options: TaskOptions = cty::from_slice(&task.msgpack_driver_config)
             .map_err(|error| DriverError::from_error("failed to decode driver config", &error))?;
@@ -58,7 +57,14 @@ impl<E: ContainerEngine> DockerDriver<E> {
         self.drain(&options)?;
         let want = want(&options, &plugin)?;
         let engine = self.settings.connected()?;
-        self.image(engine.as_ref(), &task, &want).await?;
+        // Cancel-safe: a pull that is dropped is given up, and nothing was made yet.
+        tokio::select! {
+            biased;
+            () = start.is_given_up() => return Err(DriverError::new(
+                "the task was stopped while its image was fetched: nothing was started",
+            )),
+            image = self.image(engine.as_ref(), &task, &want) => image?,
+        }
         let attempts = options
             .container_exists_attempts
             .unwrap_or(plugin.name_conflict_attempts);
@@ -78,12 +84,17 @@ impl<E: ContainerEngine> DockerDriver<E> {
     /// start that failed meanwhile would wait for the job's whole restart delay.
     async fn image(&self, engine: &E, task: &TaskConfig, want: &Want) -> Result<(), ImageError> {
         let end = Instant::now() + AWAY;
-        loop {
-            let on_pull = || {
-                let image = [("image", want.image.as_str())];
-                self.events.tell(task, "Downloading image", &image);
+        let tell = |news: News| {
+            let message = match news {
+                News::Begins => "Downloading image".to_owned(),
+                News::Waits => "Waiting for another task that downloads the image".to_owned(),
+                News::Progress(progress) => format!("Image download: {progress}"),
             };
-            match self.images.ensure(engine, want, on_pull).await {
+            let image = [("image", want.image.as_str())];
+            self.events.tell(task, &message, &image);
+        };
+        loop {
+            match self.images.ensure(engine, want, tell).await {
                 Err(error) if error.is_engine_away() && Instant::now() < end => sleep(LOOK).await,
                 other => return other.map(drop),
             }

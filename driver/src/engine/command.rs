@@ -19,6 +19,18 @@ pub struct Command {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandId(pub String);
 
+/// Whether a command still runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandState {
+    Running {
+        /// In the engine's pid namespace, once it has one.
+        pid: Option<i32>,
+    },
+    Ended {
+        code: i64,
+    },
+}
+
 /// Both ends of a command that runs. Shutting `input` down is its end of file.
 pub struct Running {
     pub id: CommandId,

@@ -4,28 +4,32 @@
 
 mod connection;
 mod convert;
+mod entries;
+mod frames;
+mod raw;
+mod transport;
 
 use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
-use bollard::container::LogOutput;
 use bollard::errors::Error;
-use bollard::exec::{CreateExecOptions, ResizeExecOptions, StartExecOptions, StartExecResults};
+use bollard::exec::{CreateExecOptions, ResizeExecOptions};
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, CreateImageOptionsBuilder,
-    KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, StatsOptionsBuilder, StopContainerOptionsBuilder,
-    WaitContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, KillContainerOptionsBuilder,
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StatsOptionsBuilder,
+    StopContainerOptionsBuilder, WaitContainerOptionsBuilder,
 };
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{
-    Chunk, Command, CommandId, Container, ContainerEngine, ContainerId, Credentials, EngineError,
-    EngineFacts, History, Listed, Output, Running, Source,
+    Chunk, Command, CommandId, CommandState, Container, ContainerEngine, ContainerId, Credentials,
+    EngineError, EngineFacts, History, Layer, Listed, Output, Running,
 };
 use crate::stats::Sample;
+use frames::{Form, FrameError, Piece};
 
 pub use connection::DockerEngine;
 
@@ -43,13 +47,16 @@ fn done_anyway(answer: Result<(), EngineError>) -> Result<(), EngineError> {
     }
 }
 
-fn chunk(output: LogOutput) -> Option<Chunk> {
-    let (source, bytes) = match output {
-        LogOutput::StdOut { message } | LogOutput::Console { message } => (Source::Stdout, message),
-        LogOutput::StdErr { message } => (Source::Stderr, message),
-        LogOutput::StdIn { .. } => return None,
-    };
-    Some(Chunk { source, bytes })
+fn output(pieces: impl Stream<Item = Result<Piece, FrameError>> + Send + 'static) -> Output {
+    let chunks = pieces.map_ok(|Piece { source, bytes, .. }| Chunk { source, bytes });
+    chunks.map_err(EngineError::from).boxed()
+}
+
+impl DockerEngine {
+    /// In which form a container's output comes. Only the container says so.
+    async fn form(&self, id: &ContainerId) -> Result<Form, EngineError> {
+        Ok(Form::of(self.inspect(&id.0).await?.tty))
+    }
 }
 
 impl ContainerEngine for DockerEngine {
@@ -87,7 +94,7 @@ impl ContainerEngine for DockerEngine {
         &self,
         reference: &str,
         credentials: Option<Credentials>,
-        progress: mpsc::Sender<String>,
+        lines: mpsc::Sender<Option<Layer>>,
     ) -> Result<(), EngineError> {
         let options = CreateImageOptionsBuilder::new()
             .from_image(reference)
@@ -98,16 +105,16 @@ impl ContainerEngine for DockerEngine {
             serveraddress: Some(given.server).filter(|server| !server.is_empty()),
             ..DockerCredentials::default()
         });
-        let mut lines = self
+        let mut answer = self
             .api()
             .await?
             .create_image(Some(options), None, credentials);
-        while let Some(line) = lines.try_next().await.map_err(convert::error)? {
-            if let Some(error) = line.error_detail.and_then(|detail| detail.message) {
+        while let Some(mut line) = answer.try_next().await.map_err(convert::error)? {
+            if let Some(error) = line.error_detail.take().and_then(|detail| detail.message) {
                 return Err(EngineError::Refused(error));
             }
             // A receiver that is behind misses a line of progress, nothing else.
-            let _ = progress.try_send(line.status.unwrap_or_default());
+            let _ = lines.try_send(convert::layer(line));
         }
         Ok(())
     }
@@ -200,26 +207,21 @@ impl ContainerEngine for DockerEngine {
     }
 
     async fn attach(&self, id: &ContainerId) -> Result<Output, EngineError> {
-        let options = AttachContainerOptionsBuilder::new()
-            .stream(true)
-            .stdout(true)
-            .stderr(true)
-            .build();
+        let form = self.form(id).await?;
+        let path = format!("/containers/{id}/attach?stream=1&stdout=1&stderr=1");
         let attached = self
             .call("attach", QUICK, |docker| async move {
-                docker.attach_container(&id.0, Some(options)).await
+                raw::hijack(
+                    &self.transport,
+                    &docker.client_version(),
+                    &path,
+                    String::new(),
+                )
+                .await
             })
             .await?;
-        // The write half lives as long as the stream: closing it makes the engine close ours.
-        let input = attached.input;
-        let output = attached
-            .output
-            .map_err(convert::error)
-            .try_filter_map(move |item| {
-                let _open = &input;
-                std::future::ready(Ok(chunk(item)))
-            });
-        Ok(output.boxed())
+        // Its write half lives as long as the stream: closing it makes the engine close ours.
+        Ok(output(raw::pieces(form, attached)))
     }
 
     async fn history(
@@ -228,18 +230,21 @@ impl ContainerEngine for DockerEngine {
         since: i32,
         follow: bool,
     ) -> Result<History, EngineError> {
-        let options = LogsOptionsBuilder::new()
-            .stdout(true)
-            .stderr(true)
-            .timestamps(true)
-            .follow(follow)
-            .since(since)
-            .build();
-        let mut lines = Box::pin(self.api().await?.logs(&id.0, Some(options)));
+        let form = self.form(id).await?;
+        let follow_word = u8::from(follow);
+        let path = format!(
+            "/containers/{id}/logs?stdout=1&stderr=1&timestamps=1&follow={follow_word}&since={since}"
+        );
+        let (transport, version) = (self.transport.clone(), self.api().await?.client_version());
+        let opened = async move {
+            let body = raw::download(&transport, &version, &path).await;
+            let body = body.map_err(convert::error)?;
+            Ok::<_, EngineError>(entries::entries(form, raw::pieces(form, body)))
+        };
+        let mut lines = stream::once(opened).try_flatten().boxed();
         // The first item tells whether the log can be read at all; without one the answer is a quiet container's.
-        let first = tokio::time::timeout(FIRST_LINE, lines.next()).await;
-        let first = match first {
-            Ok(Some(Err(error))) => return Err(convert::error(error)),
+        let first = match tokio::time::timeout(FIRST_LINE, lines.next()).await {
+            Ok(Some(Err(error))) => return Err(error),
             Ok(Some(Ok(line))) => Some(line),
             Ok(None) => return Ok(stream::empty().boxed()),
             Err(_) if follow => None,
@@ -250,15 +255,11 @@ impl ContainerEngine for DockerEngine {
                 });
             }
         };
-        let lines = stream::iter(first.map(Ok))
-            .chain(lines)
-            .map_err(convert::error);
-        Ok(lines
-            .try_filter_map(|line| std::future::ready(Ok(chunk(line).and_then(convert::stamped))))
-            .boxed())
+        Ok(stream::iter(first.map(Ok)).chain(lines).boxed())
     }
 
     async fn exec(&self, id: &ContainerId, command: Command) -> Result<Running, EngineError> {
+        let form = Form::of(command.tty);
         let options = CreateExecOptions {
             attach_stdin: Some(command.stdin),
             attach_stdout: Some(true),
@@ -272,39 +273,34 @@ impl ContainerEngine for DockerEngine {
                 docker.create_exec(&id.0, options).await
             })
             .await?;
-        let (exec, tty) = (created.id.clone(), command.tty);
-        let options = StartExecOptions {
-            tty,
-            ..StartExecOptions::default()
-        };
+        let path = format!("/exec/{}/start", created.id);
+        let body = json!({ "Detach": false, "Tty": command.tty }).to_string();
         let started = self
             .call("exec", QUICK, |docker| async move {
-                docker.start_exec(&exec, Some(options)).await
+                raw::hijack(&self.transport, &docker.client_version(), &path, body).await
             })
             .await?;
-        let StartExecResults::Attached { output, input } = started else {
-            return Err(EngineError::Refused(
-                "the engine did not attach to the command".to_owned(),
-            ));
-        };
-        let output = output
-            .map_err(convert::error)
-            .try_filter_map(|item| std::future::ready(Ok(chunk(item))))
-            .boxed();
+        let (from, input) = tokio::io::split(started);
         Ok(Running {
             id: CommandId(created.id),
-            output,
-            input,
+            output: output(raw::pieces(form, from)),
+            input: Box::pin(input),
         })
     }
 
-    async fn exec_exit(&self, id: &CommandId) -> Result<Option<i64>, EngineError> {
+    async fn exec_state(&self, id: &CommandId) -> Result<CommandState, EngineError> {
         let found = self
             .call("exec", QUICK, |docker| async move {
                 docker.inspect_exec(&id.0).await
             })
             .await?;
-        Ok(found.exit_code.filter(|_| found.running == Some(false)))
+        let pid = found.pid.and_then(|pid| i32::try_from(pid).ok());
+        Ok(match found.exit_code {
+            Some(code) if found.running == Some(false) => CommandState::Ended { code },
+            _ => CommandState::Running {
+                pid: pid.filter(|pid| *pid > 0),
+            },
+        })
     }
 
     async fn resize(&self, id: &CommandId, height: u16, width: u16) -> Result<(), EngineError> {

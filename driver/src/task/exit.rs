@@ -6,7 +6,7 @@
 //!   └─error──▶ inspect: running? wait again · ended? tell · gone? tell · unreachable? try again
 //! ```
 //!
-//! The engine is the judge; a lost connection is not an exit. An engine that restarts with live-restore keeps its
+//! The engine is the judge; a lost connection is not an exit, and one that is silent is not the word that nothing happened. An engine that restarts with live-restore keeps its
 //! containers, one without ends them, and either way it is asked again when it is back.
 
 use std::sync::Arc;
@@ -18,10 +18,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::{Ended, pidfd, prompt};
+use super::pidfd::Process;
+use super::{Ended, prompt};
 use crate::announce::Announcer;
 use crate::engine::{ContainerEngine, ContainerId, EngineError, State};
 
+/// A wait that has no answer for so long is asked anew: its connection may lead to nobody any more.
+const LONGEST_WAIT: Duration = Duration::from_mins(2);
 /// Between two questions to an engine that does not answer.
 const RETRY: Duration = Duration::from_secs(1);
 /// A log whose reader is gone must not hide the exit for ever.
@@ -65,7 +68,8 @@ pub(super) async fn watch<E: ContainerEngine>(
 /// Tells the syncer once the process has ended; whether it could be watched.
 async fn seen(pid: Option<i32>, id: ContainerId, announcer: Announcer) -> bool {
     let Some(pid) = pid else { return false };
-    match pidfd::ended(pid, &id).await {
+    let watched = async { Process::watch(pid, &id)?.gone().await };
+    match watched.await {
         Ok(()) => {
             announcer.exited().await;
             debug!(container = id.short(), "process ended");
@@ -80,13 +84,22 @@ async fn seen(pid: Option<i32>, id: ContainerId, announcer: Announcer) -> bool {
 
 async fn outcome<E: ContainerEngine>(engine: &E, id: &ContainerId) -> Exit {
     loop {
-        let waited = engine.wait(id).await;
+        let unanswered = Err(EngineError::Timeout {
+            operation: "wait",
+            after: LONGEST_WAIT,
+        });
+        let waited = timeout(LONGEST_WAIT, engine.wait(id)).await;
+        let waited = waited.unwrap_or(unanswered);
         match engine.inspect(&id.0).await.map(|container| container.state) {
             Ok(State::Exited {
                 code,
                 oom_killed,
                 error,
             }) => return exit(code, oom_killed, &error),
+            // Nothing happened: no pause, in which an exit would wait.
+            Ok(State::Running | State::Paused | State::Created) if is_unanswered(&waited) => {
+                continue;
+            }
             Ok(State::Running | State::Paused | State::Created) => {
                 debug!(
                     container = id.short(),
@@ -110,6 +123,10 @@ async fn outcome<E: ContainerEngine>(engine: &E, id: &ContainerId) -> Exit {
         }
         sleep(RETRY).await;
     }
+}
+
+fn is_unanswered(waited: &Result<i64, EngineError>) -> bool {
+    matches!(waited, Err(EngineError::Timeout { .. }))
 }
 
 fn exit(code: i64, oom_killed: bool, reason: &str) -> Exit {

@@ -8,11 +8,11 @@ use nomad_driver_sdk::value::TaskState;
 use nomad_driver_sdk::{TaskConfig, TaskDriver};
 use nomad_ipvs_proto::driver::Resources;
 use rmpv::Value;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::fake::FakeEngine;
 
-const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 pub(crate) fn driver(engine: &FakeEngine) -> DockerDriver<FakeEngine> {
     let engine = engine.clone();
@@ -23,7 +23,7 @@ pub(crate) fn driver(engine: &FakeEngine) -> DockerDriver<FakeEngine> {
 }
 
 /// The options as the agent encodes them.
-fn options(pairs: &[(&str, Value)]) -> Vec<u8> {
+pub(crate) fn options(pairs: &[(&str, Value)]) -> Vec<u8> {
     let map = pairs
         .iter()
         .map(|(key, value)| ((*key).into(), value.clone()))
@@ -179,6 +179,20 @@ async fn an_engine_that_goes_away_for_a_while_is_not_an_exit() {
             .code,
         4
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_nobody_answers_any_more_is_not_the_word_that_a_task_runs() {
+    let engine = FakeEngine::default();
+    engine.set_deaf();
+    let driver = driver(&engine);
+    let task = task("t1", "sleep 60; exit 4");
+    driver.start_task(task).await.unwrap();
+    sleep(Duration::from_secs(60 + 121)).await;
+    // The rest is other threads', whose time can't be made to pass.
+    tokio::time::resume();
+    let exit = timeout(SOON, driver.wait_task("t1")).await;
+    assert_eq!(exit.unwrap().unwrap().code, 4);
 }
 
 #[tokio::test]

@@ -1,4 +1,11 @@
-//! Containers in memory. They run a shell that knows `echo`, `sleep` and `exit`, which is enough for the suite.
+//! Containers in memory. They run a shell that knows a few words, which is enough for the suite.
+
+#[path = "fake/commands.rs"]
+mod commands;
+#[path = "fake/registry.rs"]
+mod registry;
+#[path = "fake/shell.rs"]
+mod shell;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -7,13 +14,19 @@ use std::time::{Duration, SystemTime};
 use bollard::models::ContainerCreateBody;
 use bytes::Bytes;
 use docker_ipvs::engine::{
-    ApiVersion, Chunk, Command, CommandId, Container, ContainerEngine, ContainerId, Credentials,
-    EngineError, EngineFacts, History, Listed, Output, Running, Source, Stamped, State,
+    ApiVersion, Chunk, Command, CommandId, CommandState, Container, ContainerEngine, ContainerId,
+    Credentials, EngineError, EngineFacts, History, Layer, Listed, Output, Running, Source,
+    Stamped, State,
 };
 use docker_ipvs::stats::Sample;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
+
+use commands::Commands;
+pub(crate) use registry::Pull;
+use registry::Registry;
+use shell::{Step, steps};
 
 /// Clones share their containers.
 #[derive(Debug, Clone, Default)]
@@ -24,8 +37,12 @@ pub(crate) struct FakeEngine {
 #[derive(Debug, Default)]
 struct World {
     containers: HashMap<ContainerId, Record>,
+    commands: Commands,
+    registry: Registry,
     count: u32,
     down: bool,
+    deaf: bool,
+    create_delay: Duration,
 }
 
 #[derive(Debug)]
@@ -41,6 +58,15 @@ impl FakeEngine {
     /// The engine stops answering, or answers again; containers live on.
     pub(crate) fn set_down(&self, down: bool) {
         self.lock().down = down;
+    }
+
+    pub(crate) fn set_create_delay(&self, delay: Duration) {
+        self.lock().create_delay = delay;
+    }
+
+    /// Waits are never answered any more, as by a peer that has died.
+    pub(crate) fn set_deaf(&self) {
+        self.lock().deaf = true;
     }
 
     /// How many lines all containers have stored together.
@@ -108,25 +134,19 @@ impl FakeEngine {
         }
     }
 
-    async fn run(self, id: ContainerId, script: String) {
-        for step in script.split(';').map(str::trim) {
-            match step.split_once(' ') {
-                Some(("sleep", seconds)) => {
-                    tokio::time::sleep(Duration::from_secs_f64(seconds.parse().unwrap())).await;
-                }
-                Some(("exit", code)) => return self.end(&id, code.parse().unwrap()),
-                Some(("echo", words)) => self.say(&id, words),
-                _ => panic!("the fake's shell does not know {step:?}"),
+    async fn run(self, id: ContainerId, script: String, tty: bool) {
+        for step in steps(&script, tty) {
+            match step {
+                Step::Write(source, bytes) => self.say(&id, source, bytes),
+                Step::Sleep(time) => tokio::time::sleep(time).await,
+                Step::Exit(code) => return self.end(&id, code),
+                Step::Hold => {}
             }
         }
         self.end(&id, 0);
     }
 
-    fn say(&self, id: &ContainerId, words: &str) {
-        let (source, words) = words
-            .strip_suffix(" >&2")
-            .map_or((Source::Stdout, words), |words| (Source::Stderr, words));
-        let bytes = Bytes::from(format!("{words}\n"));
+    fn say(&self, id: &ContainerId, source: Source, bytes: Bytes) {
         if let Some(record) = self.lock().containers.get_mut(id) {
             record.log.send_modify(|(said, _)| {
                 said.push(Stamped {
@@ -171,7 +191,7 @@ impl ContainerEngine for FakeEngine {
 
     async fn find_image(&self, reference: &str) -> Result<String, EngineError> {
         drop(self.up()?);
-        if reference == "busybox:1" {
+        if reference == "busybox:1" || self.is_pulled() {
             Ok("sha256:1".to_owned())
         } else {
             Err(EngineError::NotFound(reference.to_owned()))
@@ -182,9 +202,9 @@ impl ContainerEngine for FakeEngine {
         &self,
         reference: &str,
         _: Option<Credentials>,
-        _: mpsc::Sender<String>,
+        lines: mpsc::Sender<Option<Layer>>,
     ) -> Result<(), EngineError> {
-        Err(EngineError::Refused(format!("image {reference} not found")))
+        self.fetch(reference, lines).await
     }
 
     async fn create(
@@ -192,6 +212,8 @@ impl ContainerEngine for FakeEngine {
         name: &str,
         body: ContainerCreateBody,
     ) -> Result<ContainerId, EngineError> {
+        let delay = self.up()?.create_delay;
+        tokio::time::sleep(delay).await;
         let mut world = self.up()?;
         if world
             .containers
@@ -207,7 +229,7 @@ impl ContainerEngine for FakeEngine {
             name: name.to_owned(),
             labels: body.labels.unwrap_or_default(),
             image_id: "sha256:1".to_owned(),
-            tty: false,
+            tty: body.tty.unwrap_or_default(),
             state: State::Created,
             started_at: None,
             finished_at: None,
@@ -232,14 +254,14 @@ impl ContainerEngine for FakeEngine {
     }
 
     async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
-        let script = self.with(id, |record| {
+        let (script, tty) = self.with(id, |record| {
             record.container.state = State::Running;
             record.container.started_at = Some(SystemTime::now());
             // No process has this number: nothing real is watched.
             record.container.pid = Some(i32::MAX);
-            record.script.clone()
+            (record.script.clone(), record.container.tty)
         })?;
-        tokio::spawn(self.clone().run(id.clone(), script));
+        tokio::spawn(self.clone().run(id.clone(), script, tty));
         Ok(())
     }
 
@@ -256,6 +278,9 @@ impl ContainerEngine for FakeEngine {
 
     async fn wait(&self, id: &ContainerId) -> Result<i64, EngineError> {
         let mut log = self.with(id, |record| record.log.subscribe())?;
+        if self.lock().deaf {
+            std::future::pending::<()>().await;
+        }
         log.wait_for(|(_, over)| *over)
             .await
             .map_err(|_| EngineError::NotFound(id.0.clone()))?;
@@ -332,16 +357,16 @@ impl ContainerEngine for FakeEngine {
         Ok(stream::iter(said).boxed())
     }
 
-    async fn exec(&self, _: &ContainerId, _: Command) -> Result<Running, EngineError> {
-        Err(EngineError::Refused("the fake runs no commands".to_owned()))
+    async fn exec(&self, _: &ContainerId, command: Command) -> Result<Running, EngineError> {
+        self.begin(command).await
     }
 
-    async fn exec_exit(&self, _: &CommandId) -> Result<Option<i64>, EngineError> {
-        Err(EngineError::Refused("the fake runs no commands".to_owned()))
+    async fn exec_state(&self, id: &CommandId) -> Result<CommandState, EngineError> {
+        self.question(id).await
     }
 
     async fn resize(&self, _: &CommandId, _: u16, _: u16) -> Result<(), EngineError> {
-        Err(EngineError::Refused("the fake runs no commands".to_owned()))
+        Ok(())
     }
 
     async fn sample(&self, _: &ContainerId) -> Result<Sample, EngineError> {

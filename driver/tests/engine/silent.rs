@@ -48,7 +48,7 @@ async fn no_call_to_an_engine_that_hangs_waits_for_ever() {
     bounded("attach", engine.attach(&id)).await;
     bounded("history", engine.history(&id, 0, false)).await;
     bounded("exec", engine.exec(&id, command)).await;
-    bounded("exec_exit", engine.exec_exit(&exec)).await;
+    bounded("exec_state", engine.exec_state(&exec)).await;
     bounded("resize", engine.resize(&exec, 24, 80)).await;
     bounded("sample", engine.sample(&id)).await;
     bounded("list_running", engine.list_running("label", "value")).await;
@@ -81,7 +81,7 @@ async fn no_call_to_a_driver_whose_engine_hangs_waits_for_ever() {
     told("stop", driver.stop_task("t1", GRACE, None)).await;
     told("stop", driver.stop_task("t1", GRACE, Some("SIGINT"))).await;
     told("signal", driver.signal_task("t1", "SIGHUP")).await;
-    told("exec", driver.exec_task("t1", words, GRACE)).await;
+    told("exec", driver.exec_task("t1", words, LIMIT)).await;
     let stream = driver.exec_task_streaming(request, inputs, outputs);
     told("streaming exec", Box::pin(stream)).await;
     // Asks nobody: what is known of the task is still that it runs.

@@ -5,7 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bollard::models::ContainerCreateBody;
-use docker_ipvs::engine::{Chunk, ContainerEngine, ContainerId, EngineError, Source, State};
+use docker_ipvs::engine::{
+    Chunk, Command, CommandState, Container, ContainerEngine, ContainerId, EngineError, Running,
+    Source, State,
+};
+use docker_ipvs::stats::cgroup::{Cgroup, Clock};
 use futures_util::TryStreamExt;
 
 const GRACE: Duration = Duration::from_secs(1);
@@ -19,7 +23,7 @@ pub(crate) fn unique() -> String {
     )
 }
 
-/// A shell of busybox; the fake knows `echo`, `exit` and `sleep`.
+/// A shell of busybox; the fake knows some of its words.
 pub(crate) fn shell(script: &str) -> ContainerCreateBody {
     ContainerCreateBody {
         image: Some("busybox:1".to_owned()),
@@ -170,4 +174,127 @@ pub(crate) async fn running_containers_are_listed_by_label(engine: impl Containe
         [&id]
     );
     engine.remove(&id).await.unwrap();
+}
+
+/// What a container with a terminal, or without one, writes: by its attachment and by its stored log.
+async fn written(engine: &impl ContainerEngine, tty: bool, script: &str) -> (String, String) {
+    let body = ContainerCreateBody {
+        tty: Some(tty),
+        ..shell(script)
+    };
+    let id = engine.create(&unique(), body).await.unwrap();
+    let output = engine.attach(&id).await.unwrap();
+    engine.start(&id).await.unwrap();
+    let chunks: Vec<_> = output.try_collect().await.unwrap();
+    engine.wait(&id).await.unwrap();
+    let stored = engine.history(&id, 0, false).await.unwrap();
+    let entries: Vec<_> = stored.try_collect().await.unwrap();
+    engine.remove(&id).await.unwrap();
+    let stored = entries
+        .iter()
+        .map(|entry| String::from_utf8_lossy(&entry.bytes));
+    (text(&chunks, Source::Stdout), stored.collect())
+}
+
+pub(crate) async fn output_may_begin_with_any_byte_with_a_terminal_and_without(
+    engine: impl ContainerEngine,
+) {
+    let script = "printf '\\001abcdefgh\\n'; echo two; sleep 0.2; printf '\\001\\001no end'";
+    for (tty, expected) in [
+        (true, "\u{1}abcdefgh\r\ntwo\r\n\u{1}\u{1}no end"),
+        (false, "\u{1}abcdefgh\ntwo\n\u{1}\u{1}no end"),
+    ] {
+        let (attached, stored) = written(&engine, tty, script).await;
+        assert_eq!(
+            (attached.as_str(), stored.as_str()),
+            (expected, expected),
+            "{tty}"
+        );
+    }
+}
+
+pub(crate) async fn a_commands_output_may_begin_with_any_byte(engine: impl ContainerEngine) {
+    let id = created(&engine, "sleep 600").await;
+    engine.start(&id).await.unwrap();
+    for (tty, expected) in [(true, "\u{1}abcdefgh\r\n"), (false, "\u{1}abcdefgh\n")] {
+        let words = ["sh", "-c", "printf '\\001abcdefgh\\n'; exit 3"].map(str::to_owned);
+        let command = Command {
+            words: words.to_vec(),
+            tty,
+            stdin: false,
+        };
+        let Running { id, output, input } = engine.exec(&id, command).await.unwrap();
+        let chunks: Vec<_> = output.try_collect().await.unwrap();
+        assert_eq!(text(&chunks, Source::Stdout), expected, "{tty}");
+        drop(input);
+        let ended = async {
+            while engine.exec_state(&id).await.unwrap() != (CommandState::Ended { code: 3 }) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), ended)
+            .await
+            .unwrap();
+    }
+    engine.remove(&id).await.unwrap();
+}
+
+/// Only a real engine has a kernel below.
+pub(crate) async fn the_kernels_counters_are_the_engines(engine: impl ContainerEngine) {
+    let id = created(
+        &engine,
+        "head -c 20000000 /dev/zero >/dev/shm/f; while :; do :; done",
+    )
+    .await;
+    engine.start(&id).await.unwrap();
+    let Container { pid, .. } = engine.inspect(&id.0).await.unwrap();
+    let (cgroup, clock) = (Cgroup::open(pid.unwrap(), &id).unwrap(), Clock::start());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // The engine's look is between two of ours, so its counters must be, too.
+    let before = cgroup.sample(clock).unwrap();
+    let told = engine.sample(&id).await.unwrap();
+    let after = cgroup.sample(clock).unwrap();
+    engine.remove(&id).await.unwrap();
+    assert!(told.cpu_total > 100_000_000, "{told:?}");
+    let tick = 10_000_000;
+    for (name, low, found, high) in [
+        ("total", before.cpu_total, told.cpu_total, after.cpu_total),
+        ("user", before.cpu_user, told.cpu_user, after.cpu_user),
+        (
+            "kernel",
+            before.cpu_kernel,
+            told.cpu_kernel,
+            after.cpu_kernel,
+        ),
+        (
+            "throttled",
+            before.throttled_periods,
+            told.throttled_periods,
+            after.throttled_periods,
+        ),
+    ] {
+        let fits = found + tick >= low && found <= high + tick;
+        assert!(fits, "{name}: {low} <= {found} <= {high}");
+    }
+    let near = |ours: Option<u64>, theirs: Option<u64>| {
+        let (ours, theirs) = (ours.unwrap_or_default(), theirs.unwrap_or_default());
+        ours.abs_diff(theirs) <= 4 * 1024 * 1024
+    };
+    let (ours, theirs) = (after.memory, told.memory);
+    assert!(theirs.usage.unwrap() > 20_000_000, "{theirs:?}");
+    assert!(near(ours.usage, theirs.usage), "{ours:?} {theirs:?}");
+    assert!(
+        near(ours.rss, theirs.rss) && near(ours.cache, theirs.cache),
+        "{ours:?} {theirs:?}"
+    );
+    assert!(
+        near(ours.max_usage, theirs.max_usage),
+        "{ours:?} {theirs:?}"
+    );
+    // A busy loop is a whole processor, by our own clock as well.
+    let share = |early: &docker_ipvs::stats::Sample, late: &docker_ipvs::stats::Sample| {
+        late.cpu_total > early.cpu_total && late.system_total > early.system_total
+    };
+    assert!(share(&before, &after), "{before:?} {after:?}");
+    assert!(cgroup.sample(clock).is_err(), "the container has gone");
 }

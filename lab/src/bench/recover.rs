@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
+use super::sleepers;
 use crate::context::Lab;
-use crate::part::{docker, job, nomad};
+use crate::part::{docker, nomad};
 use crate::topology::Node;
 use crate::wait;
 
@@ -21,44 +22,10 @@ const JOB: &str = "sleepers";
 const WORDS: &str = "recovered task";
 
 pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
-    let file = lab.paths.state.join(format!("{JOB}.nomad.hcl"));
-    lab.person.write(&file, &jobfile())?;
-    job::submit(lab, &file)?;
-    let measured = job::wait_deployed(lab, JOB).and_then(|()| killed(lab));
-    job::purge(lab, JOB)?;
+    sleepers::run(lab, JOB, TASKS)?;
+    let measured = killed(lab);
+    sleepers::purge(lab, JOB)?;
     measured
-}
-
-/// Small enough for fifty to fit on any node.
-fn jobfile() -> String {
-    format!(
-        r#"job "{JOB}" {{
-  datacenters = ["*"]
-  group "sleepers" {{
-    count = {TASKS}
-    ephemeral_disk {{
-      size = 110
-    }}
-    update {{
-      max_parallel     = {TASKS}
-      min_healthy_time = "1s"
-    }}
-    task "sleep" {{
-      driver = "docker"
-      config {{
-        image   = "busybox:1"
-        command = "sleep"
-        args    = ["100000"]
-      }}
-      resources {{
-        cpu    = 10
-        memory = 10
-      }}
-    }}
-  }}
-}}
-"#
-    )
 }
 
 fn killed(lab: &Lab) -> Result<Vec<String>> {

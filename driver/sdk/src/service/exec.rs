@@ -48,11 +48,18 @@ pub(super) async fn run<D: TaskDriver>(
     tokio::spawn(async move {
         let command = driver.exec_task_streaming(request, input, output);
         let forward = async {
-            while let Some(chunk) = output_rx.recv().await {
+            loop {
+                // Cancel-safe: a chunk that was not taken stays in the channel.
+                let chunk = tokio::select! {
+                    chunk = output_rx.recv() => chunk,
+                    () = frames_tx.closed() => None,
+                };
+                let Some(chunk) = chunk else { break };
                 if frames_tx.send(Ok(frame(chunk))).await.is_err() {
-                    break; // the agent has gone; dropping the receiver tells the driver
+                    break;
                 }
             }
+            // Where the agent has gone, this tells the driver.
             drop(output_rx);
         };
         let (ended, ()) = tokio::join!(command, forward);

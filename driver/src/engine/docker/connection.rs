@@ -1,4 +1,4 @@
-//! How the engine is reached: its endpoint, the version of its API, and a limit for every call.
+//! A client of an engine: the version of its API, and a limit for every call.
 //!
 //! The API version is negotiated on first contact and again when the engine says it no longer fits (it was up- or
 //! downgraded under us). Nothing is sent before that: connecting only parses the endpoint.
@@ -7,46 +7,25 @@ use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bollard::Docker;
 use bollard::errors::Error;
-use bollard::{API_DEFAULT_VERSION, Docker};
 
+use super::transport::{Endpoint, Transport};
 use super::{QUICK, convert};
 use crate::engine::EngineError;
 
-/// bollard's own limit must never be the one that strikes: pulls, waits and logs may take days.
-const NEVER: u64 = 10 * 365 * 24 * 3600;
-
 #[derive(Debug)]
 pub struct DockerEngine {
-    endpoint: Endpoint,
+    pub(super) transport: Transport,
     negotiated: Mutex<Option<Docker>>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Endpoint {
-    Unix(String),
-    Http(String),
 }
 
 impl DockerEngine {
     /// A client for `endpoint`: `unix:///path`, `tcp://host:port` or `http://host:port`. Sends nothing yet, and the
     /// engine may come later.
     pub fn connect(endpoint: &str) -> Result<Self, EngineError> {
-        let endpoint = match endpoint.split_once("://") {
-            Some(("unix", path)) if path.starts_with('/') => Endpoint::Unix(path.to_owned()),
-            Some(("tcp" | "http", address)) if !address.is_empty() => {
-                Endpoint::Http(address.to_owned())
-            }
-            _ => {
-                let reason = "unix:///path/of/the/socket or tcp://host:port is wanted".to_owned();
-                return Err(EngineError::Endpoint {
-                    endpoint: endpoint.to_owned(),
-                    reason,
-                });
-            }
-        };
         Ok(Self {
-            endpoint,
+            transport: Transport::new(Endpoint::parse(endpoint)?),
             negotiated: Mutex::new(None),
         })
     }
@@ -55,13 +34,7 @@ impl DockerEngine {
         if let Some(docker) = self.negotiated().clone() {
             return Ok(docker);
         }
-        let docker = match &self.endpoint {
-            Endpoint::Unix(path) => Docker::connect_with_unix(path, NEVER, API_DEFAULT_VERSION),
-            Endpoint::Http(address) => {
-                Docker::connect_with_http(address, NEVER, API_DEFAULT_VERSION)
-            }
-        };
-        let docker = docker.map_err(convert::error)?;
+        let docker = self.transport.client().map_err(convert::error)?;
         let docker = bounded("version", QUICK, docker.negotiate_version()).await?;
         *self.negotiated() = Some(docker.clone());
         Ok(docker)

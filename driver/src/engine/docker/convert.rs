@@ -5,19 +5,16 @@ use std::time::{Duration, SystemTime};
 use bollard::errors::Error;
 use bollard::models::{
     ContainerInspectResponse, ContainerStateStatusEnum, ContainerStatsResponse, ContainerSummary,
-    NetworkInspect, SystemInfo, SystemVersion,
+    CreateImageInfo, NetworkInspect, SystemInfo, SystemVersion,
 };
 use jiff::Timestamp;
 use nomad_driver_sdk::value::MemoryStats;
 
 use crate::engine::{
-    ApiVersion, Chunk, Container, ContainerId, EngineError, EngineFacts, Listed, Network, Stamped,
-    State,
+    ApiVersion, Container, ContainerId, EngineError, EngineFacts, Layer, LayerState, Listed,
+    Network, State,
 };
 use crate::stats::Sample;
-
-/// RFC 3339 with nanoseconds and an offset.
-const LONGEST_STAMP: usize = 40;
 
 pub(super) fn error(error: Error) -> EngineError {
     match error {
@@ -126,6 +123,27 @@ pub(super) fn listed(found: ContainerSummary) -> Option<Listed> {
     })
 }
 
+/// `None` for a line that speaks of the image as a whole.
+pub(super) fn layer(line: CreateImageInfo) -> Option<Layer> {
+    let size = |size: Option<i64>| size.and_then(|size| u64::try_from(size).ok());
+    let detail = line.progress_detail.unwrap_or_default();
+    let (current, total) = (
+        size(detail.current).unwrap_or_default(),
+        size(detail.total).unwrap_or_default(),
+    );
+    let state = match line.status?.as_str() {
+        "Pulling fs layer" | "Waiting" => LayerState::Waiting,
+        "Downloading" => LayerState::Loading { current, total },
+        "Download complete" | "Verifying Checksum" | "Extracting" => LayerState::Loaded { total },
+        "Pull complete" | "Already exists" => LayerState::Done { total },
+        _ => return None,
+    };
+    Some(Layer {
+        id: line.id?,
+        state,
+    })
+}
+
 /// cgroup v1 and v2 name their numbers differently.
 pub(super) fn sample(found: ContainerStatsResponse) -> Sample {
     let cpu = found.cpu_stats.unwrap_or_default();
@@ -154,18 +172,6 @@ pub(super) fn sample(found: ContainerStatsResponse) -> Sample {
             max_usage: memory.max_usage.filter(|most| *most > 0),
         },
     }
-}
-
-/// `2026-11-24T21:00:00.123456789Z text`; `None` for what has no time in front.
-pub(super) fn stamped(chunk: Chunk) -> Option<Stamped> {
-    let Chunk { source, mut bytes } = chunk;
-    let space = bytes
-        .iter()
-        .take(LONGEST_STAMP)
-        .position(|byte| *byte == b' ')?;
-    let at = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
-    drop(bytes.split_to(space + 1));
-    Some(Stamped { source, at, bytes })
 }
 
 /// Docker's year-1 time means "not yet".

@@ -1,0 +1,180 @@
+//! The two forms in which the engine sends output, and their decoder.
+//!
+//! ```text
+//!  with a terminal      bytes as they are
+//!  without              [stream, 0, 0, 0, length: 4 bytes, big endian] payload   again and again
+//! ```
+//!
+//! Nothing in the bytes says which of the two it is: whoever opens the stream knows it of the container. A payload is passed
+//! on as it arrives, so a frame costs no memory, however long it says it is.
+
+use std::io;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio_util::codec::Decoder;
+
+use crate::engine::{EngineError, Source};
+
+/// A frame's header.
+const HEADER: usize = 8;
+/// Of an error that the engine reports inside the stream so much is kept.
+const LONGEST_REPORT: usize = 1024;
+
+/// Which of the two forms a stream has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Raw,
+    Framed,
+}
+
+/// Some bytes of one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) source: Source,
+    pub(super) bytes: Bytes,
+    /// The last of its frame. Never so in a raw stream.
+    pub(super) last: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FrameError {
+    #[error("the stream of output broke")]
+    Io(#[from] io::Error),
+    #[error("the stream of output ends inside a frame")]
+    Truncated,
+    #[error("the stream of output has a frame that begins with {0:02x?}")]
+    Header([u8; HEADER]),
+    #[error("the engine reports: {0}")]
+    Report(String),
+}
+
+#[derive(Debug)]
+pub(super) struct Frames {
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Raw,
+    Header,
+    Payload { source: Source, left: usize },
+    Report { text: Vec<u8>, left: usize },
+}
+
+impl Form {
+    pub(super) fn of(terminal: bool) -> Self {
+        if terminal { Self::Raw } else { Self::Framed }
+    }
+}
+
+impl Frames {
+    pub(super) fn new(form: Form) -> Self {
+        let state = match form {
+            Form::Raw => State::Raw,
+            Form::Framed => State::Header,
+        };
+        Self { state }
+    }
+}
+
+impl From<FrameError> for EngineError {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Io(_) | FrameError::Truncated => {
+                Self::Unreachable(nomad_driver_sdk::error::chain(&error))
+            }
+            FrameError::Header(_) | FrameError::Report(_) => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+impl Decoder for Frames {
+    type Item = Piece;
+    type Error = FrameError;
+
+    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Piece>, FrameError> {
+        loop {
+            match &mut self.state {
+                State::Raw => {
+                    return Ok((!src.is_empty()).then(|| Piece {
+                        source: Source::Stdout,
+                        bytes: src.split().freeze(),
+                        last: false,
+                    }));
+                }
+                State::Header => {
+                    let Some(header) = src.first_chunk::<HEADER>().copied() else {
+                        return Ok(None);
+                    };
+                    self.state = State::after(header)?;
+                    src.advance(HEADER);
+                }
+                State::Payload { left: 0, .. } => self.state = State::Header,
+                State::Payload { source, left } => {
+                    let length = src.len().min(*left);
+                    if length == 0 {
+                        return Ok(None);
+                    }
+                    *left -= length;
+                    return Ok(Some(Piece {
+                        source: *source,
+                        bytes: src.split_to(length).freeze(),
+                        last: *left == 0,
+                    }));
+                }
+                State::Report { text, left } => {
+                    let taken = src.split_to(src.len().min(*left));
+                    *left -= taken.len();
+                    let room = LONGEST_REPORT.saturating_sub(text.len());
+                    text.extend(taken.iter().take(room));
+                    if *left > 0 {
+                        return Ok(None);
+                    }
+                    let report = String::from_utf8_lossy(text).trim().to_owned();
+                    return Err(FrameError::Report(report));
+                }
+            }
+        }
+    }
+
+    fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<Piece>, FrameError> {
+        if let Some(piece) = self.decode(src)? {
+            return Ok(Some(piece));
+        }
+        match self.state {
+            State::Raw | State::Payload { left: 0, .. } => Ok(None),
+            State::Header if src.is_empty() => Ok(None),
+            State::Header | State::Payload { .. } | State::Report { .. } => {
+                Err(FrameError::Truncated)
+            }
+        }
+    }
+}
+
+impl State {
+    fn after(header: [u8; HEADER]) -> Result<Self, FrameError> {
+        let [stream, 0, 0, 0, length @ ..] = header else {
+            return Err(FrameError::Header(header));
+        };
+        let left = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        match stream {
+            // Docker's own reader takes the number of standard input for output, too.
+            0 | 1 => Ok(Self::Payload {
+                source: Source::Stdout,
+                left,
+            }),
+            2 => Ok(Self::Payload {
+                source: Source::Stderr,
+                left,
+            }),
+            3 => Ok(Self::Report {
+                text: Vec::new(),
+                left,
+            }),
+            _ => Err(FrameError::Header(header)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! How a request gets to the engine: one connection each, over its socket or over TCP.
+//!
+//! bollard sends its requests through here, and so do the calls whose bytes it would have to guess about: `raw`.
+//! A TCP peer that is gone is noticed within [`PEER_TIMEOUT`], also by who only listens.
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bollard::errors::Error;
+use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker};
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::header::{HOST, HeaderValue};
+use hyper::{Request, Response, Uri};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
+use tower::ServiceExt;
+use tracing::trace;
+
+use crate::engine::EngineError;
+
+/// bollard's own limit must never be the one that strikes: pulls, waits and logs may take days.
+const NEVER: u64 = 10 * 365 * 24 * 3600;
+/// For a TCP connection to be there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection without traffic is tried after this time,
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// again after this,
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// and given up after so many tries.
+const KEEPALIVE_RETRIES: u32 = 3;
+/// For what was sent to be acknowledged, and together with the above for a peer to be given up.
+const PEER_TIMEOUT: Duration = Duration::from_mins(1);
+/// What a connection reads ahead of who takes it.
+const READ_AHEAD: usize = 64 * 1024;
+
+/// Where an engine is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    Unix(PathBuf),
+    Tcp(Uri),
+}
+
+/// The way to one engine.
+#[derive(Debug, Clone)]
+pub(super) struct Transport {
+    endpoint: Endpoint,
+    host: HeaderValue,
+    tcp: HttpConnector,
+}
+
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+impl Endpoint {
+    pub(super) fn parse(text: &str) -> Result<Self, EngineError> {
+        let bad = || EngineError::Endpoint {
+            endpoint: text.to_owned(),
+            reason: "unix:///path/of/the/socket or tcp://host:port is wanted".to_owned(),
+        };
+        match text.split_once("://") {
+            Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
+            Some(("tcp" | "http", address)) => {
+                let uri = Uri::builder().scheme("http").authority(address);
+                uri.path_and_query("/")
+                    .build()
+                    .map(Self::Tcp)
+                    .map_err(|_| bad())
+            }
+            _ => Err(bad()),
+        }
+    }
+}
+
+impl Transport {
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        let host = match &endpoint {
+            Endpoint::Unix(_) => None,
+            Endpoint::Tcp(uri) => uri
+                .authority()
+                .and_then(|host| HeaderValue::from_str(host.as_str()).ok()),
+        };
+        let mut tcp = HttpConnector::new();
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        tcp.set_keepalive(Some(KEEPALIVE_IDLE));
+        tcp.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+        tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
+        tcp.set_tcp_user_timeout(Some(PEER_TIMEOUT));
+        tcp.set_nodelay(true);
+        Self {
+            endpoint,
+            host: host.unwrap_or(HeaderValue::from_static("docker")),
+            tcp,
+        }
+    }
+
+    /// A bollard client that sends through here.
+    pub(super) fn client(&self) -> Result<Docker, Error> {
+        let own = self.clone();
+        let send = move |request: BollardRequest| {
+            let own = own.clone();
+            async move { own.send(request).await }
+        };
+        Docker::connect_with_custom_transport(
+            send,
+            Some("http://docker"),
+            NEVER,
+            API_DEFAULT_VERSION,
+        )
+    }
+
+    /// Sends one request on a connection of its own, which ends with the answer's body, or lives on as an upgrade.
+    pub(super) async fn send<B>(&self, mut request: Request<B>) -> Result<Response<Incoming>, Error>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = path.map(Uri::from).unwrap_or_default();
+        request.headers_mut().insert(HOST, self.host.clone());
+        let io = TokioIo::new(self.connect().await?);
+        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+            .max_buf_size(READ_AHEAD)
+            .handshake(io)
+            .await?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                trace!(%error, "a connection to the engine ended");
+            }
+        });
+        Ok(sender.send_request(request).await?)
+    }
+
+    async fn connect(&self) -> Result<Pin<Box<dyn Io>>, Error> {
+        match &self.endpoint {
+            Endpoint::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|error| {
+                    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+                })?;
+                Ok(Box::pin(stream))
+            }
+            Endpoint::Tcp(uri) => {
+                let connected = self.tcp.clone().oneshot(uri.clone()).await;
+                let stream = connected.map_err(|error| {
+                    let reason = nomad_driver_sdk::error::chain(&error);
+                    io::Error::other(format!("{uri}: {reason}"))
+                })?;
+                Ok(Box::pin(stream.into_inner()))
+            }
+        }
+    }
+}
+
+/// The path of a call in a version of the API.
+pub(super) fn versioned(version: &ClientVersion, path: &str) -> String {
+    format!(
+        "/v{}.{}{path}",
+        version.major_version, version.minor_version
+    )
+}

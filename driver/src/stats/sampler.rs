@@ -1,0 +1,150 @@
+//! Reads the counters of all tasks in one place: once an interval, one after the other, off the runtime's workers.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until};
+
+use super::Sample;
+use super::cgroup::{Cgroup, Clock};
+
+#[derive(Debug, Clone)]
+pub struct Sampler {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    origin: Instant,
+    clock: Clock,
+    queue: Mutex<Queue>,
+    /// Wakes who sleeps till the next is due: it does not know of a new one.
+    fresh: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    readers: Vec<Reader>,
+    /// Somebody reads and will look at `readers` again.
+    running: bool,
+}
+
+/// One who wants a cgroup's counters now and then.
+#[derive(Debug)]
+struct Reader {
+    cgroup: Cgroup,
+    interval: Duration,
+    due: Instant,
+    to: mpsc::Sender<Sample>,
+}
+
+impl Default for Sampler {
+    fn default() -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                origin: Instant::now(),
+                clock: Clock::start(),
+                queue: Mutex::default(),
+                fresh: Notify::new(),
+            }),
+        }
+    }
+}
+
+impl Sampler {
+    /// A sample at once and then one an interval; who is behind misses some. Ends when the cgroup can't be read any more.
+    pub(super) fn subscribe(&self, cgroup: Cgroup, interval: Duration) -> mpsc::Receiver<Sample> {
+        let (to, samples) = mpsc::channel(1);
+        let reader = Reader {
+            cgroup,
+            interval,
+            due: Instant::now(),
+            to,
+        };
+        let mut queue = self.shared.queue();
+        queue.readers.push(reader);
+        if std::mem::replace(&mut queue.running, true) {
+            self.shared.fresh.notify_one();
+        } else {
+            tokio::spawn(run(Arc::clone(&self.shared)));
+        }
+        samples
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Nothing panics while the lock is held; if something did, the list is still whole.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next multiple of `interval`: all readers of one interval are due at the same time.
+    fn next(&self, interval: Duration) -> Instant {
+        let now = Instant::now();
+        let into = now.duration_since(self.origin).as_nanos() % interval.as_nanos().max(1);
+        now + interval.saturating_sub(Duration::from_nanos(u64::try_from(into).unwrap_or(0)))
+    }
+}
+
+/// Ends when nobody wants anything any more.
+async fn run(shared: Arc<Shared>) {
+    loop {
+        let (due, next) = {
+            let mut queue = shared.queue();
+            let now = Instant::now();
+            let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut queue.readers)
+                .into_iter()
+                .partition(|reader| reader.due <= now);
+            queue.readers = later;
+            (due, queue.readers.iter().map(|reader| reader.due).min())
+        };
+        if due.is_empty() {
+            let Some(next) = next else {
+                let mut queue = shared.queue();
+                // One may have come since.
+                if queue.readers.is_empty() {
+                    queue.running = false;
+                    return;
+                }
+                continue;
+            };
+            // Cancel-safe: both only wait.
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = shared.fresh.notified() => {}
+            }
+            continue;
+        }
+        let clock = shared.clock;
+        let read = spawn_blocking(move || {
+            due.into_iter()
+                .filter(|reader| reader.read(clock))
+                .collect()
+        });
+        // A panic of the reading thread would end these streams, and the agent opens them again.
+        let read: Vec<Reader> = read.await.unwrap_or_default();
+        let again = read.into_iter().map(|reader| Reader {
+            due: shared.next(reader.interval),
+            ..reader
+        });
+        shared.queue().readers.extend(again);
+    }
+}
+
+impl Reader {
+    /// Whether there will be another sample.
+    fn read(&self, clock: Clock) -> bool {
+        if self.to.is_closed() {
+            return false;
+        }
+        match self.cgroup.sample(clock) {
+            Ok(sample) => !matches!(
+                self.to.try_send(sample),
+                Err(mpsc::error::TrySendError::Closed(_))
+            ),
+            Err(_) => false,
+        }
+    }
+}
