@@ -1,6 +1,9 @@
 //! The `agent` command: start what the config asks for, wait for the end, let go.
 
+mod reload;
+
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +21,14 @@ use ipvs_syncer::registrar;
 use ipvs_syncer::source::driver::Board;
 use ipvs_syncer::source::{Published, consul, nomad};
 use ipvs_syncer::store::Store;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
+
+use reload::{Channels, LogLevel, Reload};
 
 /// The part that writes the last state.
 const DIRECTOR: &str = "the director";
@@ -32,15 +37,12 @@ const DIRECTOR: &str = "the director";
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Runs until a signal.
-pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("warn,ipvs_syncer={}", config.log_level)));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+pub(crate) async fn run(path: PathBuf, config: Config) -> anyhow::Result<()> {
+    let signals = Signals::listen()?;
+    let log = start_log(&config.log_level);
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
     let stop = CancellationToken::new();
     let mut parts = Parts::default();
     let listener = match config.status {
@@ -63,18 +65,26 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     };
     let mut admin = Admin {
         started: Instant::now(),
-        consul: (config.consul.address.clone(), None),
+        consul: (config.consul.address.to_string(), None),
         nomad: config
             .nomad
             .as_ref()
-            .map(|api| api.address.clone())
+            .map(|api| api.address.to_string())
             .zip(fleet.clone()),
         director: None,
         registrar: None,
     };
-    if let Some(settings) = &config.director {
+    let channels = config.director.as_ref().map(Channels::new);
+    if let (Some(settings), Some(channels)) = (&config.director, &channels) {
         let fleet = fleet.clone();
-        let barrier = direct(&config, settings, fleet, &mut admin, &mut parts, &stop)?;
+        let barrier = direct(
+            &config,
+            (settings, channels),
+            fleet,
+            &mut admin,
+            &mut parts,
+            &stop,
+        )?;
         if let Some(nodes) = nodes {
             let served = nodes.serve(barrier, stop.clone());
             parts.spawn("what takes nodes' hints", async move {
@@ -102,9 +112,16 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         });
     }
     info!(version = env!("CARGO_PKG_VERSION"), "running");
+    let mut reload = Reload {
+        path,
+        warnings: watch::Sender::new(config.warnings.clone()),
+        current: config,
+        log,
+        director: channels,
+    };
     let ended = tokio::select! {
-        signal = ending() => {
-            info!(signal = signal?, "ending; virtual services stay as they are");
+        signal = signals.ending(&mut reload) => {
+            info!(signal, "ending; virtual services stay as they are");
             Ok(())
         }
         ended = parts.ended() => {
@@ -126,7 +143,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 /// anything is changed.
 fn direct(
     config: &Config,
-    settings: &Settings,
+    (settings, channels): (&Settings, &Channels),
     fleet: Option<watch::Receiver<Published<Fleet>>>,
     admin: &mut Admin,
     parts: &mut Parts,
@@ -169,7 +186,8 @@ fn direct(
         inputs,
         store,
         memory,
-    );
+    )
+    .following(channels.policy.subscribe());
     let stop = stop.clone();
     parts.spawn(DIRECTOR, async move {
         reconciler.run(stop).await;
@@ -178,11 +196,50 @@ fn direct(
     Ok(barrier)
 }
 
-async fn ending() -> anyhow::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
+/// Says what is logged, and how that can change.
+fn start_log(level: &str) -> LogLevel {
+    let environment = EnvFilter::try_from_default_env();
+    let configured = environment.is_err();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(environment.unwrap_or_else(|_| reload::filter(level)))
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_filter_reloading();
+    let handle = builder.reload_handle();
+    builder.init();
+    if configured {
+        LogLevel::Config(Box::new(move |filter| handle.reload(filter)))
+    } else {
+        LogLevel::Environment
+    }
+}
+
+/// What the process is told from outside.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on none of them ends the process by itself.
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listen for SIGINT")?,
+            hangup: signal(SignalKind::hangup()).context("listen for SIGHUP")?,
+        })
+    }
+
+    /// Waits for one that ends the process; each SIGHUP before has the config read again.
+    async fn ending(mut self, reload: &mut Reload) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hangup.recv() => reload.reload().await,
+            }
+        }
+    }
 }

@@ -4,40 +4,28 @@
 //! keys. All problems of a file are reported at once, and nothing is started when there is one. Certificates that a good
 //! file names are looked at too.
 
+mod api;
+pub mod file;
 mod hints;
 mod read;
 mod schema;
 mod tls;
+mod token;
+mod value;
+mod warning;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use api::{Address, AddressError, Api};
 pub use hints::{Hints, HostPort, Relay};
-pub use tls::{Tls, TlsError};
+pub use tls::{HttpsTls, IdentityFiles, Tls, TlsError, no_tls};
+pub use token::{Token, TokenError};
 
 use crate::model::policy::{Ownership, Policy, VipPolicy};
-
-/// An HTTP API with its token.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Api {
-    /// Without a slash at its end.
-    pub address: String,
-    pub token: Option<String>,
-}
-
-impl fmt::Debug for Api {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let token = self.token.as_ref().map(|_| "…");
-        f.debug_struct("Api")
-            .field("address", &self.address)
-            .field("token", &token)
-            .finish()
-    }
-}
 
 /// How to rewrite clients' addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +81,8 @@ pub struct Config {
     pub director: Option<Director>,
     pub registrar: Option<Registrar>,
     pub hints: Option<Hints>,
+    /// What it allows and an operator should know of.
+    pub warnings: Vec<String>,
 }
 
 /// One thing wrong with a file.
@@ -116,8 +106,18 @@ pub enum ConfigError {
         path: PathBuf,
         problems: Vec<Problem>,
     },
-    #[error("{}: hints.tls", path.display())]
-    Certificates { path: PathBuf, source: TlsError },
+    #[error("{}: {block}", path.display())]
+    Certificates {
+        path: PathBuf,
+        block: &'static str,
+        source: TlsError,
+    },
+    #[error("{}: {block}", path.display())]
+    Token {
+        path: PathBuf,
+        block: &'static str,
+        source: TokenError,
+    },
 }
 
 fn listed(path: &Path, problems: &[Problem]) -> String {
@@ -127,24 +127,59 @@ fn listed(path: &Path, problems: &[Problem]) -> String {
 
 /// Reads and checks a file.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+    let text = read_text(path).map_err(|source| ConfigError::Unreadable {
         path: path.to_owned(),
         source,
     })?;
-    let config = parse(&text).map_err(|problems| ConfigError::Wrong {
+    let mut config = parse(&text).map_err(|problems| ConfigError::Wrong {
         path: path.to_owned(),
         problems,
     })?;
-    if let Some(tls) = config.hints.as_ref().and_then(|hints| hints.tls.as_ref()) {
-        tls.check().map_err(|source| ConfigError::Certificates {
-            path: path.to_owned(),
-            source,
-        })?;
-    }
+    look(path, &config)?;
+    config.warnings = warning::warnings(&config, path);
     Ok(config)
 }
 
-/// Checks a text; looks at no other file.
+/// Of any kind of file, for a config may come through a pipe.
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let bytes = file::read_bounded(std::fs::File::open(path)?)?;
+    String::from_utf8(bytes)
+        .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
+}
+
+/// Looks at the files that a good config names.
+fn look(path: &Path, config: &Config) -> Result<(), ConfigError> {
+    let unusable = |block| {
+        move |source| ConfigError::Certificates {
+            path: path.to_owned(),
+            block,
+            source,
+        }
+    };
+    if let Some(tls) = config.hints.as_ref().and_then(|hints| hints.tls.as_ref()) {
+        tls.check().map_err(unusable("hints.tls"))?;
+    }
+    let apis = [
+        ("consul", "consul.tls", Some(&config.consul)),
+        ("nomad", "nomad.tls", config.nomad.as_ref()),
+    ];
+    for (block, tls_block, api) in apis {
+        let Some(api) = api else { continue };
+        if matches!(api.address, Address::Https(_)) {
+            api.tls.client().map_err(unusable(tls_block))?;
+        }
+        if let Some(token) = &api.token {
+            token.read().map_err(|source| ConfigError::Token {
+                path: path.to_owned(),
+                block,
+                source,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks a text; looks at no other file, but for what `file("…")` names.
 pub fn parse(text: &str) -> Result<Config, Vec<Problem>> {
     schema::config(text)
 }

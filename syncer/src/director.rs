@@ -41,21 +41,21 @@ pub struct Reading {
 /// Why a step or a reading failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectorError {
-    #[error("{0}")]
+    #[error(transparent)]
     Refused(#[from] ipvs::Refused),
     #[error("the conversation with the kernel failed")]
     Kernel(#[from] ipvs::Error),
     #[error("not answered, for the conversation with the kernel failed: {0}")]
     Unanswered(std::sync::Arc<str>),
-    #[error("{0}")]
+    #[error(transparent)]
     Thread(#[from] ThreadError),
-    #[error("{0}")]
+    #[error(transparent)]
     Command(#[from] CommandError),
-    #[error("{0}")]
+    #[error(transparent)]
     Snat(#[from] SnatError),
-    #[error("{0}")]
+    #[error(transparent)]
     Sysctl(#[from] SysctlError),
-    #[error("interface {interface}: its addresses can't be read: {source}")]
+    #[error("interface {interface}: its addresses can't be read")]
     Addresses {
         interface: String,
         source: nix::errno::Errno,
@@ -67,22 +67,8 @@ pub enum DirectorError {
 impl DirectorError {
     /// With the whole chain of causes, for status and log.
     pub fn told(&self) -> String {
-        told(self)
+        crate::error::chain(self)
     }
-}
-
-/// An error with the whole chain of its causes; one that repeats its cause is not said twice.
-pub(crate) fn told(error: &dyn std::error::Error) -> String {
-    let mut told = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !told.ends_with(&text) {
-            told = format!("{told}: {text}");
-        }
-        cause = error.source();
-    }
-    told
 }
 
 /// What a reconciler needs of a director.

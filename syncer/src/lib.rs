@@ -14,6 +14,7 @@ pub mod admin;
 pub mod config;
 pub mod desired;
 pub mod director;
+pub mod error;
 pub mod guard;
 pub mod hints;
 pub mod lock;

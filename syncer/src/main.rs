@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use ipvs_syncer::config::{self, Api, Config};
+use ipvs_syncer::error::chain;
 use ipvs_syncer::source::http::Http;
 use ipvs_syncer::status::{Status, text};
 
@@ -27,7 +28,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run in the foreground until SIGTERM or SIGINT; the data plane stays as it is.
+    /// Run in the foreground until SIGTERM or SIGINT; the data plane stays as it is. SIGHUP has the config read again.
     Agent(File),
     /// Check a config file and change nothing.
     Validate(File),
@@ -62,26 +63,30 @@ struct File {
 
 impl File {
     /// The config, or what is wrong with it on stderr.
-    fn load(self) -> Result<Config, ExitCode> {
+    fn load(self) -> Result<(PathBuf, Config), ExitCode> {
         let path = self.config.or(self.file).unwrap_or_default();
-        config::load(&path).map_err(|error| {
-            eprintln!("{:#}", anyhow::Error::from(error));
+        let loaded = config::load(&path).map_err(|error| {
+            eprintln!("{}", chain(&error));
             ExitCode::from(2)
-        })
+        })?;
+        Ok((path, loaded))
     }
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Validate(file) => match file.load() {
-            Ok(_) => {
+            Ok((_, config)) => {
+                for warning in &config.warnings {
+                    eprintln!("warning: {warning}");
+                }
                 println!("the config is good");
                 Ok(())
             }
             Err(code) => return code,
         },
         Command::Agent(file) => match file.load() {
-            Ok(config) => run(agent::run(config)),
+            Ok((path, config)) => run(agent::run(path, config)),
             Err(code) => return code,
         },
         Command::Status { address, json } => run(status(address, json)),
@@ -89,7 +94,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ipvs-syncer: {error:#}");
+            eprintln!("ipvs-syncer: {}", chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -105,10 +110,7 @@ fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
 }
 
 async fn status(address: String, json: bool) -> anyhow::Result<()> {
-    let api = Api {
-        address: address.trim_end_matches('/').to_owned(),
-        token: None,
-    };
+    let api = Api::at(address.parse()?);
     let http = Http::new(&api, "X-Unused")?;
     let answer = http
         .get("/v1/status", Duration::from_secs(10))

@@ -52,6 +52,8 @@ pub enum Reason {
     Warmed,
     Timer,
     Audit,
+    /// The config was read again.
+    Config,
 }
 
 impl Reason {
@@ -65,6 +67,7 @@ impl Reason {
             Self::Warmed => "warmed",
             Self::Timer => "timer",
             Self::Audit => "audit",
+            Self::Config => "config",
         }
     }
 }
@@ -88,6 +91,8 @@ pub struct Inputs {
 pub struct Reconciler<D> {
     director: D,
     policy: Policy,
+    /// Where a policy comes from that replaces it.
+    policies: Option<watch::Receiver<Policy>>,
     audit: Interval,
     inputs: Inputs,
     store: Store,
@@ -161,6 +166,7 @@ impl<D: Director> Reconciler<D> {
         Self {
             director,
             policy,
+            policies: None,
             audit,
             inputs,
             store,
@@ -170,6 +176,22 @@ impl<D: Director> Reconciler<D> {
             started: Instant::now(),
             state,
         }
+    }
+
+    /// Takes whatever policy comes there in place of its own.
+    #[must_use]
+    pub fn following(mut self, policies: watch::Receiver<Policy>) -> Self {
+        self.policies = Some(policies);
+        self
+    }
+
+    /// All that was decided by the earlier policy is decided anew.
+    fn adopt_policy(&mut self) {
+        if let Some(policies) = &mut self.policies {
+            self.policy = policies.borrow_and_update().clone();
+        }
+        self.state.desired.basis = None;
+        self.state.scope = Scope::Whole;
     }
 
     /// Runs until `stop`, and then leaves everything as it is.
@@ -194,6 +216,10 @@ impl<D: Director> Reconciler<D> {
                 () = changed(Some(&mut self.inputs.catalog)) => return Some(Reason::Consul),
                 () = changed(self.inputs.fleet.as_mut()) => return Some(Reason::Nomad),
                 () = changed(Some(&mut self.hinted)) => return Some(Reason::Driver),
+                () = changed(self.policies.as_mut()) => {
+                    self.adopt_policy();
+                    return Some(Reason::Config);
+                }
                 Some(key) = self.warm_told.recv() => {
                     self.state.warmed.insert(key);
                     return Some(Reason::Warmed);

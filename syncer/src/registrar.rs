@@ -29,7 +29,7 @@ use crate::model::fleet::Fleet;
 use crate::parts::Parts;
 use crate::source::Published;
 use crate::source::blocking::Backoff;
-use crate::source::http::{Http, HttpError};
+use crate::source::http::{Http, HttpError, SetupError};
 use crate::source::nomad::TOKEN_HEADER as NOMAD_TOKEN;
 use crate::status::RegistrationView;
 
@@ -54,7 +54,7 @@ pub fn start(
     fleet: watch::Receiver<Published<Fleet>>,
     parts: &mut Parts,
     stop: CancellationToken,
-) -> Result<watch::Receiver<RegistrarStatus>, reqwest::Error> {
+) -> Result<watch::Receiver<RegistrarStatus>, SetupError> {
     let (publisher, status) = watch::channel(RegistrarStatus::default());
     let registrar = Registrar {
         agent: Agent::new(&config.consul, settings.check_interval)?,

@@ -36,7 +36,7 @@ pub struct Status {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Pass {
     pub number: u64,
-    /// What set it off: startup, consul, nomad, warmed, timer, audit.
+    /// What set it off: startup, consul, nomad, driver, warmed, timer, audit, config.
     pub reason: String,
     pub age_ms: u64,
     pub duration_us: u64,

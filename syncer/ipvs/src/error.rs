@@ -35,7 +35,7 @@ pub enum Error {
     Kernel { operation: &'static str, errno: i32 },
     #[error("{operation}: the receive buffer overran, answers are lost; read the table again")]
     Overrun { operation: &'static str },
-    #[error("{operation}: {source}")]
+    #[error("{operation}: an answer that cannot be read")]
     Malformed {
         operation: &'static str,
         source: crate::wire::Malformed,

@@ -4,11 +4,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use hcl_edit::expr::Expression;
+use hcl::Value;
 use rustls_pki_types::ServerName;
 
-use super::read::{Section, boolean, parsed, text, texts};
+use super::read::Section;
 use super::tls::Tls;
+use super::value::{Unfit, boolean, parsed, text, texts};
 
 /// Hints of drivers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +54,7 @@ pub(super) fn hints(mut section: Section, director: bool) -> Option<Hints> {
     let directors = section.value("directors", host_ports);
     let listen = section.value(
         "listen",
-        parsed(|text| text.parse().map_err(|_| "expected IP:PORT".to_owned())),
+        parsed(|text| text.parse().map_err(|_| "expected IP:PORT")),
     );
     let tls = section.block("tls");
     let insecure = section.value("insecure", boolean).unwrap_or(false);
@@ -109,19 +110,19 @@ fn tls(mut section: Section) -> Option<Tls> {
     })
 }
 
-fn server_name(name: &str) -> Result<String, String> {
+pub(super) fn server_name(name: &str) -> Result<String, Unfit> {
     match ServerName::try_from(name) {
         Ok(_) => Ok(name.to_owned()),
-        Err(_) => Err(format!("expected a host's name or address, not {name:?}")),
+        Err(_) => Err(Unfit::not("expected a host's name or address", name)),
     }
 }
 
-fn host_ports(value: &Expression) -> Result<Vec<HostPort>, String> {
+fn host_ports(value: &Value) -> Result<Vec<HostPort>, Unfit> {
     texts(value)?.iter().map(|text| host_port(text)).collect()
 }
 
-fn host_port(text: &str) -> Result<HostPort, String> {
-    let expected = || format!("expected HOST:PORT, not {text:?}");
+fn host_port(text: &str) -> Result<HostPort, Unfit> {
+    let expected = || Unfit::not("expected HOST:PORT", text);
     let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
     let bare = match host
         .strip_prefix('[')

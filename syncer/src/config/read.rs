@@ -1,17 +1,18 @@
 //! HCL as blocks of typed attributes, every problem with its place in the file.
 //!
 //! A [`Section`] is one body. Its methods take what they know; what is left at [`Section::end`] is unknown and a
-//! problem. Only literals are values: there is nothing to interpolate.
+//! problem. What stands behind an `=` is [`value`](super::value)'s.
 
 use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
 
+use hcl::Value;
 use hcl_edit::Span;
-use hcl_edit::expr::Expression;
 use hcl_edit::structure::{Attribute, Block, Body, Structure};
 
 use super::Problem;
+use super::value::{Unfit, convert as evaluated, is_literal};
 
 /// Where problems are put.
 #[derive(Debug, Clone)]
@@ -163,7 +164,7 @@ impl Section {
     pub(super) fn value<T>(
         &mut self,
         name: &'static str,
-        convert: impl Fn(&Expression) -> Result<T, String>,
+        convert: impl Fn(&Value) -> Result<T, Unfit>,
     ) -> Option<T> {
         self.known.push(name);
         let at = self
@@ -171,7 +172,7 @@ impl Section {
             .iter()
             .position(|attribute| attribute.has_key(name))?;
         let attribute = self.attributes.remove(at);
-        match convert(&attribute.value) {
+        match evaluated(&attribute.value, convert) {
             Ok(value) => Some(value),
             Err(message) => {
                 self.problems
@@ -185,7 +186,7 @@ impl Section {
     pub(super) fn required<T>(
         &mut self,
         name: &'static str,
-        convert: impl Fn(&Expression) -> Result<T, String>,
+        convert: impl Fn(&Value) -> Result<T, Unfit>,
     ) -> Option<T> {
         if !self
             .attributes
@@ -195,6 +196,12 @@ impl Section {
             self.problem(format!("{} needs {name}", self.name));
         }
         self.value(name, convert)
+    }
+
+    /// Whether the value of an attribute stands in the file itself.
+    pub(super) fn is_literal(&self, name: &str) -> bool {
+        let mut attributes = self.attributes.iter();
+        attributes.any(|attribute| attribute.has_key(name) && is_literal(&attribute.value))
     }
 
     /// A problem of the whole section.
@@ -222,45 +229,4 @@ impl Section {
             self.problems.at(block.ident.span(), message);
         }
     }
-}
-
-/// A text without interpolation.
-pub(super) fn text(value: &Expression) -> Result<String, String> {
-    value
-        .as_str()
-        .map(str::to_owned)
-        .ok_or_else(|| "expected a text in quotes".to_owned())
-}
-
-/// A text that `convert` understands.
-pub(super) fn parsed<T>(
-    convert: impl Fn(&str) -> Result<T, String>,
-) -> impl Fn(&Expression) -> Result<T, String> {
-    move |value| convert(&text(value)?)
-}
-
-/// `true` or `false`.
-pub(super) fn boolean(value: &Expression) -> Result<bool, String> {
-    value
-        .as_bool()
-        .ok_or_else(|| "expected true or false".to_owned())
-}
-
-/// A number.
-pub(super) fn number(value: &Expression) -> Result<f64, String> {
-    value
-        .as_number()
-        .and_then(hcl_edit::Number::as_f64)
-        .ok_or_else(|| "expected a number".to_owned())
-}
-
-/// A list of texts.
-pub(super) fn texts(value: &Expression) -> Result<Vec<String>, String> {
-    let expected = || "expected a list of texts: [\"…\", \"…\"]".to_owned();
-    value
-        .as_array()
-        .ok_or_else(expected)?
-        .iter()
-        .map(|item| text(item).map_err(|_| expected()))
-        .collect()
 }

@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hcl::Value;
 use ipnet::IpNet;
 use ipvs::{Scheduler, ServiceId};
 
+use super::api::api;
 use super::hints::hints;
-use super::read::{Problems, Section, boolean, number, parsed, root, text, texts};
-use super::{Api, Config, Director, Problem, Registrar, SnatBackend};
+use super::read::{Problems, Section, root};
+use super::value::{Unfit, boolean, number, parsed, text, texts};
+use super::{Config, Director, Problem, Registrar, SnatBackend};
 use crate::model::policy::{Ownership, VipPolicy};
 use crate::tags;
 
@@ -76,41 +79,24 @@ fn file(mut file: Section) -> Option<Config> {
         director: director.flatten(),
         registrar,
         hints: hints.flatten(),
+        warnings: Vec::new(),
     })
 }
 
-fn log_level(level: &str) -> Result<String, String> {
+fn log_level(level: &str) -> Result<String, Unfit> {
     match level {
         "trace" | "debug" | "info" | "warn" | "error" => Ok(level.to_owned()),
-        _ => Err(format!(
-            "expected trace, debug, info, warn or error, not {level:?}"
+        _ => Err(Unfit::not(
+            "expected trace, debug, info, warn or error",
+            level,
         )),
     }
-}
-
-fn api(mut section: Section) -> Option<Api> {
-    let address = section.required("address", parsed(http_address));
-    let token = section.value("token", text);
-    section.end();
-    Some(Api {
-        address: address?,
-        token,
-    })
-}
-
-fn http_address(address: &str) -> Result<String, String> {
-    let expected = || format!("expected http://HOST:PORT, not {address:?}");
-    let url = reqwest::Url::parse(address).map_err(|_| expected())?;
-    if url.scheme() != "http" || url.host_str().is_none() || url.path() != "/" {
-        return Err(expected());
-    }
-    Ok(address.trim_end_matches('/').to_owned())
 }
 
 fn listen(mut section: Section) -> Option<SocketAddr> {
     let listen = section.required(
         "listen",
-        parsed(|text| text.parse().map_err(|_| "expected IP:PORT".to_owned())),
+        parsed(|text| text.parse().map_err(|_| "expected IP:PORT")),
     );
     section.end();
     listen
@@ -147,47 +133,47 @@ fn director(mut section: Section, services: Vec<Section>) -> Option<Director> {
     })
 }
 
-fn interface(name: &str) -> Result<String, String> {
+fn interface(name: &str) -> Result<String, Unfit> {
     let usable = (1..=15).contains(&name.len()) && !name.contains(['/', ' ', '\0']);
     if usable {
         Ok(name.to_owned())
     } else {
-        Err(format!("expected a network interface's name, not {name:?}"))
+        Err(Unfit::not("expected a network interface's name", name))
     }
 }
 
-fn ranges(value: &hcl_edit::expr::Expression) -> Result<Vec<IpNet>, String> {
+fn ranges(value: &Value) -> Result<Vec<IpNet>, Unfit> {
     let range = |text: String| {
         text.parse::<IpNet>()
-            .map_err(|_| format!("expected address ranges such as 198.18.0.0/24, not {text:?}"))
+            .map_err(|_| Unfit::not("expected address ranges such as 198.18.0.0/24", text))
     };
     texts(value)?.into_iter().map(range).collect()
 }
 
-fn snat_backend(word: &str) -> Result<SnatBackend, String> {
+fn snat_backend(word: &str) -> Result<SnatBackend, Unfit> {
     match word {
         "auto" => Ok(SnatBackend::Auto),
         "nftables" => Ok(SnatBackend::Nftables),
         "iptables" => Ok(SnatBackend::Iptables),
-        _ => Err(format!("expected auto, nftables or iptables, not {word:?}")),
+        _ => Err(Unfit::not("expected auto, nftables or iptables", word)),
     }
 }
 
-fn interval(text: &str) -> Result<Duration, String> {
+fn interval(text: &str) -> Result<Duration, Unfit> {
     let interval = tags::duration(text)?;
     if interval < Duration::from_secs(1) {
-        Err("expected at least 1s".to_owned())
+        Err("expected at least 1s".into())
     } else {
         Ok(interval)
     }
 }
 
-fn share(value: &hcl_edit::expr::Expression) -> Result<u8, String> {
+fn share(value: &Value) -> Result<u8, Unfit> {
     let share = number(value)?;
     if (0.0..=1.0).contains(&share) {
         Ok(percent(share))
     } else {
-        Err("expected a share from 0.0 to 1.0".to_owned())
+        Err("expected a share from 0.0 to 1.0".into())
     }
 }
 

@@ -1,5 +1,8 @@
 //! Every problem is found, with its line, column and what was expected.
 
+mod values;
+mod warnings;
+
 use super::*;
 
 const GOOD: &str = r#"
@@ -31,7 +34,10 @@ fn problems(text: &str) -> Vec<String> {
 #[test]
 fn a_good_file_is_read_with_its_defaults() {
     let config = parse(GOOD).unwrap();
-    assert_eq!(config.nomad.unwrap().address, "http://198.18.0.11:4646");
+    assert_eq!(
+        config.nomad.unwrap().address.to_string(),
+        "http://198.18.0.11:4646"
+    );
     assert_eq!(config.state_dir, PathBuf::from("/var/lib/nomad-ipvs"));
     let director = config.director.unwrap();
     assert_eq!(

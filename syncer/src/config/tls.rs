@@ -1,15 +1,24 @@
-//! The certificates with which syncers know each other: where they are, and that they are usable.
+//! The certificates with which syncers know each other: where they are, and that they are usable. [`https`] is about those
+//! of Nomad's and Consul's agents.
 //!
 //! Each side shows a certificate and asks for one, signed by the same CA. They are read when the config is checked, and
 //! again whenever they are used: by a node at each connect, by a director when it starts to listen.
 
+mod https;
+
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
+
+pub use https::{HttpsTls, IdentityFiles, no_tls};
+
+use super::file;
+use https::certificates;
 
 /// For a handshake: a connection that says nothing is not kept.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -43,7 +52,7 @@ pub enum TlsError {
     #[error("{files}: unusable together")]
     Unfit {
         files: String,
-        source: tonic::transport::Error,
+        source: Box<dyn Error + Send + Sync>,
     },
 }
 
@@ -82,36 +91,32 @@ impl Tls {
             [&self.ca_file, &self.cert_file, &self.key_file].map(|file| file.display());
         TlsError::Unfit {
             files: format!("{ca}, {cert} and {key}"),
-            source,
+            source: Box::new(source),
         }
     }
 
     fn read(&self) -> Result<(Certificate, Identity), TlsError> {
+        let certificates = |pem: &[u8]| certificates(pem).map(|_| pem.to_vec());
         let ca = read("ca_file", &self.ca_file, "certificates", certificates)?;
         let cert = read("cert_file", &self.cert_file, "certificates", certificates)?;
         let key = read("key_file", &self.key_file, "a private key", |pem| {
-            PrivateKeyDer::from_pem_slice(pem).is_ok()
+            PrivateKeyDer::from_pem_slice(pem)
+                .ok()
+                .map(|_| pem.to_vec())
         })?;
         Ok((Certificate::from_pem(ca), Identity::from_pem(cert, key)))
     }
 }
 
-/// At least one, and each whole.
-fn certificates(pem: &[u8]) -> bool {
-    let mut found = CertificateDer::pem_slice_iter(pem).peekable();
-    found.peek().is_some() && found.all(|one| one.is_ok())
-}
-
-fn read(
+fn read<T>(
     key: &'static str,
     path: &Path,
     expected: &'static str,
-    good: impl Fn(&[u8]) -> bool,
-) -> Result<Vec<u8>, TlsError> {
+    decode: impl Fn(&[u8]) -> Option<T>,
+) -> Result<T, TlsError> {
     let path = path.to_owned();
-    match std::fs::read(&path) {
-        Ok(pem) if good(&pem) => Ok(pem),
-        Ok(_) => Err(TlsError::NotPem {
+    match file::read(&path) {
+        Ok(pem) => decode(&pem).ok_or(TlsError::NotPem {
             key,
             path,
             expected,

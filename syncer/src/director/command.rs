@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub enum CommandError {
     #[error("{program} is not installed (PATH is searched)")]
     Missing { program: String },
-    #[error("{told}: cannot be run: {source}")]
+    #[error("{told}: cannot be run")]
     Unrunnable { told: String, source: io::Error },
     #[error("{told}: not done within {}s", LIMIT.as_secs())]
     Stalled { told: String },

@@ -59,7 +59,7 @@ impl KernelDirector {
             }
             Ok(Err(error)) => {
                 // The whole conversation failed: nothing is known of any of them.
-                let told: Arc<str> = super::told(&error).into();
+                let told: Arc<str> = crate::error::chain(&error).into();
                 debug!(error = &*told, lost = count, "a batch of commands failed");
                 outcomes.push(Err(error.into()));
                 let unanswered = || DirectorError::Unanswered(Arc::clone(&told));

@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 /// A sysctl that can't be set.
 #[derive(Debug, thiserror::Error)]
-#[error("sysctl {name}: {doing}: {source}")]
+#[error("sysctl {name}: {doing}")]
 pub struct SysctlError {
     name: String,
     doing: &'static str,

@@ -18,10 +18,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_stream::StreamExt;
 use tracing::{debug, info, warn};
 
-use self::open::{OpenError, Stream, chain, open};
+use self::open::{OpenError, Stream, open};
 use self::pending::{MOST, Order, Pending};
 use super::Outcome;
 use crate::config::{HostPort, Tls};
+use crate::error::chain;
 use crate::source::blocking::Backoff;
 use crate::source::driver::Hint;
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::pure::{Registered, Registration};
 use crate::config::Api;
 use crate::source::consul::{TOKEN_HEADER, encoded};
-use crate::source::http::{Http, HttpError};
+use crate::source::http::{Http, HttpError, SetupError};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -33,7 +33,7 @@ struct Service {
 
 impl Agent {
     /// Its checks run that often.
-    pub fn new(api: &Api, check_interval: Duration) -> Result<Self, reqwest::Error> {
+    pub fn new(api: &Api, check_interval: Duration) -> Result<Self, SetupError> {
         Ok(Self {
             http: Http::new(api, TOKEN_HEADER)?,
             check_interval,

@@ -27,7 +27,7 @@ use tracing::warn;
 use super::Published;
 use super::blocking::{Backoff, Bucket, Cursor, LIMIT};
 use super::consul_json::{Entry, ServiceNames, service};
-use super::http::{Answer, Http, HttpError};
+use super::http::{Answer, Http, HttpError, SetupError};
 use crate::config::Api;
 use crate::model::catalog::{Catalog, CatalogService};
 use crate::parts::Parts;
@@ -58,7 +58,7 @@ pub fn start(
     names: BTreeSet<Arc<str>>,
     parts: &mut Parts,
     stop: CancellationToken,
-) -> Result<ConsulSource, reqwest::Error> {
+) -> Result<ConsulSource, SetupError> {
     let http = Http::new(api, TOKEN_HEADER)?;
     let (publisher, published) = watch::channel(Published::default());
     let (confirm, confirmations) = mpsc::channel(1);
@@ -235,11 +235,10 @@ impl Follower {
 
     /// All that is known by name. What can't be read anyway confirms nothing and hinders nothing.
     async fn read_all(&self, followed: &BTreeSet<Arc<str>>) -> Result<Vec<Confirmed>, HttpError> {
-        let fresh =
-            Http::new(&self.api, TOKEN_HEADER).map_err(|source| HttpError::Unreachable {
-                path: "/".to_owned(),
-                source,
-            })?;
+        let fresh = Http::new(&self.api, TOKEN_HEADER).map_err(|source| HttpError::Setup {
+            path: "/".to_owned(),
+            source,
+        })?;
         let mut names = followed.clone();
         names.extend(self.lock().catalog.services.keys().map(Arc::clone));
         let one = |name: Arc<str>| {

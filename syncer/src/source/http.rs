@@ -1,23 +1,44 @@
 //! A small HTTP client for the agents' APIs: bounded, and with errors that say what was asked and what came.
+//!
+//! It speaks to `http://`, `https://` and `unix://` addresses and follows no redirect: that would take the token to
+//! whoever is named in it.
 
+mod connection;
+mod rights;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::HeaderMap;
-use reqwest::{Client, Method, StatusCode};
+use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::{Client, Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
-use crate::config::Api;
+pub use connection::SetupError;
 
-/// Longest answer that is read; a list of 100 000 allocations is below.
-const LONGEST: usize = 512 * 1024 * 1024;
+use crate::config::Api;
+use crate::error::chain;
+use connection::Connection;
+
+/// Longest answer that is read. An allocation in Nomad's list takes some 4 KiB.
+const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
+
+/// Longest refusal that is read.
+const REFUSAL_LIMIT: usize = 64 * 1024;
+
+/// How much of a server's own words is repeated.
+const QUOTED_CHARS: usize = 200;
+
+/// From here on an answer takes milliseconds to parse: nobody else on the thread should wait for it.
+const LARGE_ANSWER: usize = 256 * 1024;
 
 /// One API: address, token and a connection pool.
 #[derive(Debug, Clone)]
 pub struct Http {
-    client: Client,
+    connection: Arc<Connection>,
     base: String,
-    token: Option<(&'static str, String)>,
+    header: &'static str,
 }
 
 /// A good answer.
@@ -31,6 +52,8 @@ pub struct Answer {
 /// Why there is no good answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
+    #[error("{path}: not asked")]
+    Setup { path: String, source: SetupError },
     #[error("{path}: no answer")]
     Unreachable {
         path: String,
@@ -38,13 +61,28 @@ pub enum HttpError {
     },
     #[error("{path}: no answer within {}s", limit.as_secs())]
     Stalled { path: String, limit: Duration },
+    #[error(
+        "{path}: {status}: a redirect to {location:?}, and none is followed; does the address belong to the agent itself?"
+    )]
+    Redirected {
+        path: String,
+        status: StatusCode,
+        location: String,
+    },
+    #[error("{path}: {status}: {body}; the token needs {rule}")]
+    Forbidden {
+        path: String,
+        status: StatusCode,
+        body: String,
+        rule: &'static str,
+    },
     #[error("{path}: {status}: {body}")]
     Status {
         path: String,
         status: StatusCode,
         body: String,
     },
-    #[error("{path}: the answer is longer than {LONGEST} bytes")]
+    #[error("{path}: the answer is longer than {ANSWER_LIMIT} bytes")]
     TooLong { path: String },
     #[error("{path}: unusable answer: {why}")]
     Unusable { path: String, why: String },
@@ -53,31 +91,17 @@ pub enum HttpError {
 impl HttpError {
     /// With the whole chain of causes, for status and log.
     pub fn told(&self) -> String {
-        let mut told = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            told.push_str(": ");
-            told.push_str(&error.to_string());
-            cause = error.source();
-        }
-        told
+        chain(self)
     }
 }
 
 impl Http {
     /// A client for that API; `header` carries its token.
-    pub fn new(api: &Api, header: &'static str) -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
-            .connect_timeout(Duration::from_secs(3))
-            .tcp_keepalive(Duration::from_secs(15))
-            .tcp_nodelay(true)
-            .no_proxy()
-            .build()?;
-        let token = api.token.clone().map(|token| (header, token));
+    pub fn new(api: &Api, header: &'static str) -> Result<Self, SetupError> {
         Ok(Self {
-            client,
-            base: api.address.clone(),
-            token,
+            connection: Arc::new(Connection::new(api)?),
+            base: connection::base(api),
+            header,
         })
     }
 
@@ -123,50 +147,124 @@ impl Http {
             path: path.to_owned(),
             source: source.without_url(),
         };
-        let mut request = self.client.request(method, format!("{}{path}", self.base));
-        if let Some((header, token)) = &self.token {
-            request = request.header(*header, token);
+        let (client, token) = self.current(path).await?;
+        let mut request = client.request(method, format!("{}{path}", self.base));
+        if let Some(token) = token {
+            request = request.header(self.header, token);
         }
         if let Some(body) = body {
             request = request
                 .header("content-type", "application/json")
                 .body(body);
         }
-        let mut response = request.send().await.map_err(unreachable)?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            if body.len() + chunk.len() > LONGEST {
-                return Err(HttpError::TooLong {
-                    path: path.to_owned(),
-                });
-            }
-            body.extend_from_slice(&chunk);
+        let response = request.send().await.map_err(unreachable)?;
+        if !response.status().is_success() {
+            return Err(refusal(response, path).await);
         }
-        if !status.is_success() {
-            let body = String::from_utf8_lossy(&body)
-                .trim()
-                .chars()
-                .take(200)
-                .collect();
-            return Err(HttpError::Status {
+        let headers = response.headers().clone();
+        let body = body_of(response, ANSWER_LIMIT)
+            .await
+            .map_err(unreachable)?
+            .ok_or_else(|| HttpError::TooLong {
                 path: path.to_owned(),
-                status,
-                body,
-            });
-        }
+            })?;
         Ok(Answer {
             body,
             headers,
             arrived: Instant::now(),
         })
     }
+
+    /// The client and the token as they are now; looking at their files is no work for the runtime's threads.
+    async fn current(
+        &self,
+        path: &str,
+    ) -> Result<(Client, Option<reqwest::header::HeaderValue>), HttpError> {
+        let current = if self.connection.has_files() {
+            let connection = Arc::clone(&self.connection);
+            match tokio::task::spawn_blocking(move || connection.current()).await {
+                Ok(current) => current,
+                Err(ended) => match ended.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The runtime is ending: there is nobody left to ask for.
+                    Err(_cancelled) => std::future::pending().await,
+                },
+            }
+        } else {
+            self.connection.current()
+        };
+        current.map_err(|source| HttpError::Setup {
+            path: path.to_owned(),
+            source,
+        })
+    }
+}
+
+/// What an answer that is no success says.
+async fn refusal(response: Response, path: &str) -> HttpError {
+    let (path, status) = (path.to_owned(), response.status());
+    if status.is_redirection() {
+        let location = response.headers().get(LOCATION);
+        let location = location.map_or_else(String::new, |value| quoted(value.as_bytes()));
+        return HttpError::Redirected {
+            path,
+            status,
+            location,
+        };
+    }
+    let body = match body_of(response, REFUSAL_LIMIT).await {
+        Ok(body) => quoted(&body.unwrap_or_default()),
+        Err(_) => String::new(),
+    };
+    match rights::needed(&path) {
+        Some(rule) if matches!(status, StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED) => {
+            HttpError::Forbidden {
+                path,
+                status,
+                body,
+                rule,
+            }
+        }
+        _ => HttpError::Status { path, status, body },
+    }
+}
+
+/// A whole body; `None` where it is longer than that.
+async fn body_of(mut response: Response, limit: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len().saturating_add(chunk.len()) > limit {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
+}
+
+/// The beginning of a server's words, without anything that a terminal would obey.
+fn quoted(text: &[u8]) -> String {
+    String::from_utf8_lossy(text)
+        .trim()
+        .chars()
+        .take(QUOTED_CHARS)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 impl Answer {
     /// The body as JSON.
     pub fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T, HttpError> {
-        serde_json::from_slice(&self.body).map_err(|error| HttpError::Unusable {
+        let parse = || serde_json::from_slice(&self.body);
+        // A runtime of one thread has nobody else to give its work to.
+        let hand_over = self.body.len() > LARGE_ANSWER
+            && Handle::try_current()
+                .is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
+        let parsed = if hand_over {
+            tokio::task::block_in_place(parse)
+        } else {
+            parse()
+        };
+        parsed.map_err(|error| HttpError::Unusable {
             path: path.to_owned(),
             why: error.to_string(),
         })
@@ -182,3 +280,6 @@ impl Answer {
         self.headers.get(header)?.to_str().ok()?.parse().ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

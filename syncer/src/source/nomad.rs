@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::Published;
 use super::blocking::{Backoff, Bucket, Cursor, LIMIT};
-use super::http::{Answer, Http, HttpError};
+use super::http::{Answer, Http, HttpError, SetupError};
 use super::nomad_json::{Shape, Stub, shapes};
 use crate::config::Api;
 use crate::model::fleet::Fleet;
@@ -31,7 +31,7 @@ pub fn start(
     api: &Api,
     parts: &mut Parts,
     stop: CancellationToken,
-) -> Result<watch::Receiver<Published<Fleet>>, reqwest::Error> {
+) -> Result<watch::Receiver<Published<Fleet>>, SetupError> {
     let http = Http::new(api, TOKEN_HEADER)?;
     let (publisher, published) = watch::channel(Published::default());
     let follower = Follower {

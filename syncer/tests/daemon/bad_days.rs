@@ -65,14 +65,7 @@ async fn faults_of_nomad_change_nothing_and_afterwards_it_is_followed_again() {
 async fn a_server_that_stalls_is_given_up() {
     let (lab, _daemon) = with_both().await;
     lab.consul.change(|world| world.fault = Fault::Stall);
-    let http = Http::new(
-        &Api {
-            address: lab.consul.address.clone(),
-            token: None,
-        },
-        "X-Unused",
-    )
-    .unwrap();
+    let http = Http::new(&Api::at(lab.consul.address.parse().unwrap()), "X-Unused").unwrap();
     let limit = Duration::from_millis(50);
     let error = http.get("/v1/catalog/services", limit).await.unwrap_err();
     assert!(matches!(error, HttpError::Stalled { .. }), "{error}");

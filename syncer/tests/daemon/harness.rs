@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipvs_syncer::config::{self, Config};
 use ipvs_syncer::model::catalog::Catalog;
+use ipvs_syncer::model::policy::Policy;
 use ipvs_syncer::parts::Parts;
 use ipvs_syncer::reconcile::{Inputs, Reconciler, Told};
 use ipvs_syncer::source::driver::Board;
@@ -72,15 +73,18 @@ impl Lab {
     }
 
     pub(crate) fn config(&self) -> Config {
-        let text = format!(
+        config::parse(&self.config_text()).unwrap()
+    }
+
+    pub(crate) fn config_text(&self) -> String {
+        format!(
             "state_dir = \"{}\"\nconsul {{ address = {:?} }}\nnomad {{ address = {:?} }}\n\
              director {{\n interface = \"eth0\"\n own = [\"198.18.0.0/24\"]\n drain_deadline = \"60s\"\n}}\nregistrar {{}}\n\
              service \"web\" {{\n vip = \"198.18.0.29:80\"\n scheduler = \"rr\"\n snat = true\n}}\n",
             self.state.path().display(),
             self.consul.address,
             self.nomad.address
-        );
-        config::parse(&text).unwrap()
+        )
     }
 
     /// Starts a daemon as `agent` would.
@@ -104,11 +108,14 @@ impl Lab {
         let (store, memory) = Store::open(&PathBuf::from(self.state.path())).unwrap();
         let director = self.director.clone();
         let audit = Duration::from_millis(500);
-        let reconciler = Reconciler::new(director, settings.policy(), audit, inputs, store, memory);
+        let policy = watch::Sender::new(settings.policy());
+        let reconciler = Reconciler::new(director, settings.policy(), audit, inputs, store, memory)
+            .following(policy.subscribe());
         let task = tokio::spawn(reconciler.run(stop.clone()));
         Daemon {
             ask,
             catalog,
+            policy,
             stop,
             task,
             _parts: parts,
@@ -162,6 +169,7 @@ impl Drop for Lab {
 pub(crate) struct Daemon {
     ask: mpsc::Sender<oneshot::Sender<Told>>,
     catalog: watch::Receiver<Published<Catalog>>,
+    policy: watch::Sender<Policy>,
     stop: CancellationToken,
     task: JoinHandle<()>,
     _parts: Parts,
@@ -172,6 +180,12 @@ impl Daemon {
         let (answer, answered) = oneshot::channel();
         self.ask.send(answer).await.unwrap();
         answered.await.unwrap()
+    }
+
+    /// As SIGHUP does with that config.
+    pub(crate) fn reload(&self, text: &str) {
+        let config = config::parse(text).unwrap();
+        self.policy.send_replace(config.director.unwrap().policy());
     }
 
     /// What is wrong with Consul.

@@ -9,4 +9,5 @@ mod harness;
 mod kernel;
 mod refused;
 mod registering;
+mod reloading;
 mod restarts;

@@ -1,6 +1,5 @@
 //! Makes the connection to a director and opens the stream on it.
 
-use std::error::Error;
 use std::time::Duration;
 
 use nomad_ipvs_proto::hints::hints_client::HintsClient;
@@ -12,6 +11,7 @@ use tonic::{Status, Streaming};
 
 use super::pending::MOST;
 use crate::config::{HostPort, Tls, TlsError};
+use crate::error::chain;
 
 /// From nothing to an open stream.
 const OPEN: Duration = Duration::from_secs(2);
@@ -85,28 +85,4 @@ pub(super) async fn open(director: HostPort, tls: Option<Tls>) -> Result<Stream,
     tokio::time::timeout(OPEN, opened)
         .await
         .unwrap_or(Err(OpenError::Slow))
-}
-
-/// With the causes, each once: tonic's own errors say little, what is below them does.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut told = short(error);
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = short(error);
-        if !told.contains(&text) {
-            told.push_str(": ");
-            told.push_str(&text);
-        }
-        cause = error.source();
-    }
-    told
-}
-
-/// A status speaks for programs.
-fn short(error: &(dyn Error + 'static)) -> String {
-    let boxed = error.downcast_ref::<Box<Status>>().map(AsRef::as_ref);
-    match boxed.or_else(|| error.downcast_ref()) {
-        Some(status) => status.message().to_owned(),
-        None => error.to_string(),
-    }
 }

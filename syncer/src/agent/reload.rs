@@ -1,0 +1,193 @@
+//! A config that is read again on SIGHUP: what can change while we run changes, what can't is named, and a bad config
+//! changes nothing.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ipvs_syncer::config::{self, Config, Director};
+use ipvs_syncer::error::chain;
+use ipvs_syncer::model::policy::Policy;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+use tracing_subscriber::{EnvFilter, reload};
+
+/// A running process's config, and what hears of another one.
+pub(super) struct Reload {
+    pub(super) path: PathBuf,
+    pub(super) current: Config,
+    pub(super) log: LogLevel,
+    pub(super) warnings: watch::Sender<Vec<String>>,
+    /// `None`: the process has not that role.
+    pub(super) director: Option<Channels>,
+}
+
+/// Where the level of the log comes from.
+pub(super) enum LogLevel {
+    Config(Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>),
+    /// The environment's word counts.
+    Environment,
+}
+
+/// What a director's parts hear.
+#[derive(Debug)]
+pub(super) struct Channels {
+    pub(super) policy: watch::Sender<Policy>,
+    /// The Consul services that the config names.
+    pub(super) names: watch::Sender<BTreeSet<Arc<str>>>,
+}
+
+impl Channels {
+    /// As the config says at the start.
+    pub(super) fn new(settings: &Director) -> Self {
+        Self {
+            policy: watch::Sender::new(settings.policy()),
+            names: watch::Sender::new(names(settings)),
+        }
+    }
+}
+
+fn names(settings: &Director) -> BTreeSet<Arc<str>> {
+    settings.services.keys().map(Arc::clone).collect()
+}
+
+/// What is written to the log, at that level.
+pub(super) fn filter(level: &str) -> EnvFilter {
+    EnvFilter::new(format!("warn,ipvs_syncer={level}"))
+}
+
+impl Reload {
+    /// Reads the file again and hands on what differs.
+    pub(super) async fn reload(&mut self) {
+        let path = self.path.clone();
+        let loaded = match tokio::task::spawn_blocking(move || config::load(&path)).await {
+            Ok(loaded) => loaded,
+            Err(ended) => {
+                error!(error = %ended, "the config is not read again; nothing changed");
+                return;
+            }
+        };
+        match loaded {
+            Ok(next) => self.adopt(next),
+            Err(error) => {
+                error!(
+                    error = chain(&error),
+                    "the config is not taken; nothing changed"
+                );
+            }
+        }
+    }
+
+    fn adopt(&mut self, mut next: Config) {
+        for key in fixed(&mut next, &self.current) {
+            warn!(
+                key,
+                "changed in the config, and not taken: that needs a restart"
+            );
+        }
+        for warning in &next.warnings {
+            warn!("{warning}");
+        }
+        self.warnings.send_replace(next.warnings.clone());
+        if next.log_level != self.current.log_level {
+            self.adopt_level(&next.log_level);
+        }
+        if let (Some(channels), Some(settings)) = (&self.director, &next.director) {
+            // Names first, so that a new service is read soon.
+            publish(&channels.names, names(settings));
+            publish(&channels.policy, settings.policy());
+        }
+        self.current = next;
+        info!("the config is read again");
+    }
+
+    fn adopt_level(&self, level: &str) {
+        match &self.log {
+            LogLevel::Config(replace) => {
+                if let Err(error) = replace(filter(level)) {
+                    error!(%error, "the level of the log stays as it is");
+                }
+            }
+            LogLevel::Environment => {
+                warn!("log_level changed in the config, and RUST_LOG in the environment counts");
+            }
+        }
+    }
+}
+
+fn publish<T: PartialEq>(channel: &watch::Sender<T>, next: T) {
+    channel.send_if_modified(|current| {
+        let differs = *current != next;
+        *current = next;
+        differs
+    });
+}
+
+/// Names what can't change while we run, and puts it back to what is in use.
+fn fixed(next: &mut Config, current: &Config) -> Vec<&'static str> {
+    let mut keys = Vec::new();
+    keep(
+        &mut keys,
+        "state_dir",
+        &mut next.state_dir,
+        &current.state_dir,
+    );
+    keep(&mut keys, "consul", &mut next.consul, &current.consul);
+    keep(&mut keys, "nomad", &mut next.nomad, &current.nomad);
+    keep(&mut keys, "status", &mut next.status, &current.status);
+    keep(
+        &mut keys,
+        "registrar",
+        &mut next.registrar,
+        &current.registrar,
+    );
+    keep(&mut keys, "hints", &mut next.hints, &current.hints);
+    match (&mut next.director, &current.director) {
+        (Some(next), Some(current)) => fixed_of_director(next, current, &mut keys),
+        (next, current) => keep(&mut keys, "director", next, current),
+    }
+    keys
+}
+
+fn fixed_of_director(next: &mut Director, current: &Director, keys: &mut Vec<&'static str>) {
+    let Director {
+        interface,
+        snat_backend,
+        audit_interval,
+        ownership,
+        ..
+    } = next;
+    keep(keys, "director.interface", interface, &current.interface);
+    keep(
+        keys,
+        "director.snat_backend",
+        snat_backend,
+        &current.snat_backend,
+    );
+    keep(
+        keys,
+        "director.audit_interval",
+        audit_interval,
+        &current.audit_interval,
+    );
+    // What was ours has to be taken care of as long as we run.
+    let ranges = &mut ownership.ranges;
+    for range in &current.ownership.ranges {
+        if !ranges.contains(range) {
+            ranges.push(*range);
+            keys.push("director.own");
+        }
+    }
+}
+
+fn keep<T: Clone + PartialEq>(
+    keys: &mut Vec<&'static str>,
+    key: &'static str,
+    next: &mut T,
+    current: &T,
+) {
+    if next != current {
+        keys.push(key);
+        next.clone_from(current);
+    }
+}
