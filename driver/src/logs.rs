@@ -5,16 +5,24 @@
 //!                  └──history──▶  (after a break)  └──────directly─────────▶    "
 //! ```
 //!
+//! Nothing below an allocation is trusted: `directory` is held from before the container starts, and all else is opened from there.
+//!
 //! Runs inside the plugin: no process per task. The attachment is opened before the container starts, so a burst is
 //! not lost to the rotation of the engine's own files. When it breaks (this process, the engine or the connection
 //! died), the engine's stored log is read on from the very byte that the files end with: `resume` finds it, so no
 //! position has to be saved and none can be wrong. A reader that is slow slows the container, as a pipe does: nothing
 //! is dropped here.
 
+mod directory;
 mod files;
+mod outbox;
+mod pipe;
 mod resume;
 mod sink;
+mod tail;
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +34,9 @@ use tracing::{debug, info, warn};
 
 use crate::engine::{Chunk, ContainerEngine, ContainerId, EngineError, Output, Source};
 
-use files::Files;
+use directory::Directory;
 use resume::Skip;
-use sink::Sink;
+use sink::{Sink, off_worker};
 
 /// Chunks taken at once; many small lines then become one write.
 const BATCH: usize = 256;
@@ -39,34 +47,77 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The engine closes the attachment before it says that the container has ended; on a busy machine by a second.
 const AFTERMATH: Duration = Duration::from_secs(3);
 
-/// Where a task's output goes.
+/// Where a task's output goes, in the agent's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
-    pub stdout: String,
-    pub stderr: String,
+    allocation: PathBuf,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+/// The same as something to hold on to, whatever becomes of the paths.
+#[derive(Debug, Clone)]
+pub struct Place {
+    directory: Arc<Directory>,
+    /// Names of FIFOs.
+    stdout: String,
+    stderr: String,
+}
+
+/// The log directory is not what the agent made.
+#[derive(Debug, thiserror::Error)]
+#[error("the log directory {} can't be used", path.display())]
+pub struct PlaceError {
+    path: PathBuf,
+    source: io::Error,
 }
 
 impl Paths {
     /// `None`: nobody collects logs for this task.
     pub fn of(task: &TaskConfig, collection_disabled: bool) -> Option<Self> {
-        let off = collection_disabled
-            || task.stdout_path.is_empty()
-            || (task.stdout_path == OFF && task.stderr_path == OFF);
+        let none = |path: &str| path.is_empty() || path == OFF;
+        let off = collection_disabled || none(&task.stdout_path) || none(&task.stderr_path);
         (!off).then(|| Self {
-            stdout: task.stdout_path.clone(),
-            stderr: task.stderr_path.clone(),
+            allocation: PathBuf::from(&task.alloc_dir),
+            stdout: PathBuf::from(&task.stdout_path),
+            stderr: PathBuf::from(&task.stderr_path),
         })
+    }
+
+    /// Before the container starts, or safely all the same.
+    pub async fn open(self) -> Result<Place, PlaceError> {
+        let path = self.stdout.parent().unwrap_or(Path::new("/")).to_owned();
+        let below = path.clone();
+        let opened = off_worker(move || {
+            let directory = Arc::new(Directory::open(&self.allocation, &below)?);
+            let name = |fifo: &Path| {
+                let beside = fifo.parent() == Some(&below);
+                let name = fifo
+                    .file_name()
+                    .filter(|_| beside)
+                    .and_then(|name| name.to_str());
+                name.map(str::to_owned).ok_or_else(|| {
+                    io::Error::other(format!("{} is not a FIFO in it", fifo.display()))
+                })
+            };
+            Ok(Place {
+                directory,
+                stdout: name(&self.stdout)?,
+                stderr: name(&self.stderr)?,
+            })
+        });
+        opened.await.map_err(|source| PlaceError { path, source })
     }
 }
 
 /// Something the user should know: lines that are gone.
-pub type Report = Box<dyn Fn(String) + Send + Sync>;
+pub type Report = Arc<dyn Fn(String) + Send + Sync>;
 
 /// Moves one container's output until it has ended.
 pub struct Pump<E> {
     pub engine: Arc<E>,
     pub container: ContainerId,
-    pub paths: Paths,
+    pub place: Place,
     pub report: Report,
 }
 
@@ -81,22 +132,28 @@ impl<E: ContainerEngine> Pump<E> {
     }
 
     async fn pump(&self, attached: Option<Output>) {
+        let sink = |fifo| Sink::new(&self.place, fifo, Arc::clone(&self.report));
         let mut sinks = Sinks {
-            stdout: Sink::new(&self.paths.stdout),
-            stderr: Sink::new(&self.paths.stderr),
+            stdout: sink(&self.place.stdout),
+            stderr: sink(&self.place.stderr),
         };
+        self.relay(attached, &mut sinks).await;
+        sinks.finish().await;
+    }
+
+    async fn relay(&self, attached: Option<Output>, sinks: &mut Sinks) {
         if let Some(output) = attached {
             sinks.open().await;
-            if self.drain(output, &mut sinks).await && self.ended().await == Some(true) {
+            if self.drain(output, sinks).await && self.ended().await == Some(true) {
                 return;
             }
         }
         loop {
             // What was handed over before has to be in the files, which say where to go on.
             sinks.settle().await;
-            match self.rest(&sinks).await {
+            match self.rest(sinks).await {
                 Ok(output) => {
-                    let whole = self.drain(output, &mut sinks).await;
+                    let whole = self.drain(output, sinks).await;
                     if whole && self.ended().await == Some(true) {
                         return;
                     }
@@ -108,7 +165,7 @@ impl<E: ContainerEngine> Pump<E> {
                         "log lines may be missing: the engine cannot read this task's log back ({reason})"
                     ));
                     match self.engine.attach(&self.container).await {
-                        Ok(output) => drop(self.drain(output, &mut sinks).await),
+                        Ok(output) => drop(self.drain(output, sinks).await),
                         Err(error) => {
                             warn!(%error, container = self.container.short(), "cannot attach");
                         }
@@ -132,8 +189,11 @@ impl<E: ContainerEngine> Pump<E> {
         loop {
             let batch = tokio::select! {
                 batch = batches.next() => batch,
-                // Never completes; cancel-safe because it only looks.
-                () = sinks.watch() => continue,
+                // Cancel-safe because it only looks.
+                () = sinks.watch() => {
+                    sinks.attend().await;
+                    continue;
+                }
             };
             let Some(batch) = batch else { return whole };
             let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -171,16 +231,22 @@ impl<E: ContainerEngine> Pump<E> {
         let started = self.engine.inspect(&self.container.0).await?.started_at;
         let mut skips = Vec::new();
         for (source, files) in [
-            (Source::Stdout, sinks.stdout.files()),
-            (Source::Stderr, sinks.stderr.files()),
+            (Source::Stdout, sinks.stdout.files().clone()),
+            (Source::Stderr, sinks.stderr.files().clone()),
         ] {
-            let skip = match files
-                .end()
-                .filter(|end| started.is_none_or(|started| end.written >= started))
-            {
+            let found = off_worker(move || files.end()).await;
+            let skip = match found {
+                Ok(Some(end)) if started.is_none_or(|started| end.written >= started) => {
+                    self.find(source, &end).await?
+                }
                 // Nothing of this container is in the files.
-                None => Skip::nothing(source),
-                Some(end) => self.find(source, &end).await?,
+                Ok(_) => Skip::nothing(source),
+                Err(error) => {
+                    (self.report)(format!(
+                        "log lines may be missing: what has arrived can't be read ({error})"
+                    ));
+                    Skip::until_now(source)
+                }
             };
             debug!(
                 container = self.container.short(),
@@ -206,11 +272,11 @@ impl<E: ContainerEngine> Pump<E> {
         let mut begins = None;
         for since in [resume::shortly_before(end.written), 0] {
             let history = self.engine.history(&self.container, since, false).await?;
-            let stored = resume::until(history, source, end.written).await?;
-            if let Some(skip) = resume::boundary(source, &stored.entries, end) {
+            let found = resume::boundary(history, source, end).await?;
+            if let Some(skip) = found.skip {
                 return Ok(skip);
             }
-            begins = stored.begins;
+            begins = found.begins;
         }
         Ok(Skip::all_older(source, end.written, begins))
     }
@@ -245,8 +311,20 @@ impl Sinks {
         tokio::join!(self.stdout.settle(), self.stderr.settle());
     }
 
+    /// Completes when there is something to attend to. Cancel-safe.
     async fn watch(&mut self) {
-        tokio::join!(self.stdout.watch(), self.stderr.watch());
+        tokio::select! {
+            () = self.stdout.watch() => {}
+            () = self.stderr.watch() => {}
+        }
+    }
+
+    async fn attend(&mut self) {
+        tokio::join!(self.stdout.attend(), self.stderr.attend());
+    }
+
+    async fn finish(&mut self) {
+        tokio::join!(self.stdout.finish(), self.stderr.finish());
     }
 }
 

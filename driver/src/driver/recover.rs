@@ -51,8 +51,16 @@ impl<E: ContainerEngine> DockerDriver<E> {
             announcer.running(container.pid).await;
         }
         let cancel = CancellationToken::new();
-        let pump = self.pump(&engine, &config, &container.id);
-        let pump = pump.map(|pump| tokio::spawn(pump.run(None, cancel.clone())));
+        let pump = match self.pump(&engine, &config, &container.id).await {
+            Ok(pump) => pump.map(|pump| tokio::spawn(pump.run(None, cancel.clone()))),
+            // The task itself is as well as before, and whoever spoilt the directory must not end it.
+            Err(error) => {
+                let error = DriverError::from_error("the task's log is not collected", &error);
+                warn!(%error, task = config.id, "recovered without its log");
+                self.events.tell(&config, &error.to_string(), &[]);
+                None
+            }
+        };
         let drain = self.drain(&options).unwrap_or_default();
         let parts = Parts {
             config,

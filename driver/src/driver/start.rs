@@ -111,7 +111,10 @@ impl<E: ContainerEngine> DockerDriver<E> {
         let failed =
             |error: EngineError| recoverable(format!("Failed to start container {id}"), &error);
         let cancel = CancellationToken::new();
-        let pump = match self.pump(&engine, task, id) {
+        let place = self.pump(&engine, task, id).await;
+        let pump = match place
+            .map_err(|error| DriverError::from_error("failed to collect the task's log", &error))?
+        {
             None => None,
             Some(pump) => {
                 let output = engine.attach(id).await.map_err(failed)?;

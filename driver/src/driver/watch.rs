@@ -9,7 +9,7 @@ use super::DockerDriver;
 use crate::announce::{Announcer, Subject};
 use crate::config;
 use crate::engine::{ContainerEngine, ContainerId};
-use crate::logs::{Paths, Pump};
+use crate::logs::{Paths, PlaceError, Pump};
 use crate::spec;
 use crate::task::options::TaskOptions;
 
@@ -35,20 +35,23 @@ impl<E: ContainerEngine> DockerDriver<E> {
             .map_err(|error| DriverError::new(error.to_string()))
     }
 
-    /// `None`: nobody collects this task's logs.
-    pub(super) fn pump(
+    /// `None`: nobody collects this task's logs. To be made before the container starts.
+    pub(super) async fn pump(
         &self,
         engine: &Arc<E>,
         task: &TaskConfig,
         container: &ContainerId,
-    ) -> Option<Pump<E>> {
-        let paths = Paths::of(task, self.settings.config().disable_log_collection)?;
+    ) -> Result<Option<Pump<E>>, PlaceError> {
+        let collection_disabled = self.settings.config().disable_log_collection;
+        let Some(paths) = Paths::of(task, collection_disabled) else {
+            return Ok(None);
+        };
         let (events, task) = (self.events.clone(), task.clone());
-        Some(Pump {
+        Ok(Some(Pump {
             engine: Arc::clone(engine),
             container: container.clone(),
-            paths,
-            report: Box::new(move |loss| events.tell(&task, &loss, &[])),
-        })
+            place: paths.open().await?,
+            report: Arc::new(move |loss| events.tell(&task, &loss, &[])),
+        }))
     }
 }

@@ -1,26 +1,28 @@
 //! The log files of one stream, `<task>.stdout.0`, `.1`, …, of which the highest number is the live one.
 //!
-//! The agent's logmon writes them from the FIFO. They are read here to learn what has arrived, and written here when
-//! logmon's reader has ended and nobody starts it again (the plugin died under a living agent).
+//! The agent's logmon writes them from the FIFO. They are read here to learn what has arrived, and written here while
+//! logmon's reader has ended and nobody has started it again (the plugin died under a living agent). The calls may
+//! take as long as a disk does, so they are made off the workers; what they read is bounded, whatever a job has put there.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
-use nix::libc;
+use super::directory::{Access, Directory};
 
 /// Enough to tell one place in a log from another.
-const TAIL: u64 = 4096;
+pub(super) const TAIL: usize = 4096;
+/// The tail may be spread over so many files.
+const TAIL_FILES: usize = 4;
 /// Nomad's defaults; the job's own settings are not sent to drivers.
 const DEFAULT_SIZE: u64 = 10 * 1024 * 1024;
 const DEFAULT_COUNT: usize = 10;
+/// The smallest file that is taken for a full one.
+const LEAST_SIZE: u64 = 64 * 1024;
 
 #[derive(Debug, Clone)]
 pub(super) struct Files {
-    directory: PathBuf,
+    directory: Arc<Directory>,
     /// `web.stdout.`
     prefix: String,
 }
@@ -32,153 +34,249 @@ pub(super) struct End {
     pub(super) written: SystemTime,
 }
 
+/// How far the files go: the live one and its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    number: u64,
+    size: u64,
+}
+
 impl Files {
-    /// From the FIFO's path, `…/logs/.web.stdout.fifo`.
-    pub(super) fn beside(fifo: &Path) -> Self {
-        let name = fifo
-            .file_name()
-            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        let stem = name
+    /// From the FIFO's name, `.web.stdout.fifo`.
+    pub(super) fn beside(directory: Arc<Directory>, fifo: &str) -> Self {
+        let stem = fifo
             .trim_start_matches('.')
             .trim_end_matches("fifo")
             .trim_end_matches('.');
         Self {
-            directory: fifo.parent().unwrap_or(Path::new("/")).to_owned(),
+            directory,
             prefix: format!("{stem}."),
         }
     }
 
     /// `None` when nothing has arrived yet.
-    pub(super) fn end(&self) -> Option<End> {
+    pub(super) fn end(&self) -> io::Result<Option<End>> {
         let mut tail = Vec::new();
         let mut written = None;
-        for (_, path) in self.all().into_iter().rev() {
-            let Ok((bytes, at)) = last_bytes(&path, TAIL - tail.len() as u64) else {
+        for number in self.numbers()?.into_iter().rev().take(TAIL_FILES) {
+            let Ok((bytes, at)) = self.last_bytes(number, TAIL.saturating_sub(tail.len())) else {
                 continue;
             };
             if !bytes.is_empty() {
                 written.get_or_insert(at);
                 tail.splice(0..0, bytes);
             }
-            if tail.len() as u64 >= TAIL {
+            if tail.len() >= TAIL {
                 break;
             }
         }
-        written.map(|written| End { tail, written })
+        Ok(written.map(|written| End { tail, written }))
     }
 
-    /// Size and time of the live file: changes whenever something arrives.
-    pub(super) fn stamp(&self) -> Option<(u64, SystemTime)> {
-        let (_, path) = self.all().pop()?;
-        let found = fs::metadata(path).ok()?;
-        Some((found.len(), found.modified().ok()?))
-    }
-
-    /// Appends, starting a new file when the live one is full.
-    pub(super) fn append(&self, chunks: &[Bytes]) -> io::Result<()> {
-        let mut all = self.all();
-        let full = all
-            .iter()
-            .rev()
-            .nth(1)
-            .and_then(|(_, previous)| fs::metadata(previous).ok())
-            .map_or(DEFAULT_SIZE, |file| file.len());
-        let mut live = match all.last() {
-            Some((_, path)) => open(path)?,
-            None => open(&self.path(0))?,
+    /// Changes whenever something arrives. No file is a position too: the begin of the first.
+    pub(super) fn position(&self) -> io::Result<Position> {
+        let number = self.numbers()?.pop().unwrap_or_default();
+        let size = match self.size(number) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            size => size?,
         };
-        for chunk in chunks {
-            if live.metadata()?.len() + chunk.len() as u64 > full.max(64 * 1024) {
-                let next = all.last().map_or(1, |(number, _)| number + 1);
-                live = open(&self.path(next))?;
-                all.push((next, self.path(next)));
+        Ok(Position { number, size })
+    }
+
+    /// How many bytes have arrived since; `None` when the file of then is gone.
+    pub(super) fn grown_since(&self, then: Position) -> io::Result<Option<usize>> {
+        let mut sum = 0_u64;
+        let mut begins = None;
+        for number in self.numbers()? {
+            if number >= then.number {
+                begins.get_or_insert(number);
+                sum = sum.saturating_add(self.size(number)?);
             }
-            live.write_all(chunk)?;
         }
-        for (_, old) in all.iter().rev().skip(DEFAULT_COUNT) {
-            fs::remove_file(old)?;
+        let whole = begins.is_none_or(|begins| begins == then.number);
+        let grown = sum.checked_sub(then.size).filter(|_| whole);
+        Ok(grown.and_then(|grown| usize::try_from(grown).ok()))
+    }
+
+    /// Appends, starting a new file where the live one is full, if it can be after the end of a line.
+    pub(super) fn append(&self, mut bytes: &[u8]) -> io::Result<()> {
+        let mut numbers = self.numbers()?;
+        // What the collector has deleted already, it deleted by the job's own count.
+        let count = match numbers.first() {
+            Some(first) if *first > 0 => numbers.len(),
+            _ => numbers.len().max(DEFAULT_COUNT),
+        };
+        let before = numbers.iter().rev().nth(1);
+        let full = match before.map(|number| self.size(*number)) {
+            Some(Ok(size)) => size.max(LEAST_SIZE),
+            _ => DEFAULT_SIZE,
+        };
+        let mut number = numbers.last().copied().unwrap_or_default();
+        loop {
+            let mut live = self.directory.made(&self.name(number))?;
+            let size = live.metadata()?.len();
+            let (now, later) = bytes.split_at(fitting(bytes, full.saturating_sub(size), size == 0));
+            live.write_all(now)?;
+            if later.is_empty() {
+                break;
+            }
+            bytes = later;
+            number = number
+                .checked_add(1)
+                .ok_or_else(|| io::Error::other("there is no number left for a log file"))?;
+            numbers.push(number);
+        }
+        let excess = numbers.len().saturating_sub(count);
+        for oldest in numbers.into_iter().take(excess) {
+            self.directory.remove(&self.name(oldest))?;
         }
         Ok(())
     }
 
-    fn path(&self, number: u64) -> PathBuf {
-        self.directory.join(format!("{}{number}", self.prefix))
+    fn name(&self, number: u64) -> String {
+        format!("{}{number}", self.prefix)
     }
 
-    /// By number.
-    fn all(&self) -> Vec<(u64, PathBuf)> {
-        let Ok(entries) = fs::read_dir(&self.directory) else {
-            return Vec::new();
-        };
-        let numbered = |entry: fs::DirEntry| {
-            Some((
-                entry
-                    .file_name()
-                    .to_str()?
-                    .strip_prefix(&self.prefix)?
-                    .parse()
-                    .ok()?,
-                entry.path(),
-            ))
-        };
-        let mut all: Vec<_> = entries.flatten().filter_map(numbered).collect();
-        all.sort();
-        all
+    fn size(&self, number: u64) -> io::Result<u64> {
+        let stat = self.directory.stat(&self.name(number))?;
+        Ok(u64::try_from(stat.st_size).unwrap_or_default())
+    }
+
+    /// In order. `007` and `+7` are no names of log files.
+    fn numbers(&self) -> io::Result<Vec<u64>> {
+        let mut numbers = self.directory.names(|name| {
+            let digits = name.strip_prefix(&self.prefix)?;
+            let number: u64 = digits.parse().ok()?;
+            (number.to_string() == digits).then_some(number)
+        })?;
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn last_bytes(&self, number: u64, most: usize) -> io::Result<(Vec<u8>, SystemTime)> {
+        let mut file = self.directory.file(&self.name(number), Access::Read)?;
+        let found = file.metadata()?;
+        let most = most as u64;
+        file.seek(SeekFrom::Start(found.len().saturating_sub(most)))?;
+        let mut bytes = Vec::new();
+        file.take(most).read_to_end(&mut bytes)?;
+        Ok((bytes, found.modified()?))
     }
 }
 
-/// The task can write into this directory: no links are followed.
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o644)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
-}
-
-fn last_bytes(path: &Path, most: u64) -> io::Result<(Vec<u8>, SystemTime)> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)?;
-    let found = file.metadata()?;
-    file.seek(SeekFrom::Start(found.len().saturating_sub(most)))?;
-    let mut bytes = Vec::new();
-    file.take(most).read_to_end(&mut bytes)?;
-    Ok((bytes, found.modified()?))
+/// How much of `bytes` goes into a file with so much room. An empty file takes all that it can hold.
+fn fitting(bytes: &[u8], room: u64, empty: bool) -> usize {
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
+    if bytes.len() <= room {
+        return bytes.len();
+    }
+    let line = bytes[..room].iter().rposition(|byte| *byte == b'\n');
+    match line {
+        Some(last) => last.saturating_add(1),
+        None if empty => room,
+        None => 0,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
 
     fn files(dir: &Path) -> Files {
-        Files::beside(&dir.join(".web.stdout.fifo"))
+        let directory = Directory::open(Path::new(""), dir).unwrap();
+        Files::beside(Arc::new(directory), ".web.stdout.fifo")
+    }
+
+    fn write(dir: &Path, name: &str, text: &str) {
+        fs::write(dir.join(name), text).unwrap();
     }
 
     #[test]
     fn the_end_is_read_across_a_rotation_and_of_this_stream_only() {
         let dir = tempfile::tempdir().unwrap();
+        assert_eq!(files(dir.path()).end().unwrap(), None);
         for (name, text) in [
             ("web.stdout.9", "nine\n"),
             ("web.stdout.10", "ten\n"),
             ("web.stdout.11", ""),
             ("web.stderr.12", "other\n"),
+            ("web.stdout.012", "no number of ours\n"),
+            ("web.stdout.+13", "nor this\n"),
         ] {
-            fs::write(dir.path().join(name), text).unwrap();
+            write(dir.path(), name, text);
         }
-        assert_eq!(files(dir.path()).end().unwrap().tail, b"nine\nten\n");
-        assert_eq!(files(&dir.path().join("nowhere")).end(), None);
+        let end = files(dir.path()).end().unwrap().unwrap();
+        assert_eq!(end.tail, b"nine\nten\n");
     }
 
     #[test]
-    fn a_full_file_is_followed_by_the_next_number() {
+    fn growth_is_counted_over_a_rotation_and_unknown_once_the_begin_is_deleted() {
         let dir = tempfile::tempdir().unwrap();
         let files = files(dir.path());
-        let chunk = Bytes::from(vec![b'x'; 6 * 1024 * 1024]);
-        files.append(std::slice::from_ref(&chunk)).unwrap();
-        files.append(&[chunk]).unwrap();
-        assert_eq!(files.all().len(), 2);
+        let empty = files.position().unwrap();
+        assert_eq!(files.grown_since(empty).unwrap(), Some(0));
+        write(dir.path(), "web.stdout.0", "0123");
+        let then = files.position().unwrap();
+        write(dir.path(), "web.stdout.0", "01234567");
+        write(dir.path(), "web.stdout.1", "89");
+        assert_eq!(files.grown_since(then).unwrap(), Some(6));
+        assert_eq!(files.grown_since(empty).unwrap(), Some(10));
+        fs::remove_file(dir.path().join("web.stdout.0")).unwrap();
+        assert_eq!(files.grown_since(then).unwrap(), None);
+    }
+
+    #[test]
+    fn a_full_file_is_followed_by_the_next_number_at_the_end_of_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = files(dir.path());
+        let lines = b"0123456789abcde\n".repeat(1024 * 1024);
+        files.append(&lines[..lines.len() / 2 + 5]).unwrap();
+        files.append(&lines[lines.len() / 2 + 5..]).unwrap();
+        assert_eq!(files.numbers().unwrap(), [0, 1]);
+        let (first, second) = (files.size(0).unwrap(), files.size(1).unwrap());
+        assert!(first <= DEFAULT_SIZE && first % 16 == 0, "{first}");
+        assert_eq!(first + second, lines.len() as u64);
+    }
+
+    #[test]
+    fn the_jobs_own_size_and_count_are_kept_where_the_files_tell_them() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in [7, 8] {
+            write(
+                dir.path(),
+                &format!("web.stdout.{number}"),
+                &"x".repeat(100_000),
+            );
+        }
+        write(dir.path(), "web.stdout.9", "begun\n");
+        files(dir.path()).append(&vec![b'y'; 350_000]).unwrap();
+        let files = files(dir.path());
+        assert_eq!(files.numbers().unwrap(), [11, 12, 13]);
+        assert_eq!(files.size(11).unwrap(), 100_000);
+    }
+
+    #[test]
+    fn nothing_is_deleted_before_the_usual_count_where_the_collector_deleted_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..3 {
+            write(
+                dir.path(),
+                &format!("web.stdout.{number}"),
+                &"x".repeat(100_000),
+            );
+        }
+        files(dir.path()).append(&vec![b'y'; 650_000]).unwrap();
+        assert_eq!(files(dir.path()).numbers().unwrap().len(), 10);
+    }
+
+    #[test]
+    fn the_largest_number_that_a_job_can_think_of_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &format!("web.stdout.{}", u64::MAX), "");
+        let bytes = vec![b'x'; 11 * 1024 * 1024];
+        assert!(files(dir.path()).append(&bytes).is_err());
     }
 }

@@ -2,23 +2,28 @@
 //!
 //! What has arrived is known exactly: it is in the log files. Their last bytes are looked for in the engine's log; where
 //! they fit in several places (a program that writes the same line again and again), the place whose time is nearest
-//! to the last write is taken. That time also bounds the search.
+//! to the last write is taken. That time also bounds the search. The stored log is gone through once, as it comes, and
+//! nothing of it is kept: neither its size nor what it repeats costs memory.
+
+mod search;
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use tokio::task::yield_now;
 
 use super::files::End;
 use crate::engine::{Chunk, EngineError, History, Output, Source, Stamped};
+use search::Search;
 
 /// Engine and files may be apart by this much: clocks, a busy reader.
 const SLACK: Duration = Duration::from_secs(2);
 /// Docker, following a log across its rotation, repeats the last entries: same nanosecond, same text.
 const RECENT: usize = 16;
-/// The end is near the last write: of a long log only this many bytes before it are searched.
-const WINDOW: usize = 16 * 1024 * 1024;
+/// After so many bytes of a search others have their turn.
+const TURN: usize = 256 * 1024;
 
 /// What of one stream's stored log has arrived already.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,11 +48,11 @@ struct Missed {
     until: Option<Timestamp>,
 }
 
-/// A part of the stored log.
-#[derive(Debug, Default)]
-pub(super) struct Stored {
-    /// Of one stream, oldest first.
-    pub(super) entries: Vec<Stamped>,
+/// What a search says.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// `None`: the end fits nowhere.
+    pub(super) skip: Option<Skip>,
     /// Time of the first entry of either stream.
     pub(super) begins: Option<Timestamp>,
 }
@@ -60,6 +65,14 @@ impl Skip {
             entries: 0,
             bytes: 0,
             missed: None,
+        }
+    }
+
+    /// What comes from now on.
+    pub(super) fn until_now(source: Source) -> Self {
+        Self {
+            before: Some(Timestamp::now()),
+            ..Self::nothing(source)
         }
     }
 
@@ -141,87 +154,34 @@ pub(super) fn shortly_before(written: SystemTime) -> i32 {
         .unwrap_or_default()
 }
 
-/// The entries of one stream that can have arrived by `written`.
-pub(super) async fn until(
+/// The place in one stream's stored log that `end` fits, among those that can have arrived by then.
+pub(super) async fn boundary(
     mut history: History,
     source: Source,
-    written: SystemTime,
-) -> Result<Stored, EngineError> {
-    let last = Timestamp::try_from(written + SLACK).unwrap_or(Timestamp::MAX);
+    end: &End,
+) -> Result<Found, EngineError> {
+    let last = end.written.checked_add(SLACK);
+    let last = last.and_then(|last| Timestamp::try_from(last).ok());
+    let last = last.unwrap_or(Timestamp::MAX);
+    let mut search = Search::new(source, end);
     let mut begins = None;
-    let mut kept = VecDeque::new();
-    let mut size = 0;
+    let mut turn = 0_usize;
     while let Some(entry) = history.try_next().await? {
         begins.get_or_insert(entry.at);
         if entry.at > last {
             break;
         }
-        if entry.source != source {
-            continue;
+        if entry.source == source {
+            search.push(&entry);
+            turn = turn.saturating_add(entry.bytes.len());
         }
-        size += entry.bytes.len();
-        kept.push_back(entry);
-        while size > WINDOW {
-            size -= kept
-                .pop_front()
-                .map_or(size, |oldest: Stamped| oldest.bytes.len());
+        if turn >= TURN {
+            turn = 0;
+            yield_now().await;
         }
     }
-    Ok(Stored {
-        entries: kept.into(),
-        begins,
-    })
-}
-
-/// The place that `end` fits, if there is one.
-pub(super) fn boundary(source: Source, entries: &[Stamped], end: &End) -> Option<Skip> {
-    let log: Vec<u8> = entries
-        .iter()
-        .flat_map(|entry| entry.bytes.iter().copied())
-        .collect();
-    let written = Timestamp::try_from(end.written).ok()?;
-    let mut best: Option<(i128, Skip)> = None;
-    let mut start = 0;
-    for (index, entry) in entries.iter().enumerate() {
-        for bytes in 1..=entry.bytes.len() {
-            if !fits(&log[..start + bytes], &end.tail) {
-                continue;
-            }
-            let away = (entry.at.as_nanosecond() - written.as_nanosecond()).abs();
-            // Of two equally near ones the later: it is what a burst of equal lines ends with.
-            if best.as_ref().is_none_or(|(least, _)| away <= *least) {
-                best = Some((away, skip(source, entries, index, bytes)));
-            }
-        }
-        start += entry.bytes.len();
-    }
-    best.map(|(_, skip)| skip)
-}
-
-/// `log` ends with `tail`, as far back as `log` goes.
-fn fits(log: &[u8], tail: &[u8]) -> bool {
-    let length = log.len().min(tail.len());
-    length > 0
-        && log.last() == tail.last()
-        && log[log.len() - length..] == tail[tail.len() - length..]
-}
-
-/// `bytes` of entry `index` and all before it have arrived.
-fn skip(source: Source, entries: &[Stamped], index: usize, bytes: usize) -> Skip {
-    let at = entries[index].at;
-    let whole = bytes == entries[index].bytes.len();
-    let same = entries[..index]
-        .iter()
-        .rev()
-        .take_while(|entry| entry.at == at)
-        .count();
-    Skip {
-        source,
-        before: Some(at),
-        entries: same + usize::from(whole),
-        bytes: if whole { 0 } else { bytes },
-        missed: None,
-    }
+    let skip = search.finish();
+    Ok(Found { skip, begins })
 }
 
 /// `history` without what `skips` say and without what the engine says twice.

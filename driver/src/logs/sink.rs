@@ -1,69 +1,100 @@
 //! Where one stream's bytes go: the agent's FIFO, or the log files themselves.
 //!
-//! The FIFO is opened without blocking (the reader may come later) and without following links (the directory is
-//! writable by the task), then held. logmon's reader ends for good when its last writer goes; an agent that starts
-//! again starts it again, but after a crash of the plugin alone nobody does. Bytes then stay in the pipe. When that is
-//! seen, they are taken back out and this sink writes the files from there on.
+//! ```text
+//!  listening: bytes ─▶ FIFO ─▶ outbox, until they are seen in the files
+//!      │ nobody reads for a while, or the reader is gone: what the files lack is taken back from pipe and outbox
+//!      ▼
+//!  absent:    bytes ─▶ files; now and then some go to the FIFO, and once they are read the sink listens again
+//! ```
+//!
+//! logmon's reader ends for good when its last writer goes, and stays there as a reader that does not read. An agent
+//! that starts again has it replaced a moment after it has had the task recovered; after a crash of the plugin alone
+//! nobody replaces it. So neither a write that succeeds nor a reader that is there means that a line has arrived:
+//! the files alone say that. File work is done off the workers.
 
-use std::fs::OpenOptions;
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+mod reconcile;
 
-use bytes::Bytes;
-use nix::libc;
-use rustix::io::ioctl_fionread;
-use tokio::io::AsyncWriteExt;
-use tokio::net::unix::pipe::Sender;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use super::Files;
+use super::directory::Directory;
+use super::files::{Files, Position};
+use super::outbox::Outbox;
+use super::pipe::Pipe;
+use super::{Place, Report};
 
 /// Between two looks for a reader.
 const LOOK: Duration = Duration::from_millis(50);
 /// A reader that took nothing of a filled pipe for this long has ended.
-const PATIENCE: Duration = Duration::from_secs(2);
+const READER_SILENCE: Duration = Duration::from_secs(2);
 /// Between two looks at a reader that may have ended.
 const DOUBT: Duration = Duration::from_millis(500);
-/// logmon keeps what it read for a tenth of a second before it writes it.
-const FLUSH: Duration = Duration::from_millis(200);
-/// Somebody else who keeps writing must not hold the task's log back for ever.
-const LOOKS: u32 = 100;
-/// The patience with what an earlier process left in the pipe.
-const SETTLE: Duration = Duration::from_millis(300);
+/// Between two trials whether there is a reader again, and how long one takes.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+const PROBE_TIME: Duration = Duration::from_millis(100);
+/// So many bytes are risked for it.
+const PROBE_SIZE: usize = 4096;
+/// Between two warnings about the same trouble.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-#[derive(Debug)]
 pub(super) struct Sink {
-    fifo: PathBuf,
+    directory: Arc<Directory>,
+    fifo: String,
     files: Files,
-    way: Way,
+    report: Report,
+    pipe: Option<Pipe>,
+    reader: Reader,
+    /// What is to be written yet, first to last.
+    queue: VecDeque<Bytes>,
+    outbox: Outbox,
+    /// Where the files ended when all of the outbox had arrived.
+    base: Option<Position>,
+    /// So many bytes went into the pipe.
+    handed: u64,
+    last_write: Instant,
     suspicion: Option<Suspicion>,
+    last_warning: Option<Instant>,
+    /// The user knows that this stream's files cannot be written.
+    reported: bool,
 }
 
-/// Since when there were unread bytes, and what the files looked like then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    Listening,
+    Absent { probed: Instant },
+}
+
+/// Since when nothing was read, and how much had been read then.
 #[derive(Debug)]
 struct Suspicion {
     since: Instant,
-    stamp: Option<(u64, SystemTime)>,
-}
-
-#[derive(Debug)]
-enum Way {
-    Closed,
-    Fifo(Sender),
-    Files,
+    taken: u64,
 }
 
 impl Sink {
-    pub(super) fn new(fifo: &str) -> Self {
-        let fifo = PathBuf::from(fifo);
+    pub(super) fn new(place: &Place, fifo: &str, report: Report) -> Self {
         Self {
-            files: Files::beside(&fifo),
-            fifo,
-            way: Way::Closed,
+            directory: Arc::clone(&place.directory),
+            fifo: fifo.to_owned(),
+            files: Files::beside(Arc::clone(&place.directory), fifo),
+            report,
+            pipe: None,
+            reader: Reader::Listening,
+            queue: VecDeque::new(),
+            outbox: Outbox::default(),
+            base: None,
+            handed: 0,
+            last_write: Instant::now(),
             suspicion: None,
+            last_warning: None,
+            reported: false,
         }
     }
 
@@ -71,171 +102,204 @@ impl Sink {
         &self.files
     }
 
-    /// Waits until there is somebody at the other end.
+    /// The files are written instead of the FIFO.
+    #[cfg(test)]
+    pub(super) fn is_aside(&self) -> bool {
+        self.reader != Reader::Listening
+    }
+
+    /// Waits until there is somebody at the other end, or it is clear that nobody will be.
     pub(super) async fn open(&mut self) {
-        let mut waited = Duration::ZERO;
-        while matches!(self.way, Way::Closed) {
-            match open(&self.fifo) {
-                Ok(sender) => self.way = Way::Fifo(sender),
-                Err(error) => {
-                    if waited.as_secs() >= 10 {
-                        warn!(%error, fifo = %self.fifo.display(), "nobody reads the task's log yet");
-                        waited = Duration::ZERO;
-                    }
-                    sleep(LOOK).await;
-                    waited += LOOK;
-                }
-            }
-        }
-    }
-
-    /// After another process wrote here: waits until what it wrote has arrived in the files, and throws away what
-    /// nobody will read. Both make the files the truth about what has arrived.
-    pub(super) async fn settle(&mut self) {
-        if self.stuck(SETTLE).await {
-            let dropped = self.take_back().map_or(0, |bytes| bytes.len());
-            info!(fifo = %self.fifo.display(), dropped, "took unread bytes of an earlier driver process out of the pipe");
-        }
-        let mut stamp = self.files.stamp();
-        let mut quiet = Duration::ZERO;
-        for _ in 0..LOOKS {
-            if quiet >= FLUSH {
-                return;
-            }
-            sleep(LOOK).await;
-            let now = self.files.stamp();
-            quiet = if now == stamp && self.unread() == 0 {
-                quiet + LOOK
-            } else {
-                Duration::ZERO
-            };
-            stamp = now;
-        }
-    }
-
-    /// Looks whether the reader still reads, while nothing else is to be done. Never completes.
-    pub(super) async fn watch(&mut self) {
-        loop {
-            sleep(DOUBT).await;
-            self.doubt();
+        while self.pipe.is_none() && self.reader == Reader::Listening {
+            self.connect().await;
         }
     }
 
     /// Hands `chunks` over, however long it takes.
     pub(super) async fn write(&mut self, chunks: &[Bytes]) {
-        let mut left: Bytes = match chunks {
+        match chunks {
             [] => return,
-            [one] => one.clone(),
-            many => many.concat().into(),
-        };
-        while !left.is_empty() {
-            self.open().await;
-            let written = match &mut self.way {
-                Way::Closed => continue,
-                Way::Files => match self.files.append(std::slice::from_ref(&left)) {
-                    Ok(()) => return,
-                    Err(error) => Err(error),
-                },
-                Way::Fifo(sender) => {
-                    let written = timeout(DOUBT, sender.write(&left)).await;
-                    self.doubt();
-                    match written {
-                        Ok(written) => written,
-                        Err(_) => continue,
-                    }
+            [only] => self.queue.push_back(only.clone()),
+            many => self.queue.push_back(many.concat().into()),
+        }
+        self.flush().await;
+    }
+
+    async fn flush(&mut self) {
+        while let Some(front) = self.queue.front().cloned() {
+            if front.is_empty() {
+                self.queue.pop_front();
+                continue;
+            }
+            match self.reader {
+                Reader::Listening => self.hand(&front).await,
+                Reader::Absent { probed } if probed.elapsed() >= PROBE_INTERVAL => {
+                    self.probe(front).await;
                 }
-            };
-            match written {
-                Ok(count) => drop(left.split_to(count)),
-                Err(error) => {
-                    warn!(%error, fifo = %self.fifo.display(), "the task's log cannot be written, trying again");
-                    if matches!(self.way, Way::Fifo(_)) {
-                        self.way = Way::Closed;
-                    }
+                Reader::Absent { .. } => self.append(front).await,
+            }
+        }
+    }
+
+    /// So much of the queue is done with.
+    fn advance(&mut self, count: usize) {
+        if let Some(front) = self.queue.front_mut() {
+            front.advance(count);
+        }
+    }
+
+    /// Into the pipe, as much as it takes.
+    async fn hand(&mut self, bytes: &[u8]) {
+        let Some(pipe) = &mut self.pipe else {
+            return self.connect().await;
+        };
+        match timeout(DOUBT, pipe.write(bytes)).await {
+            Ok(Ok(count)) => {
+                self.remember(&bytes[..count]);
+                self.doubt().await;
+            }
+            Ok(Err(error)) => {
+                self.warn(&error, "the agent's log collector is gone");
+                self.lose_reader().await;
+            }
+            Err(_) => self.doubt().await,
+        }
+    }
+
+    /// The front of the queue went into the pipe.
+    fn remember(&mut self, handed: &[u8]) {
+        self.advance(handed.len());
+        self.outbox.push(handed);
+        self.handed = self.handed.wrapping_add(handed.len() as u64);
+        self.last_write = Instant::now();
+    }
+
+    /// One look for a reader.
+    async fn connect(&mut self) {
+        let (directory, fifo) = (Arc::clone(&self.directory), self.fifo.clone());
+        let found = off_worker(move || directory.fifo(&fifo)).await;
+        match found.and_then(Pipe::new) {
+            Ok(pipe) => {
+                self.pipe = Some(pipe);
+                self.suspicion = None;
+                self.base = self.position().await;
+            }
+            Err(error) => {
+                if self.silent_for(0) >= READER_SILENCE {
+                    self.warn(&error, "nobody reads the task's log, writing its files");
+                    self.step_aside().await;
+                } else {
                     sleep(LOOK).await;
                 }
             }
         }
     }
 
-    /// Turns to the files when nobody took anything out of the pipe for too long.
-    fn doubt(&mut self) {
-        if self.unread() == 0 {
+    /// Steps aside when nobody took anything out of the pipe for too long.
+    async fn doubt(&mut self) {
+        let unread = self.unread();
+        if unread == 0 {
             self.suspicion = None;
-            return;
+        } else if self.silent_for(self.handed.wrapping_sub(unread as u64)) >= READER_SILENCE {
+            self.step_aside().await;
         }
+    }
+
+    /// How long nothing was read, of which so much has been read by now.
+    fn silent_for(&mut self, taken: u64) -> Duration {
         match &self.suspicion {
-            Some(earlier) if earlier.since.elapsed() < PATIENCE => {}
-            Some(earlier) if earlier.stamp == self.files.stamp() => self.turn_to_files(),
+            Some(earlier) if earlier.taken == taken => earlier.since.elapsed(),
             _ => {
-                let stamp = self.files.stamp();
-                self.suspicion = Some(Suspicion {
-                    since: Instant::now(),
-                    stamp,
-                });
+                let since = Instant::now();
+                self.suspicion = Some(Suspicion { since, taken });
+                Duration::ZERO
             }
         }
     }
 
-    /// Bytes are in the pipe, and neither it nor the files moved for `patience`.
-    async fn stuck(&mut self, patience: Duration) -> bool {
-        let looks = u32::try_from(patience.as_millis() / LOOK.as_millis()).unwrap_or(1);
-        let before = self.state();
-        for _ in 0..looks {
-            if self.unread() == 0 || self.state() != before {
-                return false;
+    pub(super) fn unread(&self) -> usize {
+        self.pipe.as_ref().map_or(0, Pipe::unread)
+    }
+
+    /// Offers a little to a reader who may be there again. What he does not take is written into the files.
+    async fn probe(&mut self, bytes: Bytes) {
+        let probed = Instant::now();
+        self.reader = Reader::Absent { probed };
+        self.base = self.position().await;
+        if self.pipe.is_none() {
+            let (directory, fifo) = (Arc::clone(&self.directory), self.fifo.clone());
+            let found = off_worker(move || directory.fifo(&fifo)).await;
+            self.pipe = found.and_then(Pipe::new).ok();
+        }
+        let offer = &bytes[..bytes.len().min(PROBE_SIZE)];
+        let taken = match &mut self.pipe {
+            Some(pipe) => offer_to(pipe, offer).await,
+            None => 0,
+        };
+        if taken == 0 {
+            return self.append(bytes).await;
+        }
+        info!(fifo = self.fifo, "the agent collects the task's log again");
+        self.reader = Reader::Listening;
+        self.suspicion = None;
+        self.remember(&offer[..taken]);
+    }
+
+    /// Into the files.
+    async fn append(&mut self, bytes: Bytes) {
+        let (files, all) = (self.files.clone(), bytes.clone());
+        match off_worker(move || files.append(&all)).await {
+            Ok(()) => {
+                self.outbox.push(&bytes);
+                self.outbox.settle();
             }
-            sleep(LOOK).await;
+            // A job that spoils its own log directory loses its log; it must not wait for ever for that.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                if !self.reported {
+                    self.reported = true;
+                    (self.report)(format!("log lines are lost: {error}"));
+                }
+            }
+            Err(error) => {
+                self.warn(&error, "the task's log cannot be written, trying again");
+                return sleep(DOUBT).await;
+            }
         }
-        true
+        self.advance(bytes.len());
     }
 
-    fn state(&mut self) -> (u64, Option<(u64, SystemTime)>) {
-        (self.unread(), self.files.stamp())
+    async fn position(&self) -> Option<Position> {
+        let files = self.files.clone();
+        off_worker(move || files.position()).await.ok()
     }
 
-    fn unread(&mut self) -> u64 {
-        if let Way::Closed = self.way
-            && let Ok(sender) = open(&self.fifo)
-        {
-            self.way = Way::Fifo(sender);
-        }
-        match &self.way {
-            Way::Fifo(sender) => ioctl_fionread(sender).unwrap_or(0),
-            Way::Closed | Way::Files => 0,
-        }
-    }
-
-    fn turn_to_files(&mut self) {
-        let unread = self.take_back().unwrap_or_default();
-        warn!(fifo = %self.fifo.display(), unread = unread.len(), "the agent's log collector has ended for this task, writing its files from here");
-        self.way = Way::Files;
-        if let Err(error) = self.files.append(&[Bytes::from(unread)]) {
-            warn!(%error, fifo = %self.fifo.display(), "what was unread is lost");
-        }
-    }
-
-    /// Everything in the pipe. The write end stays open meanwhile, or the bytes would go with it.
-    fn take_back(&self) -> io::Result<Vec<u8>> {
-        let mut pipe = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
-            .open(&self.fifo)?;
-        let mut bytes = Vec::new();
-        match pipe.read_to_end(&mut bytes) {
-            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
-            _ => Ok(bytes),
+    fn warn(&mut self, error: &io::Error, what: &'static str) {
+        let silent = |last: Instant| last.elapsed() < WARNING_INTERVAL;
+        if !self.last_warning.is_some_and(silent) {
+            self.last_warning = Some(Instant::now());
+            warn!(%error, fifo = self.fifo, "{what}");
         }
     }
 }
 
-fn open(path: &Path) -> io::Result<Sender> {
-    let file = OpenOptions::new()
-        .write(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
-        .open(path)?;
-    Sender::from_file(file).map_err(|error| match error.kind() {
-        ErrorKind::InvalidInput => io::Error::other("not a FIFO"),
-        _ => error,
-    })
+/// How many of these bytes were read soon; the others are taken back.
+async fn offer_to(pipe: &mut Pipe, offer: &[u8]) -> usize {
+    if pipe.reconnect().is_err() {
+        return 0;
+    }
+    let end = Instant::now() + PROBE_TIME;
+    let Ok(Ok(count)) = timeout(PROBE_TIME, pipe.write(offer)).await else {
+        return 0;
+    };
+    while pipe.unread() > 0 && Instant::now() < end {
+        sleep(LOOK / 10).await;
+    }
+    count.saturating_sub(pipe.drain().unwrap_or_default())
+}
+
+/// File work, where it holds nobody up.
+pub(super) async fn off_worker<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    spawn_blocking(work).await.map_err(io::Error::other)?
 }

@@ -64,15 +64,24 @@ fn binds(inputs: Inputs<'_>) -> Result<Vec<String>, SpecError> {
             .cloned()
             .unwrap_or_else(|| usual.to_owned())
     };
-    let alloc = Path::new(&task.alloc_dir);
+    let shared = Path::new(&task.alloc_dir).join("alloc");
     let own = task_dir(task);
+    let shared_inside = inside("NOMAD_ALLOC_DIR", "/alloc");
+    // The agent and this driver write the log files as root: a task reads them and changes none.
+    let logs = format!(
+        "{}:{}/logs:ro{}",
+        shared.join("logs").display(),
+        shared_inside.trim_end_matches('/'),
+        label.replace(':', ",")
+    );
     let mut binds = [
-        (alloc.join("alloc"), inside("NOMAD_ALLOC_DIR", "/alloc")),
+        (shared, shared_inside),
         (own.join("local"), inside("NOMAD_TASK_DIR", "/local")),
         (own.join("secrets"), inside("NOMAD_SECRETS_DIR", "/secrets")),
     ]
     .map(|(source, target)| format!("{}:{target}{label}", source.display()))
     .to_vec();
+    binds.push(logs);
 
     if !options.volume_driver.is_empty() && !plugin.volumes_enabled {
         return Err(refused(

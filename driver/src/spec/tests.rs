@@ -79,6 +79,7 @@ fn a_plain_task_becomes_a_container_with_its_directories_and_limits() {
         "/nomad/alloc/a1/alloc:/alloc",
         "/nomad/alloc/a1/web/local:/local",
         "/nomad/alloc/a1/web/secrets:/secrets",
+        "/nomad/alloc/a1/alloc/logs:/alloc/logs:ro",
     ];
     assert_eq!(host.binds, Some(binds.map(str::to_owned).to_vec()));
     assert_eq!(name(&task()), "web-a1");

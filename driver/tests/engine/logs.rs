@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -74,6 +75,41 @@ async fn what_was_written_while_no_driver_ran_arrives_once_and_nothing_is_told()
     assert!(events.next().now_or_never().is_none());
 }
 
+#[tokio::test]
+async fn a_log_directory_that_is_a_link_starts_no_task_and_ends_none() {
+    let logs = Logs::new();
+    let engine = FakeEngine::default();
+    let before = driver(&engine);
+    let script = "sleep 0.2; echo 0; sleep 600";
+    let started = before
+        .start_task(logs.of(task("t1", script)))
+        .await
+        .unwrap();
+    logs.arrived("stdout", "0\n").await;
+    let outside = tempfile::tempdir().unwrap();
+    fs::rename(logs.folder(), logs.0.path().join("moved")).unwrap();
+    symlink(outside.path(), logs.folder()).unwrap();
+    let error = before
+        .start_task(logs.of(task("t2", "echo forged")))
+        .await
+        .unwrap_err();
+    let words = error.to_string();
+    assert!(words.contains("the log directory"), "{words}");
+    assert_eq!(engine.containers().len(), 1, "what failed is left behind");
+    drop(before);
+
+    let after = driver(&engine);
+    let mut events = Box::pin(after.task_events());
+    after.recover_task(started.handle).await.unwrap();
+    let event = timeout(SOON, events.next()).await.unwrap().unwrap();
+    assert!(
+        event.message.contains("log is not collected"),
+        "{}",
+        event.message
+    );
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
 /// A task's log folder, and somebody who copies the FIFOs into the files as logmon does.
 struct Logs(tempfile::TempDir);
 
@@ -82,6 +118,7 @@ impl Logs {
         let logs = Self(tempfile::tempdir().unwrap());
         for stream in ["stdout", "stderr"] {
             let (fifo, file) = (logs.fifo(stream), logs.file(stream));
+            fs::create_dir_all(fifo.parent().unwrap()).unwrap();
             mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
             std::thread::spawn(move || while copy(&fifo, &file).is_ok() {});
         }
@@ -90,10 +127,15 @@ impl Logs {
 
     fn of(&self, task: TaskConfig) -> TaskConfig {
         TaskConfig {
+            alloc_dir: self.0.path().display().to_string(),
             stdout_path: self.fifo("stdout").display().to_string(),
             stderr_path: self.fifo("stderr").display().to_string(),
             ..task
         }
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.0.path().join("alloc/logs")
     }
 
     async fn arrived(&self, stream: &str, wanted: &str) {
@@ -108,11 +150,11 @@ impl Logs {
     }
 
     fn fifo(&self, stream: &str) -> PathBuf {
-        self.0.path().join(format!(".web.{stream}.fifo"))
+        self.folder().join(format!(".web.{stream}.fifo"))
     }
 
     fn file(&self, stream: &str) -> PathBuf {
-        self.0.path().join(format!("web.{stream}.0"))
+        self.folder().join(format!("web.{stream}.0"))
     }
 }
 

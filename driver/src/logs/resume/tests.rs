@@ -1,5 +1,6 @@
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{FutureExt, stream};
+use proptest::prelude::*;
 
 use super::*;
 
@@ -22,9 +23,14 @@ fn end(millis: i64, tail: &str) -> End {
     }
 }
 
+async fn found(entries: &[Stamped], end: &End) -> Found {
+    let history = stream::iter(entries.iter().cloned().map(Ok).collect::<Vec<_>>()).boxed();
+    boundary(history, Source::Stdout, end).await.unwrap()
+}
+
 /// What is delivered after the boundary was found in `entries`.
 async fn rest(entries: &[Stamped], end: &End) -> Option<String> {
-    let skip = boundary(Source::Stdout, entries, end)?;
+    let skip = found(entries, end).await.skip?;
     let history = stream::iter(entries.iter().cloned().map(Ok).collect::<Vec<_>>()).boxed();
     let chunks: Vec<_> = skipping(history, vec![skip]).try_collect().await.unwrap();
     Some(
@@ -105,10 +111,10 @@ async fn an_entry_repeated_at_a_rotation_is_dropped() {
     assert_eq!(chunks.len(), 3);
 }
 
-#[test]
-fn an_end_that_was_rotated_away_fits_nowhere() {
+#[tokio::test]
+async fn an_end_that_was_rotated_away_fits_nowhere() {
     let log = [entry(5000, "later\n"), entry(5001, "latest\n")];
-    assert_eq!(boundary(Source::Stdout, &log, &end(0, "early\n")), None);
+    assert_eq!(found(&log, &end(6000, "early\n")).await.skip, None);
 }
 
 fn lost(since: i64, until: Option<i64>) -> Skip {
@@ -135,10 +141,10 @@ fn both_streams_loss_is_told_once_from_the_later_arrival_on() {
     assert!(words.starts_with("3.250 s"), "{words}");
 }
 
-#[test]
-fn a_stream_whose_last_line_is_long_rotated_away_lost_nothing_when_the_other_goes_on() {
+#[tokio::test]
+async fn a_stream_whose_last_line_is_long_rotated_away_lost_nothing_when_the_other_goes_on() {
     let log = [entry(5000, "later\n")];
-    let goes_on = boundary(Source::Stdout, &log, &end(5000, "later\n")).unwrap();
+    let goes_on = found(&log, &end(5000, "later\n")).await.skip.unwrap();
     let quiet = Skip::all_older(Source::Stderr, at(0).into(), Some(at(4000)));
     assert_eq!(loss(&[goes_on, quiet]), None);
 }
@@ -151,8 +157,112 @@ async fn the_stored_logs_begin_is_told_though_it_is_of_the_other_stream_or_too_l
         vec![other, entry(5000, "later\n")],
         vec![entry(4000, "x\n")],
     ] {
-        let history = stream::iter(log.into_iter().map(Ok)).boxed();
-        let stored = until(history, Source::Stdout, at(0).into()).await.unwrap();
-        assert_eq!((stored.entries.len(), stored.begins), (0, Some(at(4000))));
+        let found = found(&log, &end(0, "x\n")).await;
+        assert_eq!((found.skip, found.begins), (None, Some(at(4000))));
+    }
+}
+
+#[tokio::test]
+async fn a_time_that_no_clock_shows_ends_nobody() {
+    let end = End {
+        tail: b"one\n".to_vec(),
+        written: SystemTime::UNIX_EPOCH + Duration::from_secs(i64::MAX as u64),
+    };
+    assert_eq!(found(&[entry(0, "one\n")], &end).await.skip, None);
+}
+
+#[tokio::test]
+async fn forty_megabytes_of_one_byte_are_gone_through_once_and_others_have_their_turn_meanwhile() {
+    let chunk = Bytes::from(vec![b'x'; 16 * 1024]);
+    let log = (0..2560).map(move |n| {
+        Ok(Stamped {
+            source: Source::Stdout,
+            at: at(n),
+            bytes: chunk.clone(),
+        })
+    });
+    let end = end(2000, &"x".repeat(4096));
+    let mut turns = 0;
+    let others = async {
+        loop {
+            yield_now().await;
+            turns += 1;
+        }
+    };
+    let search = boundary(stream::iter(log).boxed(), Source::Stdout, &end);
+    let skip = tokio::select! {
+        found = search => found.unwrap().skip.unwrap(),
+        () = others => unreachable!(),
+    };
+    assert_eq!((skip.before, skip.entries), (Some(at(2000)), 1));
+    assert!(turns > 100, "{turns}");
+}
+
+/// What is wanted, said plainly: the fit nearest in time, of equally near ones the last.
+fn naive(log: &[Stamped], end: &End) -> Option<(Timestamp, usize, usize)> {
+    let written = Timestamp::try_from(end.written).unwrap();
+    let mut before = Vec::new();
+    let mut best = None;
+    for (index, entry) in log.iter().enumerate() {
+        for bytes in 1..=entry.bytes.len() {
+            before.push(entry.bytes[bytes - 1]);
+            let length = before.len().min(end.tail.len());
+            if before[before.len() - length..] != end.tail[end.tail.len() - length..] {
+                continue;
+            }
+            let away = (entry.at.as_nanosecond() - written.as_nanosecond()).abs();
+            if best.is_none_or(|(least, _)| away <= least) {
+                let same = log[..index].iter().rev();
+                let same = same.take_while(|other| other.at == entry.at).count();
+                let whole = bytes == entry.bytes.len();
+                let skip = (same + usize::from(whole), if whole { 0 } else { bytes });
+                best = Some((away, (entry.at, skip.0, skip.1)));
+            }
+        }
+    }
+    best.map(|(_, skip)| skip)
+}
+
+proptest! {
+    #[test]
+    fn the_boundary_is_the_one_that_a_plain_comparison_finds(
+        log in proptest::collection::vec((0..4_i64, "[ab\n]{0,5}"), 0..20),
+        tail in "[ab\n]{1,12}",
+        written in 0..40_i64,
+    ) {
+        let mut time = 0;
+        let log: Vec<_> = log
+            .into_iter()
+            .map(|(later, text)| {
+                time += later;
+                entry(time, &text)
+            })
+            .collect();
+        let end = end(written, &tail);
+        let skip = found(&log, &end).now_or_never().unwrap().skip;
+        let skip = skip.map(|skip| (skip.before.unwrap(), skip.entries, skip.bytes));
+        prop_assert_eq!(skip, naive(&log, &end));
+    }
+
+    #[test]
+    fn what_the_files_lack_is_delivered_once_wherever_they_were_cut(
+        lines in proptest::collection::vec("[a-z]{0,6}", 1..30),
+        cut in 0..200_usize,
+    ) {
+        // Numbered, so that no two places are alike.
+        let lines = lines.iter().enumerate();
+        let log: Vec<_> = (0_i64..).zip(lines)
+            .map(|(time, (number, line))| entry(time, &format!("{number} {line}\n")))
+            .collect();
+        let whole: String = log.iter().map(|entry| String::from_utf8_lossy(&entry.bytes)).collect();
+        let cut = cut.clamp(1, whole.len());
+        let mut begin = 0;
+        let at = log.iter().position(|entry| {
+            begin += entry.bytes.len();
+            begin >= cut
+        });
+        let written = i64::try_from(at.unwrap()).unwrap();
+        let delivered = rest(&log, &end(written, &whole[..cut])).now_or_never().unwrap();
+        prop_assert_eq!(delivered.unwrap(), &whole[cut..]);
     }
 }

@@ -1,0 +1,142 @@
+//! What was handed to the agent's log collector and is not yet known to be in the files.
+//!
+//! The collector may end with bytes that it has read and not written, or before it has read them. It holds at most a
+//! pipe, a copy buffer and a write buffer, 160 KiB together, so the outbox need not be larger to hold all that can
+//! still be lost.
+
+use super::files::TAIL;
+use super::tail::Tail;
+
+/// More than a collector can hold.
+const CAPACITY: usize = 256 * 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    bytes: Vec<u8>,
+    /// So many of them are in the files: they tell where the rest belongs.
+    arrived: usize,
+    /// So many that had not arrived had to make room.
+    overflow: usize,
+}
+
+impl Outbox {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        // Not at each push: what is moved then is worth it.
+        if self.bytes.len() > CAPACITY * 2 {
+            let excess = self.bytes.len() - CAPACITY;
+            drop(self.bytes.drain(..excess));
+            let beyond = excess.saturating_sub(self.arrived);
+            self.overflow = self.overflow.saturating_add(beyond);
+            self.arrived = self.arrived.saturating_sub(excess);
+        }
+    }
+
+    /// How many bytes are on their way.
+    pub(super) fn pending(&self) -> usize {
+        self.bytes.len() - self.arrived
+    }
+
+    /// All of it is in the files.
+    pub(super) fn settle(&mut self) {
+        let excess = self.bytes.len().saturating_sub(TAIL);
+        drop(self.bytes.drain(..excess));
+        self.bytes.shrink_to(TAIL);
+        self.arrived = self.bytes.len();
+        self.overflow = 0;
+    }
+
+    /// Whether the files, which end with `tail`, hold all of it.
+    pub(super) fn is_settled_by(&self, tail: &[u8]) -> bool {
+        let length = self.bytes.len().min(tail.len());
+        self.pending() == 0
+            || length > 0 && self.bytes[self.bytes.len() - length..] == tail[tail.len() - length..]
+    }
+
+    /// Takes the last `count` bytes back: they are known not to have been read by anybody.
+    pub(super) fn take_back(&mut self, count: usize) -> Vec<u8> {
+        let kept = self.bytes.len().saturating_sub(count).max(self.arrived);
+        self.bytes.split_off(kept)
+    }
+
+    /// Takes back what the files do not have, which end with `tail` and have grown by `grown` since all was there.
+    /// Of several places that fit, the one that agrees best with the growth. `None`: the files end with something else.
+    pub(super) fn missing(&mut self, tail: &[u8], grown: Option<usize>) -> Option<Vec<u8>> {
+        let expected = grown.map(|grown| {
+            self.arrived
+                .saturating_add(grown)
+                .saturating_sub(self.overflow)
+        });
+        let fits = Tail::new(tail).fits(&self.bytes);
+        let mut places = fits.into_iter().filter(|place| *place >= self.arrived);
+        let place = match expected {
+            // Nothing before it to compare with.
+            Some(0) => Some(0),
+            Some(expected) => places.min_by_key(|place| place.abs_diff(expected)),
+            None => places.next_back(),
+        }?;
+        let missing = self.bytes.split_off(place);
+        self.settle();
+        Some(missing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outbox(arrived: &[u8], pending: &[u8]) -> Outbox {
+        let mut outbox = Outbox::default();
+        outbox.push(arrived);
+        outbox.settle();
+        outbox.push(pending);
+        outbox
+    }
+
+    #[test]
+    fn what_is_not_in_the_files_is_missing() {
+        let mut outbox = outbox(b"one\n", b"two\nthree\nfour\n");
+        assert!(!outbox.is_settled_by(b"one\ntwo\n"));
+        let missing = outbox.missing(b"one\ntwo\n", Some(4)).unwrap();
+        assert_eq!(missing, b"three\nfour\n");
+        assert_eq!(outbox.pending(), 0);
+    }
+
+    #[test]
+    fn of_equal_lines_as_many_are_missing_as_the_files_have_not_grown_by() {
+        let ticks = b"tick\n".repeat(40);
+        let tail = |lines: usize| b"tick\n".repeat(lines);
+        let missing = |arrived: usize| {
+            let mut outbox = outbox(&tail(10), &ticks);
+            outbox.missing(&tail(10 + arrived), Some(arrived * 5))
+        };
+        for arrived in [0, 7, 40] {
+            assert_eq!(missing(arrived), Some(tail(40 - arrived)));
+        }
+    }
+
+    #[test]
+    fn nothing_has_arrived_in_files_that_did_not_grow() {
+        let mut outbox = outbox(b"", b"one\n");
+        assert_eq!(outbox.missing(b"", Some(0)).unwrap(), b"one\n");
+    }
+
+    #[test]
+    fn files_that_end_with_something_else_say_nothing() {
+        let mut outbox = outbox(b"", b"one\ntwo\n");
+        assert_eq!(outbox.missing(b"forged", Some(6)), None);
+        assert_eq!(outbox.take_back(4), b"two\n");
+    }
+
+    #[test]
+    fn it_stays_small_whatever_goes_through() {
+        let mut outbox = Outbox::default();
+        for _ in 0..100 {
+            outbox.push(&[b'x'; 64 * 1024]);
+            assert!(outbox.bytes.len() <= 2 * CAPACITY);
+        }
+        assert!(outbox.pending() >= CAPACITY);
+        outbox.settle();
+        assert!(outbox.bytes.capacity() <= TAIL);
+    }
+}

@@ -1,0 +1,111 @@
+//! The search for the end of the files in one stream's stored log, entry by entry. Pure.
+
+use jiff::Timestamp;
+
+use super::Skip;
+use crate::engine::{Source, Stamped};
+use crate::logs::files::End;
+use crate::logs::tail::{Progress, Tail};
+
+pub(super) struct Search {
+    source: Source,
+    /// When the last byte arrived.
+    written: Option<Timestamp>,
+    tail: Tail,
+    progress: Progress,
+    best: Option<(i128, Skip)>,
+    latest: Option<Mark>,
+    /// The first bytes, where less than the whole tail can fit, and the entries that they are of.
+    head: Vec<u8>,
+    head_marks: Vec<(usize, Mark)>,
+}
+
+/// An entry of the log, without its text.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    at: Timestamp,
+    /// So many entries right before it have the same time.
+    same: usize,
+    length: usize,
+}
+
+impl Search {
+    pub(super) fn new(source: Source, end: &End) -> Self {
+        Self {
+            source,
+            written: Timestamp::try_from(end.written).ok(),
+            tail: Tail::new(&end.tail),
+            progress: Progress::default(),
+            best: None,
+            latest: None,
+            head: Vec::new(),
+            head_marks: Vec::new(),
+        }
+    }
+
+    pub(super) fn push(&mut self, entry: &Stamped) {
+        let same = match self.latest {
+            Some(latest) if latest.at == entry.at => latest.same.saturating_add(1),
+            _ => 0,
+        };
+        let mark = Mark {
+            at: entry.at,
+            same,
+            length: entry.bytes.len(),
+        };
+        self.latest = Some(mark);
+        let room = self.tail.len().saturating_sub(self.head.len());
+        if room > 0 && mark.length > 0 {
+            self.head_marks.push((self.head.len(), mark));
+            self.head
+                .extend_from_slice(&entry.bytes[..mark.length.min(room)]);
+        }
+        let mut fit = None;
+        for (index, byte) in entry.bytes.iter().enumerate() {
+            if self.tail.step(&mut self.progress, *byte) {
+                fit = Some(index.saturating_add(1));
+            }
+        }
+        // Of the places in one entry the last: it is what a burst of equal bytes ends with.
+        if let Some(bytes) = fit {
+            self.best = nearer(self.best.take(), self.candidate(mark, bytes));
+        }
+    }
+
+    /// The place whose time is nearest to the last write; of two equally near ones the later.
+    pub(super) fn finish(self) -> Option<Skip> {
+        let mut best = None;
+        let mut marks = self.head_marks.iter().peekable();
+        for place in self.tail.short_fits(&self.head) {
+            while let Some((start, mark)) = marks.peek() {
+                let bytes = place.saturating_sub(*start);
+                if bytes <= mark.length {
+                    best = nearer(best, self.candidate(*mark, bytes));
+                    break;
+                }
+                marks.next();
+            }
+        }
+        nearer(best, self.best).map(|(_, skip)| skip)
+    }
+
+    /// So many bytes of the entry, and all before them, have arrived.
+    fn candidate(&self, mark: Mark, bytes: usize) -> Option<(i128, Skip)> {
+        let away = mark.at.as_nanosecond() - self.written?.as_nanosecond();
+        let whole = bytes == mark.length;
+        let skip = Skip {
+            before: Some(mark.at),
+            entries: mark.same.saturating_add(usize::from(whole)),
+            bytes: if whole { 0 } else { bytes },
+            ..Skip::nothing(self.source)
+        };
+        Some((away.abs(), skip))
+    }
+}
+
+fn nearer(earlier: Option<(i128, Skip)>, later: Option<(i128, Skip)>) -> Option<(i128, Skip)> {
+    match (earlier, later) {
+        (Some(earlier), Some(later)) if earlier.0 < later.0 => Some(earlier),
+        (earlier, later) => later.or(earlier),
+    }
+}
