@@ -38,8 +38,17 @@ pub(crate) fn process(lab: &Lab, part: &str) -> Identity {
 
 /// Ends a part in order, as its service manager would.
 pub(crate) fn stop(lab: &Lab, part: &str) {
+    ask_to_end(lab, part, Signal::SIGTERM);
+}
+
+/// Ends a part in order, as somebody at its terminal would.
+pub(crate) fn interrupt(lab: &Lab, part: &str) {
+    ask_to_end(lab, part, Signal::SIGINT);
+}
+
+fn ask_to_end(lab: &Lab, part: &str, signal: Signal) {
     let process = process(lab, part);
-    process.signal(Signal::SIGTERM);
+    process.signal(signal);
     assert!(process.gone_within(PATIENCE), "{part} does not end");
 }
 

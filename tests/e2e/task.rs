@@ -190,6 +190,12 @@ impl<'a> Task<'a> {
 
     /// All that arrived of one stream, over all its files.
     pub(crate) fn log(&self, stream: &str) -> String {
+        let text = |(_, path): &(u64, PathBuf)| std::fs::read_to_string(path).unwrap();
+        self.log_files(stream).iter().map(text).collect()
+    }
+
+    /// The files of one stream, by number.
+    pub(crate) fn log_files(&self, stream: &str) -> Vec<(u64, PathBuf)> {
         let prefix = format!("t.{stream}.");
         let folder = self.folder().join("logs");
         let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
@@ -200,8 +206,7 @@ impl<'a> Task<'a> {
             })
             .collect();
         files.sort();
-        let text = |(_, path): &(u64, PathBuf)| std::fs::read_to_string(path).unwrap();
-        files.iter().map(text).collect()
+        files
     }
 
     /// Waits until the log files hold what the task has written by now, and says what they hold.

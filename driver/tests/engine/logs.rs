@@ -89,10 +89,11 @@ async fn a_log_directory_that_is_a_link_starts_no_task_and_ends_none() {
     let outside = tempfile::tempdir().unwrap();
     fs::rename(logs.folder(), logs.0.path().join("moved")).unwrap();
     symlink(outside.path(), logs.folder()).unwrap();
-    let error = before
-        .start_task(logs.of(task("t2", "echo forged")))
-        .await
-        .unwrap_err();
+    let other = TaskConfig {
+        alloc_id: "a2".into(),
+        ..logs.of(task("t2", "echo forged"))
+    };
+    let error = before.start_task(other).await.unwrap_err();
     let words = error.to_string();
     assert!(words.contains("the log directory"), "{words}");
     assert_eq!(engine.containers().len(), 1, "what failed is left behind");
