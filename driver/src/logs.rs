@@ -17,98 +17,33 @@ mod directory;
 mod files;
 mod outbox;
 mod pipe;
+mod place;
 mod resume;
 mod sink;
 mod tail;
 
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use nomad_driver_sdk::TaskConfig;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::engine::{Chunk, ContainerEngine, ContainerId, EngineError, Output, Source};
 
-use directory::Directory;
+use directory::off_worker;
 use resume::Skip;
-use sink::{Sink, off_worker};
+use sink::Sink;
+
+pub use place::{Paths, Place, PlaceError};
 
 /// Chunks taken at once; many small lines then become one write.
 const BATCH: usize = 256;
-/// What the agent puts in place of the FIFOs when a task's logs are switched off.
-const OFF: &str = "/dev/null";
 /// Between two questions to an engine that does not answer, and before the log is read on.
 const RETRY: Duration = Duration::from_secs(1);
 /// The engine closes the attachment before it says that the container has ended; on a busy machine by a second.
 const AFTERMATH: Duration = Duration::from_secs(3);
-
-/// Where a task's output goes, in the agent's words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Paths {
-    allocation: PathBuf,
-    stdout: PathBuf,
-    stderr: PathBuf,
-}
-
-/// The same as something to hold on to, whatever becomes of the paths.
-#[derive(Debug, Clone)]
-pub struct Place {
-    directory: Arc<Directory>,
-    /// Names of FIFOs.
-    stdout: String,
-    stderr: String,
-}
-
-/// The log directory is not what the agent made.
-#[derive(Debug, thiserror::Error)]
-#[error("the log directory {} can't be used", path.display())]
-pub struct PlaceError {
-    path: PathBuf,
-    source: io::Error,
-}
-
-impl Paths {
-    /// `None`: nobody collects logs for this task.
-    pub fn of(task: &TaskConfig, collection_disabled: bool) -> Option<Self> {
-        let none = |path: &str| path.is_empty() || path == OFF;
-        let off = collection_disabled || none(&task.stdout_path) || none(&task.stderr_path);
-        (!off).then(|| Self {
-            allocation: PathBuf::from(&task.alloc_dir),
-            stdout: PathBuf::from(&task.stdout_path),
-            stderr: PathBuf::from(&task.stderr_path),
-        })
-    }
-
-    /// Before the container starts, or safely all the same.
-    pub async fn open(self) -> Result<Place, PlaceError> {
-        let path = self.stdout.parent().unwrap_or(Path::new("/")).to_owned();
-        let below = path.clone();
-        let opened = off_worker(move || {
-            let directory = Arc::new(Directory::open(&self.allocation, &below)?);
-            let name = |fifo: &Path| {
-                let beside = fifo.parent() == Some(&below);
-                let name = fifo
-                    .file_name()
-                    .filter(|_| beside)
-                    .and_then(|name| name.to_str());
-                name.map(str::to_owned).ok_or_else(|| {
-                    io::Error::other(format!("{} is not a FIFO in it", fifo.display()))
-                })
-            };
-            Ok(Place {
-                directory,
-                stdout: name(&self.stdout)?,
-                stderr: name(&self.stderr)?,
-            })
-        });
-        opened.await.map_err(|source| PlaceError { path, source })
-    }
-}
 
 /// Something the user should know: lines that are gone.
 pub type Report = Arc<dyn Fn(String) + Send + Sync>;

@@ -15,6 +15,7 @@ use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, unlinkat,
 };
 use rustix::process::geteuid;
+use tokio::task::spawn_blocking;
 
 /// More than this in one log directory is no log any more, and is not read to its end.
 const ENTRIES: usize = 10_000;
@@ -184,6 +185,13 @@ fn refusal(name: &str, what: &str) -> io::Error {
         ErrorKind::PermissionDenied,
         format!("{name:?} in the log directory is {what}"),
     )
+}
+
+/// File work, where it holds nobody up.
+pub(super) async fn off_worker<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

@@ -132,7 +132,7 @@ mod tests {
     fn it_stays_small_whatever_goes_through() {
         let mut outbox = Outbox::default();
         for _ in 0..100 {
-            outbox.push(&[b'x'; 64 * 1024]);
+            outbox.push(&vec![b'x'; 64 * 1024]);
             assert!(outbox.bytes.len() <= 2 * CAPACITY);
         }
         assert!(outbox.pending() >= CAPACITY);

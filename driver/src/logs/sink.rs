@@ -20,11 +20,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use super::directory::Directory;
+use super::directory::{Directory, off_worker};
 use super::files::{Files, Position};
 use super::outbox::Outbox;
 use super::pipe::Pipe;
@@ -295,11 +294,4 @@ async fn offer_to(pipe: &mut Pipe, offer: &[u8]) -> usize {
         sleep(LOOK / 10).await;
     }
     count.saturating_sub(pipe.drain().unwrap_or_default())
-}
-
-/// File work, where it holds nobody up.
-pub(super) async fn off_worker<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    spawn_blocking(work).await.map_err(io::Error::other)?
 }

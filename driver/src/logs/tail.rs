@@ -76,11 +76,11 @@ impl Tail {
     pub(super) fn fits(&self, log: &[u8]) -> Vec<usize> {
         let mut fits = self.short_fits(log);
         let mut progress = Progress::default();
-        let whole = log.iter().enumerate();
-        fits.extend(whole.filter_map(|(index, byte)| {
-            self.step(&mut progress, *byte)
-                .then(|| index.saturating_add(1))
-        }));
+        for (index, byte) in log.iter().enumerate() {
+            if self.step(&mut progress, *byte) {
+                fits.push(index.saturating_add(1));
+            }
+        }
         fits
     }
 }

@@ -1,6 +1,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -11,6 +12,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tokio::time::Instant;
 
+use super::directory::Directory;
 use super::*;
 
 const FIFO: &str = ".web.stdout.fifo";
@@ -338,7 +340,7 @@ async fn a_pipe_that_somebody_keeps_filling_is_emptied_once_and_not_for_ever() {
     );
     let filler = thread::spawn(move || {
         while !until.load(Ordering::Relaxed) {
-            let _ = into.write(&[b'x'; 64 * 1024]);
+            let _ = into.write(&vec![b'x'; 64 * 1024]);
         }
     });
     let mut sink = world.sink();
@@ -347,30 +349,4 @@ async fn a_pipe_that_somebody_keeps_filling_is_emptied_once_and_not_for_ever() {
     over.store(true, Ordering::Relaxed);
     filler.join().unwrap();
     drop(deaf);
-}
-
-#[test]
-fn logs_that_are_switched_off_have_no_paths() {
-    let task = |stdout: &str, stderr: &str| TaskConfig {
-        stdout_path: stdout.into(),
-        stderr_path: stderr.into(),
-        ..TaskConfig::default()
-    };
-    assert_eq!(Paths::of(&task("/dev/null", "/dev/null"), false), None);
-    assert!(Paths::of(&task("/a", "/b"), false).is_some());
-    assert_eq!(Paths::of(&task("/a", "/b"), true), None);
-}
-
-#[tokio::test]
-async fn fifos_elsewhere_than_in_one_directory_are_no_place_for_a_log() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    let task = |stderr: &str| TaskConfig {
-        stdout_path: path(".web.stdout.fifo"),
-        stderr_path: path(stderr),
-        ..TaskConfig::default()
-    };
-    let open = |stderr: &str| Paths::of(&task(stderr), false).unwrap().open();
-    assert_eq!(open("x.fifo").await.unwrap().stderr, "x.fifo");
-    assert!(open("sub/x.fifo").await.is_err());
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
-use super::{DOUBT, LOOK, READER_SILENCE, Reader, Sink, off_worker};
+use super::{DOUBT, LOOK, READER_SILENCE, Reader, Sink};
+use crate::logs::directory::off_worker;
 
 /// logmon keeps what it read for a tenth of a second before it writes it.
 const FLUSH: Duration = Duration::from_millis(200);

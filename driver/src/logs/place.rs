@@ -1,0 +1,106 @@
+//! Where a task's output goes: what the agent says of it, and the same as something to hold on to.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nomad_driver_sdk::TaskConfig;
+
+use super::directory::{Directory, off_worker};
+
+/// What the agent puts in place of the FIFOs when a task's logs are switched off.
+const OFF: &str = "/dev/null";
+
+/// Where a task's output goes, in the agent's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    allocation: PathBuf,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+/// The same as something to hold on to, whatever becomes of the paths.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub(super) directory: Arc<Directory>,
+    /// Names of FIFOs.
+    pub(super) stdout: String,
+    pub(super) stderr: String,
+}
+
+/// The log directory is not what the agent made.
+#[derive(Debug, thiserror::Error)]
+#[error("the log directory {} can't be used", path.display())]
+pub struct PlaceError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl Paths {
+    /// `None`: nobody collects logs for this task.
+    pub fn of(task: &TaskConfig, collection_disabled: bool) -> Option<Self> {
+        let none = |path: &str| path.is_empty() || path == OFF;
+        let off = collection_disabled || none(&task.stdout_path) || none(&task.stderr_path);
+        (!off).then(|| Self {
+            allocation: PathBuf::from(&task.alloc_dir),
+            stdout: PathBuf::from(&task.stdout_path),
+            stderr: PathBuf::from(&task.stderr_path),
+        })
+    }
+
+    /// Before the container starts, or safely all the same.
+    pub async fn open(self) -> Result<Place, PlaceError> {
+        let path = self.stdout.parent().unwrap_or(Path::new("/")).to_owned();
+        let below = path.clone();
+        let opened = off_worker(move || {
+            let directory = Arc::new(Directory::open(&self.allocation, &below)?);
+            let name = |fifo: &Path| {
+                let beside = fifo.parent() == Some(&below);
+                let name = fifo
+                    .file_name()
+                    .filter(|_| beside)
+                    .and_then(|name| name.to_str());
+                name.map(str::to_owned).ok_or_else(|| {
+                    io::Error::other(format!("{} is not a FIFO in it", fifo.display()))
+                })
+            };
+            Ok(Place {
+                directory,
+                stdout: name(&self.stdout)?,
+                stderr: name(&self.stderr)?,
+            })
+        });
+        opened.await.map_err(|source| PlaceError { path, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_that_are_switched_off_have_no_paths() {
+        let task = |stdout: &str, stderr: &str| TaskConfig {
+            stdout_path: stdout.into(),
+            stderr_path: stderr.into(),
+            ..TaskConfig::default()
+        };
+        assert_eq!(Paths::of(&task("/dev/null", "/dev/null"), false), None);
+        assert!(Paths::of(&task("/a", "/b"), false).is_some());
+        assert_eq!(Paths::of(&task("/a", "/b"), true), None);
+    }
+
+    #[tokio::test]
+    async fn fifos_elsewhere_than_in_one_directory_are_no_place_for_a_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let task = |stderr: &str| TaskConfig {
+            stdout_path: path(".web.stdout.fifo"),
+            stderr_path: path(stderr),
+            ..TaskConfig::default()
+        };
+        let open = |stderr: &str| Paths::of(&task(stderr), false).unwrap().open();
+        assert_eq!(open("x.fifo").await.unwrap().stderr, "x.fifo");
+        assert!(open("sub/x.fifo").await.is_err());
+    }
+}
