@@ -14,12 +14,14 @@ mod lost;
 mod memory;
 mod overflow;
 mod recover;
+mod scale;
 mod sleepers;
 mod stats;
 mod vip;
 
 pub use exit::watch as watch_exits;
 pub use lag::watch;
+pub use scale::watch as watch_scale;
 
 /// A figure to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -39,6 +41,8 @@ pub enum Figure {
     Recover,
     /// What statistics of idle tasks cost, beside Nomad's own driver.
     Stats,
+    /// How latency, memory and processor time grow with the number of services, up to ten thousand.
+    Scale,
 }
 
 /// Takes one figure and prints its lines.
@@ -51,6 +55,7 @@ pub fn run(lab: &Lab, figure: Figure) -> Result<()> {
         Figure::Lost => lost::measure(lab)?,
         Figure::Recover => recover::measure(lab)?,
         Figure::Stats => stats::measure(lab)?,
+        Figure::Scale => scale::measure(lab)?,
     };
     for line in lines {
         ui::print(&line);

@@ -4,6 +4,8 @@
 //! seed ─▶ episode ─▶ run: load ─ faults and change ─ mend ─ agree ─ rest ─▶ verdict ─▶ report
 //!          (pure)     (fault, job, observe)                                  (pure)
 //! ```
+//! An operator's hand is among the faults: what it changes in the director's kernel nobody but the syncer puts right.
+//!
 //! An episode that failed is replayed from its seed: the same faults, at the same times, from the same beginning. How the
 //! parts' own work falls between them is theirs, and so is what an earlier episode has left in a kernel's memory: one that
 //! doesn't fail again alone is tried after the few that came before it. It runs on a profile of its own and leaves it up.
@@ -26,6 +28,7 @@ mod fault;
 mod foreign;
 mod job;
 mod keep;
+mod meddle;
 mod observe;
 mod report;
 mod run;

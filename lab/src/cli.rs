@@ -142,6 +142,10 @@ pub(crate) enum Internal {
     WatchLag { consul: String, vip: String },
     /// Notes when real servers go, inside the director's kernel.
     WatchExits { consul: String, vip: String },
+    /// Notes how long changes of many services take, inside the director's kernel.
+    WatchScale { consul: String },
     /// Prints the kernel's IPVS table as JSON.
     IpvsTable,
+    /// Prints how many real servers of a VIP's address are sent to.
+    IpvsCount { vip: std::net::IpAddr },
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::access::Access;
 use crate::context::Lab;
 
 /// Shell lines for `eval "$(cargo lab env)"`.
@@ -17,13 +18,23 @@ pub fn lines(lab: &Lab) -> Result<String> {
     Ok(lines.join("\n"))
 }
 
+/// What the programs `nomad` and `consul` need to find the lab's agents and to be let in.
+pub fn agents(lab: &Lab) -> Vec<(&'static str, String)> {
+    let mut variables = vec![
+        ("NOMAD_ADDR", lab.topology.nomad_address()),
+        ("CONSUL_HTTP_ADDR", lab.topology.consul_address()),
+    ];
+    if let Ok(access) = Access::of(lab) {
+        variables.push(("NOMAD_TOKEN", access.nomad.reveal().to_owned()));
+        variables.push(("CONSUL_HTTP_TOKEN", access.consul.reveal().to_owned()));
+    }
+    variables
+}
+
 /// Names and values; the agents' folders go first on PATH.
 pub fn variables(lab: &Lab) -> Vec<(&'static str, String)> {
-    let mut variables = vec![
-        ("NOMAD_ADDR", lab.topology.nomad_url()),
-        ("CONSUL_HTTP_ADDR", lab.topology.consul_url()),
-        ("DOCKER_HOST", lab.docker_host()),
-    ];
+    let mut variables = agents(lab);
+    variables.push(("DOCKER_HOST", lab.docker_host()));
     if let Some(found) = lab.decisions() {
         let old = std::env::var("PATH").unwrap_or_default();
         let mut folders: Vec<String> = [&found.nomad, &found.consul]

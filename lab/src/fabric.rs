@@ -7,7 +7,8 @@
 //!   director 198.18.N.28 ─ tap or veth
 //! ```
 //! The bridge stays out of the machine's own namespace, because a FORWARD policy of DROP there (Docker, ufw)
-//! would eat bridged frames. The machine gets one address and one connected route, no rule and no forwarding.
+//! would eat bridged frames. The machine gets one address and one connected route, no rule and no forwarding. Its end is
+//! plugged in last, when nothing on the fabric is open to whoever comes first: see [`join_machine`].
 
 use anyhow::{Context, Result};
 
@@ -17,6 +18,9 @@ use crate::{command, netns};
 
 /// The bridge's name inside the fabric.
 const BRIDGE: &str = "br0";
+
+/// The fabric's end of the machine's link.
+const MACHINE_PORT: &str = "machine0";
 
 /// How the director is joined: a guest opens a tap, a namespace gets a veth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +61,7 @@ pub fn up(topology: &Topology, nodes: Nodes, director: DirectorLink) -> Result<(
         let _ = std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "0");
         command::run("ip", &["link", "set", BRIDGE, "up"])
     })??;
-    join_machine(topology, &fabric)?;
+    link_machine(topology, &fabric)?;
     join_node(topology, Node::Client)?;
     for node in nodes.all() {
         join_node(topology, *node)?;
@@ -101,7 +105,12 @@ pub fn director_tap() -> &'static str {
     "director0"
 }
 
-fn join_machine(topology: &Topology, fabric: &str) -> Result<()> {
+/// Plugs the machine in: from now on every account on it reaches what listens on the fabric.
+pub fn join_machine(topology: &Topology) -> Result<()> {
+    attach(&topology.fabric_netns(), MACHINE_PORT)
+}
+
+fn link_machine(topology: &Topology, fabric: &str) -> Result<()> {
     let link = topology.host_link();
     if link_exists(&link) {
         return Ok(());
@@ -109,10 +118,18 @@ fn join_machine(topology: &Topology, fabric: &str) -> Result<()> {
     command::run(
         "ip",
         &[
-            "link", "add", &link, "type", "veth", "peer", "name", "machine0", "netns", fabric,
+            "link",
+            "add",
+            &link,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            MACHINE_PORT,
+            "netns",
+            fabric,
         ],
     )?;
-    attach(fabric, "machine0")?;
     let address = format!("{}/24", topology.host_address());
     command::run("ip", &["address", "add", &address, "dev", &link])?;
     command::run("ip", &["link", "set", &link, "up"]).map(drop)

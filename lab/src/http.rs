@@ -1,12 +1,17 @@
 //! Small HTTP requests of the lab's own, from any namespace, with errors that name the address.
+//!
+//! Redirects are not followed: what an answer names is not where a token belongs. Not for the agents' APIs, which want
+//! a token: see [`crate::api`].
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-
 use serde_json::Value;
 
 use crate::netns;
+
+/// The longest answer that is read: the catalogue of ten thousand services has tens of megabytes.
+const ANSWER_LIMIT: u64 = 256 << 20;
 
 /// Status and body of an answer, whatever the status.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,66 +20,41 @@ pub struct Answer {
     pub body: String,
 }
 
-fn agent(patience: Duration) -> ureq::Agent {
+pub(crate) fn agent(patience: Duration) -> ureq::Agent {
     ureq::Agent::config_builder()
         .timeout_global(Some(patience))
         .http_status_as_error(false)
+        .max_redirects(0)
         .build()
         .into()
 }
 
-/// GET from this process's own network.
-pub fn get(url: &str, patience: Duration) -> Result<Answer> {
-    let mut answer = agent(patience)
-        .get(url)
-        .call()
-        .with_context(|| format!("GET {url}"))?;
-    let body = answer
-        .body_mut()
-        .read_to_string()
-        .with_context(|| format!("read the answer of {url}"))?;
+/// Reads an answer to its end.
+pub(crate) fn read(mut answer: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
+    let body = answer.body_mut().with_config().limit(ANSWER_LIMIT);
     Ok(Answer {
+        body: body.read_to_string()?,
         status: answer.status().as_u16(),
-        body,
     })
 }
 
-/// GET a JSON document of an agent that says its index in a header, for the next blocking query.
-pub fn get_indexed(url: &str, header: &str, patience: Duration) -> Result<(Value, u64)> {
-    let answer = agent(patience)
-        .get(url)
-        .call()
-        .with_context(|| format!("GET {url}"))?;
-    let index = answer.headers().get(header);
-    let index = index.and_then(|value| value.to_str().ok()?.parse().ok());
-    let document = answer
-        .into_body()
-        .read_json()
-        .with_context(|| format!("GET {url}: not JSON"))?;
-    Ok((document, index.unwrap_or(0)))
+impl Answer {
+    /// The document, if the status is 200. `asked` is what the error names.
+    pub fn json(&self, asked: &str) -> Result<Value> {
+        anyhow::ensure!(
+            self.status == 200,
+            "{asked} answered {}: {}",
+            self.status,
+            self.body.trim()
+        );
+        serde_json::from_str(&self.body).with_context(|| format!("{asked}: not JSON"))
+    }
 }
 
-/// POST of a JSON document; any status but 200 is an error.
-pub fn post_json(
-    url: &str,
-    body: &serde_json::Value,
-    patience: Duration,
-) -> Result<serde_json::Value> {
-    let mut answer = agent(patience)
-        .post(url)
-        .send_json(body)
-        .with_context(|| format!("POST {url}"))?;
-    let text = answer
-        .body_mut()
-        .read_to_string()
-        .with_context(|| format!("read the answer of {url}"))?;
-    let status = answer.status().as_u16();
-    anyhow::ensure!(
-        status == 200,
-        "POST {url} answered {status}: {}",
-        text.trim()
-    );
-    serde_json::from_str(&text).with_context(|| format!("POST {url}: not JSON"))
+/// GET from this process's own network.
+pub fn get(url: &str, patience: Duration) -> Result<Answer> {
+    let answer = agent(patience).get(url).call();
+    answer.and_then(read).with_context(|| format!("GET {url}"))
 }
 
 /// GET from inside a network namespace.
@@ -84,13 +64,5 @@ pub fn get_from(netns: &str, url: &str, patience: Duration) -> Result<Answer> {
 
 /// GET a JSON document; any status but 200 is an error.
 pub fn get_json(url: &str, patience: Duration) -> Result<Value> {
-    let answer = get(url, patience)?;
-    if answer.status != 200 {
-        anyhow::bail!(
-            "GET {url} answered {}: {}",
-            answer.status,
-            answer.body.trim()
-        );
-    }
-    serde_json::from_str(&answer.body).with_context(|| format!("GET {url}: not JSON"))
+    get(url, patience)?.json(&format!("GET {url}"))
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -15,6 +16,9 @@ use crate::guest::client::Output;
 pub mod host;
 pub mod scratch;
 pub mod uml;
+
+/// How long a command inside may take that is soon done, on a machine that is busy.
+pub const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 
 /// Which kernel the person asked for, or the machine offers.
 #[derive(
@@ -59,8 +63,12 @@ pub trait Kernel: Sync + Send {
     fn up(&self) -> Result<()>;
     /// Joined to this process's input, output and signals; returns the exit code, or doesn't return.
     fn attach(&self, argv: &[String]) -> Result<i32>;
-    /// Runs to the end, keeps the output.
-    fn capture(&self, argv: &[&str]) -> Result<Output>;
+    /// Runs a command that is soon done, keeps the output.
+    fn capture(&self, argv: &[&str]) -> Result<Output> {
+        self.capture_within(argv, COMMAND_LIMIT)
+    }
+    /// Runs to the end, keeps the output. A command that is not done within `limit` is ended, and that is an error.
+    fn capture_within(&self, argv: &[&str], limit: Duration) -> Result<Output>;
     /// Starts a program that stays; a pid that [`Kernel::runs`] understands.
     fn detach(&self, name: &str, argv: &[&str], log: &Path) -> Result<i32>;
     /// Does this pid still run this program?

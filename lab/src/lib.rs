@@ -1,11 +1,15 @@
 //! The lab as a library: what its binary and the end-to-end tests share.
 
+pub mod access;
 pub mod agents;
+pub mod api;
 pub mod bench;
+pub mod certificates;
 pub mod cgroup;
 pub mod chaos;
 pub mod command;
 pub mod context;
+pub mod descriptors;
 pub mod doctor;
 pub mod down;
 pub mod env;
@@ -21,6 +25,7 @@ pub mod netns;
 pub mod packages;
 pub mod part;
 pub mod paths;
+pub mod plain;
 pub mod privilege;
 pub mod process;
 pub mod products;

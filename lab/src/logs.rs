@@ -1,14 +1,16 @@
 //! `lab logs [-f] PART`: what a part has written.
 
+use std::io::{BufRead, BufReader, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use crate::context::Lab;
+use crate::{plain, ui};
 
-/// Shows the log and, when following, becomes `tail`.
+/// Shows the log. A terminal does not get what would steer it; a pipe gets the log as it is.
 pub fn run(lab: &Lab, part: &str, follow: bool) -> Result<()> {
     let known = known(lab);
     let Some((_, path)) = known.iter().find(|(name, _)| name == part) else {
@@ -27,7 +29,17 @@ pub fn run(lab: &Lab, part: &str, follow: bool) -> Result<()> {
     if follow {
         tail.arg("-F");
     }
-    Err(tail.arg(path).exec()).context("run tail")
+    tail.arg(path);
+    if !std::io::stdout().is_terminal() {
+        return Err(tail.exec()).context("run tail");
+    }
+    let mut child = tail.stdout(Stdio::piped()).spawn().context("run tail")?;
+    let output = child.stdout.take().context("tail has no output")?;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("read the log")?;
+        ui::print(&plain::lines(&String::from_utf8_lossy(&line)));
+    }
+    child.wait().context("wait for tail").map(drop)
 }
 
 fn known(lab: &Lab) -> Vec<(String, PathBuf)> {

@@ -14,7 +14,8 @@ use lab::context::Lab;
 use lab::kernel::scratch::Scratch;
 use lab::ui::{Mode, Ui};
 use lab::{
-    bench, chaos, doctor, down, env, exec, guest, logs, privilege, products, status, test, ui, up,
+    bench, chaos, descriptors, doctor, down, env, exec, guest, logs, plain, privilege, products,
+    status, test, ui, up,
 };
 
 use crate::cli::{Cli, Command, Internal};
@@ -30,6 +31,10 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let cli = Cli::parse();
+    // What `exec` becomes is the caller's own.
+    if !matches!(cli.command, Command::Exec { .. }) {
+        descriptors::close_inherited();
+    }
     match run(&cli) {
         Ok(code) => code,
         Err(error) => {
@@ -68,7 +73,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             let lab = Lab::open(cli.profile(), args.kernel)?;
             let report = doctor::examine(&lab.intent(installing(args.no_install))).report;
             ui::print(&if args.json {
-                report.json().to_string()
+                plain::json(&report.json().to_string()).into_owned()
             } else {
                 report.table()
             });
@@ -175,6 +180,8 @@ fn internal(command: &Internal) -> Result<()> {
         Internal::GuestServer => guest::server::run(),
         Internal::WatchLag { consul, vip } => bench::watch(consul, vip),
         Internal::WatchExits { consul, vip } => bench::watch_exits(consul, vip),
+        Internal::WatchScale { consul } => bench::watch_scale(consul),
         Internal::IpvsTable => status::print_kernel_table(),
+        Internal::IpvsCount { vip } => status::print_kernel_count(*vip),
     }
 }

@@ -7,7 +7,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -67,6 +67,23 @@ impl Person {
         }
     }
 
+    /// Makes a folder that nobody else can look into or go through, whatever it was before.
+    pub fn make_private_dir(&self, path: &Path) -> Result<()> {
+        if let Some(parent) = path.parent() {
+            self.make_dir(parent)?;
+        }
+        let made = std::fs::DirBuilder::new().mode(0o700).create(path);
+        match made {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(error).with_context(|| format!("make folder {}", path.display()));
+            }
+            _ => {}
+        }
+        self.give(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("close folder {} to others", path.display()))
+    }
+
     /// Writes a file of the person's, whole or not at all.
     pub fn write(&self, path: &Path, content: &str) -> Result<()> {
         self.write_as(path, content, 0o666)
@@ -116,6 +133,12 @@ impl Paths {
         }
     }
 
+    /// Makes state and run folder, closed to everybody else: sockets, tokens, keys and logs are in them.
+    pub fn make(&self, person: &Person) -> Result<()> {
+        person.make_private_dir(&self.state)?;
+        person.make_private_dir(&self.run)
+    }
+
     pub fn logs(&self) -> PathBuf {
         self.state.join("logs")
     }
@@ -145,4 +168,22 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .unwrap_or(Path::new("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_folder_is_closed_to_others_also_where_it_was_open_before() {
+        let outer = tempfile::tempdir().unwrap();
+        let person = Person::find().unwrap();
+        let folder = outer.path().join("state/profile");
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        person.make_private_dir(&folder).unwrap();
+        assert_eq!(mode(&folder), 0o700);
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+        person.make_private_dir(&folder).unwrap();
+        assert_eq!(mode(&folder), 0o700);
+    }
 }

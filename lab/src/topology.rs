@@ -142,17 +142,18 @@ impl Topology {
         format!("nilab{}", self.subnet)
     }
 
-    /// Consul's server.
-    pub fn consul_url(&self) -> String {
-        self.consul_url_of(Node::Node1)
+    /// Where Consul's server answers, to those who have its token: see [`crate::api`].
+    pub fn consul_address(&self) -> String {
+        self.consul_address_of(Node::Node1)
     }
 
-    /// A node's own Consul agent.
-    pub fn consul_url_of(&self, node: Node) -> String {
+    /// Where a node's own Consul agent answers.
+    pub fn consul_address_of(&self, node: Node) -> String {
         format!("http://{}:8500", self.node_address(node))
     }
 
-    pub fn nomad_url(&self) -> String {
+    /// Where Nomad answers, to those who have its token: see [`crate::api`].
+    pub fn nomad_address(&self) -> String {
         format!("http://{}:4646", self.node_address(Node::Node1))
     }
 
@@ -179,7 +180,7 @@ mod tests {
             topology.node_address(Node::Node1).to_string(),
             "198.18.0.11"
         );
-        assert_eq!(topology.consul_url(), "http://198.18.0.11:8500");
+        assert_eq!(topology.consul_address(), "http://198.18.0.11:8500");
     }
 
     #[test]

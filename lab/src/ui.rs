@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::plain;
+
 /// Width of the step's name, so that findings stand in one column.
 const NAME_WIDTH: usize = 10;
 
@@ -109,15 +111,15 @@ impl Ui {
     pub fn say(&self, text: &str) {
         match self.mode {
             Mode::Json | Mode::Silent => {}
-            Mode::Spinners => drop(self.bars.println(text)),
-            Mode::Lines => print(text),
+            Mode::Spinners => drop(self.bars.println(plain::lines(text))),
+            Mode::Lines => print(&plain::lines(text)),
         }
     }
 
     /// A machine's closing object; people don't see it.
     pub fn object(&self, value: &serde_json::Value) {
         if self.mode == Mode::Json {
-            print(&value.to_string());
+            print(&plain::json(&value.to_string()));
         }
     }
 }
@@ -140,26 +142,27 @@ impl Step {
         }
         self.last_note = Some(text.to_owned());
         match (&self.bar, self.ui.mode) {
-            (Some(bar), _) => bar.set_message(text.to_owned()),
-            (None, Mode::Json) => {
-                print(
-                    &serde_json::json!({ "step": self.name, "state": "working", "note": text })
-                        .to_string(),
-                );
-            }
+            (Some(bar), _) => bar.set_message(plain::word(text).into_owned()),
+            (None, Mode::Json) => self.ui.object(
+                &serde_json::json!({ "step": self.name, "state": "working", "note": text }),
+            ),
             (None, Mode::Silent) => {}
-            (None, _) => print(&format!(" · {:NAME_WIDTH$} {text}", self.name)),
+            (None, _) => print(&format!(
+                " · {:NAME_WIDTH$} {}",
+                self.name,
+                plain::word(text)
+            )),
         }
     }
 
     /// A line that stays, such as one stage of a job.
     pub fn line(&mut self, text: &str) {
         match &self.bar {
-            Some(_) => drop(
-                self.ui
-                    .bars
-                    .println(format!("   {:NAME_WIDTH$} {text}", "")),
-            ),
+            Some(_) => drop(self.ui.bars.println(format!(
+                "   {:NAME_WIDTH$} {}",
+                "",
+                plain::word(text)
+            ))),
             None => self.note(text),
         }
     }
@@ -175,7 +178,7 @@ impl Step {
                 "step": self.name, "state": outcome.word(), "finding": finding,
                 "seconds": (seconds * 1000.0).round() / 1000.0,
             });
-            return print(&line.to_string());
+            return self.ui.object(&line);
         }
         let already = if outcome == Outcome::Already {
             "already running, "
@@ -183,6 +186,7 @@ impl Step {
             ""
         };
         let took = console::style(format!("{seconds:.1} s")).dim();
+        let finding = plain::lines(finding);
         let line = format!(
             " {} {:NAME_WIDTH$} {already}{finding}  {took}",
             outcome.mark(),
@@ -204,7 +208,7 @@ pub fn print(text: &str) {
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
-/// Writes a line to the standard error, under the same rule.
+/// Writes a line to the standard error, under the same rule. What others have named is in it.
 pub fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", plain::lines(text));
 }

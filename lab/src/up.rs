@@ -8,8 +8,10 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 
+use crate::access::Access;
+use crate::certificates::{self, Purpose};
 use crate::context::Lab;
 use crate::part::Up;
 use crate::part::job::Standing;
@@ -46,6 +48,8 @@ pub fn run(lab: &Lab, ui: &Ui, wish: Wish) -> Result<()> {
         Ok((Up::now(format!("{nomad}, {consul}")), (nomad, consul)))
     })?;
     let products = Products::find()?;
+    Access::ensure(lab)?;
+    certificates::ensure(lab, Purpose::Agents)?;
     lab.save_decisions(nomad.path.clone(), consul.path.clone())?;
     lab.cgroup.join()?;
     step(ui, "fabric", |_| fabric_up(lab))?;
@@ -66,6 +70,8 @@ pub fn run(lab: &Lab, ui: &Ui, wish: Wish) -> Result<()> {
         let others = [joined(catalogue.join()), joined(director.join())];
         others.into_iter().collect::<Result<()>>().and(scheduler)
     })?;
+    // Not before Nomad has its token: until then it gives all rights to whoever asks first.
+    fabric::join_machine(&lab.topology)?;
     step(ui, "syncer", |_| part::syncer::up(lab, &products.syncer))?;
     for node in lab.nodes.all().iter().filter(|node| **node != Node::Node1) {
         step(ui, node.name(), |step| {
@@ -80,11 +86,11 @@ pub fn run(lab: &Lab, ui: &Ui, wish: Wish) -> Result<()> {
 }
 
 fn prepare_folders(lab: &Lab) -> Result<()> {
-    for folder in [&lab.paths.state, &lab.paths.logs(), &lab.paths.cache] {
+    lab.paths.make(&lab.person)?;
+    for folder in [&lab.paths.logs(), &lab.paths.cache] {
         lab.person.make_dir(folder)?;
     }
-    std::fs::create_dir_all(&lab.paths.run)
-        .with_context(|| format!("make folder {}", lab.paths.run.display()))
+    Ok(())
 }
 
 /// Says no before anything was changed; installs what is missing and may be installed.
@@ -217,7 +223,7 @@ fn say_ready(lab: &Lab, ui: &Ui, started: Instant) {
     let vip = lab.topology.vip();
     ui.object(&serde_json::json!({
         "ready": true, "seconds": seconds, "vip": vip.to_string(),
-        "nomad": lab.topology.nomad_url(), "consul": lab.topology.consul_url(), "docker": lab.docker_host(),
+        "nomad": lab.topology.nomad_address(), "consul": lab.topology.consul_address(), "docker": lab.docker_host(),
     }));
     ui.say(&format!(
         "Ready in {seconds:.1} s. Try: curl http://{}/ · cargo lab status · cargo lab exec director -- ipvsadm -ln · cargo lab down",

@@ -245,15 +245,22 @@ mod tests {
             ..memory
         };
         store.remember(memory.clone());
-        while store.trouble().is_none() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until(|| store.trouble().is_some()).await;
         assert!(store.trouble().unwrap().contains(DRAINS));
         std::fs::remove_dir(dir.path().join(DRAINS)).unwrap();
-        while store.trouble().is_some() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until(|| store.trouble().is_none()).await;
         let (_, there) = Store::open(dir.path()).unwrap();
         assert_eq!(there, memory);
+    }
+
+    /// The store's own thread writes, and its pauses are virtual: so is this patience, far beyond all of them.
+    async fn until(so: impl Fn() -> bool) {
+        for _ in 0..600_000 {
+            if so() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        panic!("not in time");
     }
 }

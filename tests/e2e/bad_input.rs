@@ -1,8 +1,14 @@
 //! Bad input gets a sentence, and nothing is changed.
 
 use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use crate::story;
+
+/// How long one answer of Nomad's may take.
+const ANSWERING: Duration = Duration::from_secs(2);
 
 #[test]
 fn a_task_option_that_nobody_knows_is_named_in_the_tasks_event() {
@@ -49,18 +55,51 @@ job "wrong" {{
         &lab,
         &["job", "run", "-detach", &file.path().display().to_string()],
     );
-    let url = format!("{}/v1/job/wrong/allocations", lab.topology.nomad_url());
     story::eventually("a sentence in the task's event", 30, || {
-        let found = lab::http::get_json(&url, std::time::Duration::from_secs(2))
-            .map_err(|error| error.to_string())?;
-        let said = found.to_string();
-        if said.contains(named) {
+        let found = lab.nomad().get_json("job/wrong/allocations", ANSWERING);
+        let found = found.map_err(|error| error.to_string())?;
+        let sentences = sentences(&found);
+        if sentences.iter().any(|sentence| has_word(sentence, named)) {
             Ok(())
         } else {
-            Err(said)
+            Err(format!("{sentences:?} of {found}"))
         }
     });
     story::nomad_ok(&lab, &["job", "stop", "-purge", "-detach", "wrong"]);
+}
+
+/// What is said of each task. An event has a field for everything that could ever have gone wrong, so only what it says
+/// counts, and no field's name.
+fn sentences(allocations: &Value) -> Vec<String> {
+    let allocations = allocations.as_array().into_iter().flatten();
+    let events = allocations.filter_map(|one| one["TaskStates"]["t"]["Events"].as_array());
+    let said = |event: &Value| {
+        ["DisplayMessage", "DriverError"].map(|field| event[field].as_str().map(str::to_owned))
+    };
+    events.flatten().flat_map(said).flatten().collect()
+}
+
+/// `load` is no word of `DownloadError`.
+fn has_word(sentence: &str, word: &str) -> bool {
+    let mut words = sentence.split(|char: char| !char.is_alphanumeric() && char != '_');
+    words.any(|other| other == word)
+}
+
+#[test]
+fn an_event_that_names_an_option_only_in_a_fields_name_refuses_nothing() {
+    let event = |sentence: &str| {
+        let event = json!({ "DisplayMessage": sentence, "DownloadError": "", "DriverError": "" });
+        json!([{ "TaskStates": { "t": { "Events": [event] } } }])
+    };
+    let named = |allocations: &Value| {
+        let sentences = sentences(allocations);
+        sentences.iter().any(|sentence| has_word(sentence, "load"))
+    };
+    assert!(!named(&event("Task received by client")));
+    assert!(!named(&event(
+        "Failed to download artifacts: DownloadError"
+    )));
+    assert!(named(&event("option `load`: not there yet")));
 }
 
 #[test]

@@ -127,10 +127,10 @@ fn started_again(task: &Task<'_>, before: &Life) -> Value {
 
 /// Waits until the node's driver is healthy, or not, and returns its description.
 fn driver_health(lab: &Lab, healthy: bool, seconds: u64) -> String {
-    let url = lab.topology.nomad_url();
+    let nomad = lab.nomad();
     let get = |path: &str| {
-        lab::http::get_json(&format!("{url}/v1/{path}"), Duration::from_secs(2))
-            .map_err(|error| format!("{error:#}"))
+        let found = nomad.get_json(path, Duration::from_secs(2));
+        found.map_err(|error| format!("{error:#}"))
     };
     story::eventually(&format!("healthy is {healthy}"), seconds, || {
         let nodes = get("nodes")?;

@@ -84,14 +84,10 @@ fn a_terminal(task: &Task<'_>) {
 }
 
 fn usage(lab: &Lab, task: &Task<'_>) {
-    let url = format!(
-        "{}/v1/client/allocation/{}/stats",
-        lab.topology.nomad_url(),
-        task.alloc
-    );
+    let path = format!("client/allocation/{}/stats", task.alloc);
     story::eventually("CPU and memory of the task", 20, || {
-        let found = lab::http::get_json(&url, Duration::from_secs(2))
-            .map_err(|error| format!("{error:#}"))?;
+        let found = lab.nomad().get_json(&path, Duration::from_secs(2));
+        let found = found.map_err(|error| format!("{error:#}"))?;
         let used = &found["Tasks"]["t"]["ResourceUsage"];
         let (cpu, memory) = (&used["CpuStats"], &used["MemoryStats"]);
         let some = |value: &Value| value.as_f64().is_some_and(|number| number > 0.0);

@@ -14,11 +14,9 @@ fn a_job_without_a_service_block_is_registered_while_it_runs() {
         &["job", "run", "-detach", &story::job_file("plain.nomad.hcl")],
     );
     let registered = || {
-        let url = format!(
-            "{}/v1/health/service/plain-servers-www",
-            lab.topology.consul_url()
-        );
-        lab::http::get_json(&url, Duration::from_secs(2)).map_err(|error| error.to_string())
+        let path = "health/service/plain-servers-www";
+        let found = lab.consul().get_json(path, Duration::from_secs(2));
+        found.map_err(|error| error.to_string())
     };
     let entry = story::eventually("the registration", 60, || {
         let found = registered()?;

@@ -87,12 +87,9 @@ fn a_stopped_job_leaves_the_catalogue_and_its_vip_refuses() {
     story::nomad_ok(&lab, &["job", "stop", "-detach", "hello-world"]);
     story::real_servers(&lab, &vip.to_string(), 0, 60);
     story::eventually("the service leaves the catalogue", 30, || {
-        let url = format!(
-            "{}/v1/catalog/service/hello-world-servers",
-            lab.topology.consul_url()
-        );
-        let answer = lab::http::get(&url, std::time::Duration::from_secs(2))
-            .map_err(|error| error.to_string())?;
+        let path = "catalog/service/hello-world-servers";
+        let answer = lab.consul().get(path, std::time::Duration::from_secs(2));
+        let answer = answer.map_err(|error| error.to_string())?;
         if answer.body.trim() == "[]" {
             Ok(())
         } else {

@@ -64,9 +64,7 @@ pub(crate) fn said(output: &Output) -> String {
 /// Runs the real `nomad` against the shared lab.
 pub(crate) fn nomad(lab: &Lab, args: &[&str]) -> Output {
     let mut command = Command::new(lab.decisions().unwrap().nomad);
-    command
-        .args(args)
-        .env("NOMAD_ADDR", lab.topology.nomad_url());
+    command.args(args).envs(lab::env::agents(lab));
     command.output().unwrap()
 }
 

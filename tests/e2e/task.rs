@@ -180,7 +180,7 @@ impl<'a> Task<'a> {
             .args(flags)
             .arg(&self.alloc)
             .args(command)
-            .env("NOMAD_ADDR", self.lab.topology.nomad_url());
+            .envs(lab::env::agents(self.lab));
         exec
     }
 
@@ -246,8 +246,8 @@ impl<'a> Task<'a> {
     }
 
     fn get(&self, path: &str) -> Result<Value, String> {
-        let url = format!("{}/v1/{path}", self.lab.topology.nomad_url());
-        lab::http::get_json(&url, PATIENCE).map_err(|error| format!("{error:#}"))
+        let found = self.lab.nomad().get_json(path, PATIENCE);
+        found.map_err(|error| format!("{error:#}"))
     }
 }
 

@@ -19,10 +19,11 @@ use serde_json::Value;
 
 use super::capture::Mark;
 use super::line;
+use crate::api::Api;
 use crate::context::Lab;
 use crate::part::{docker, job};
 use crate::topology::Node;
-use crate::{http, status, ui, wait};
+use crate::{status, ui, wait};
 
 pub use watch::watch;
 
@@ -109,7 +110,10 @@ fn ends(lab: &Lab) -> Result<Vec<String>> {
     let killed = Killed::default();
     let over = AtomicBool::new(false);
     let (kernel, consul, nomad) = std::thread::scope(|scope| {
-        let kernel = scope.spawn(|| lab.kernel.capture(&watch));
+        let kernel = scope.spawn(|| {
+            lab.kernel
+                .capture_within(&watch, PATIENCE + Duration::from_mins(1))
+        });
         let consul = scope.spawn(|| gone_in_consul(lab, &killed, &over));
         let nomad = scope.spawn(|| gone_in_nomad(lab, &killed, &over));
         std::thread::sleep(Duration::from_secs(2));
@@ -229,8 +233,8 @@ fn processes(lab: &Lab) -> Result<Vec<(SocketAddrV4, i32)>> {
 }
 
 fn gone_in_consul(lab: &Lab, killed: &Killed, over: &AtomicBool) -> Result<Vec<f64>> {
-    let base = format!("{}/v1/health/service/{JOB}", lab.topology.consul_url());
-    follow(&base, "X-Consul-Index", over, |answer| {
+    let path = format!("health/service/{JOB}");
+    follow(&lab.consul(), &path, over, |answer| {
         let entries = answer.as_array().into_iter().flatten();
         let there: Vec<u64> = entries
             .filter_map(|entry| entry["Service"]["Port"].as_u64())
@@ -240,11 +244,8 @@ fn gone_in_consul(lab: &Lab, killed: &Killed, over: &AtomicBool) -> Result<Vec<f
 }
 
 fn gone_in_nomad(lab: &Lab, killed: &Killed, over: &AtomicBool) -> Result<Vec<f64>> {
-    let base = format!(
-        "{}/v1/job/{JOB}/allocations?resources=true&task_states=true",
-        lab.topology.nomad_url()
-    );
-    follow(&base, "X-Nomad-Index", over, |answer| {
+    let path = format!("job/{JOB}/allocations?resources=true&task_states=true");
+    follow(&lab.nomad(), &path, over, |answer| {
         let running = |allocation: &&Value| allocation["TaskStates"]["web"]["State"] == "running";
         let allocations = answer.as_array().into_iter().flatten().filter(running);
         let ports = allocations.flat_map(|allocation| {
@@ -261,8 +262,8 @@ fn gone_in_nomad(lab: &Lab, killed: &Killed, over: &AtomicBool) -> Result<Vec<f6
 
 /// Blocking queries, one after the other.
 fn follow(
+    api: &Api,
     base: &str,
-    header: &str,
     over: &AtomicBool,
     mut see: impl FnMut(&Value) -> Vec<f64>,
 ) -> Result<Vec<f64>> {
@@ -270,8 +271,8 @@ fn follow(
     let mut millis = Vec::new();
     let joint = if base.contains('?') { '&' } else { '?' };
     while !over.load(Ordering::Acquire) {
-        let url = format!("{base}{joint}index={index}&wait=1s");
-        let answer = http::get_indexed(&url, header, Duration::from_secs(5))?;
+        let path = format!("{base}{joint}index={index}&wait=1s");
+        let answer = api.get_indexed(&path, Duration::from_secs(5))?;
         index = answer.1;
         millis.extend(see(&answer.0));
     }

@@ -17,6 +17,9 @@ pub use watch::watch;
 
 const CHANGES: usize = 200;
 
+/// More than the watcher gives itself.
+const WATCH_LIMIT: Duration = Duration::from_secs(90);
+
 /// The service whose health is changed.
 const SERVICE: &str = "lag-probe";
 
@@ -37,7 +40,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
         vip.as_str(),
     ];
     let watched = std::thread::scope(|scope| {
-        let watching = scope.spawn(|| lab.kernel.capture(&watch));
+        let watching = scope.spawn(|| lab.kernel.capture_within(&watch, WATCH_LIMIT));
         let changed = change(lab);
         let watched = watching
             .join()
@@ -53,16 +56,8 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
 }
 
 fn put(lab: &Lab, path: &str, body: &serde_json::Value) -> Result<()> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(Duration::from_secs(5)))
-        .build()
-        .into();
-    let url = format!("{}/v1/agent/{path}", lab.topology.consul_url());
-    agent
-        .put(&url)
-        .send_json(body)
-        .with_context(|| format!("PUT {url}"))
-        .map(drop)
+    let path = format!("agent/{path}");
+    lab.consul().put(&path, body, Duration::from_secs(5))
 }
 
 fn register(lab: &Lab, address: &str, vip: &str) -> Result<()> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::overflow::Overflows;
+use crate::access::Access;
 use crate::agents::{self, Agent};
 use crate::command::run_command;
 use crate::context::{Lab, Nodes};
@@ -20,7 +21,7 @@ use crate::paths;
 use crate::process::{Daemon, Identity};
 use crate::topology::Node;
 use crate::ui::{Mode, Outcome, Ui};
-use crate::{http, netns, status, wait};
+use crate::{env, netns, status, wait};
 
 /// Requests a second, each way.
 const RATE: u32 = 200;
@@ -67,7 +68,8 @@ fn gateway(
     port: u16,
     more: &[&str],
 ) -> Result<Identity> {
-    let consul = lab.topology.consul_url();
+    let consul = lab.topology.consul_address();
+    let token = Access::of(lab)?.consul;
     let mut args = vec![
         format!("--entrypoints.web.address=127.0.0.1:{port}"),
         "--providers.consulcatalog=true".to_owned(),
@@ -83,7 +85,7 @@ fn gateway(
         name,
         program,
         args,
-        env: Vec::new(),
+        env: vec![("CONSUL_HTTP_TOKEN".to_owned(), token.reveal().to_owned())],
         netns: Some(lab.topology.netns(Node::Client.name())),
         log: lab.paths.log(name),
     };
@@ -204,8 +206,7 @@ impl Change {
 
 /// Empties node2 and lets it take tasks again.
 fn drain(lab: &Lab) -> Result<()> {
-    let url = format!("{}/v1/nodes", lab.topology.nomad_url());
-    let nodes = http::get_json(&url, Duration::from_secs(2))?;
+    let nodes = lab.nomad().get_json("nodes", Duration::from_secs(2))?;
     let mut nodes = nodes.as_array().into_iter().flatten();
     let node = nodes
         .find(|node| node["Name"] == Node::Node2.name())
@@ -247,12 +248,7 @@ fn run(lab: &Lab, count: usize, release: &str) -> Result<()> {
 fn nomad(lab: &Lab, words: &[&str]) -> Result<()> {
     let program = lab.decisions().context("the lab isn't up")?.nomad;
     let mut command = Command::new(program);
-    run_command(
-        command
-            .args(words)
-            .env("NOMAD_ADDR", lab.topology.nomad_url()),
-    )
-    .map(drop)
+    run_command(command.args(words).envs(env::agents(lab))).map(drop)
 }
 
 /// So many instances serve, and nothing else is there any more.

@@ -11,7 +11,7 @@ use crate::command::run_command;
 use crate::context::Lab;
 use crate::part::job;
 use crate::topology::Node;
-use crate::{netns, status, wait};
+use crate::{env, netns, status, wait};
 
 const MANY: usize = 20;
 
@@ -37,7 +37,7 @@ fn scale(lab: &Lab, count: usize) -> Result<()> {
         "servers",
         &count.to_string(),
     ]);
-    run_command(command.env("NOMAD_ADDR", lab.topology.nomad_url()))?;
+    run_command(command.envs(env::agents(lab)))?;
     let vip = lab.topology.vip().to_string();
     wait::until(
         &format!("wait for {count} instances"),

@@ -30,6 +30,14 @@ pub(super) enum Part {
     Director,
     /// The machine with engine, agents and registrar: only its cable.
     Node1,
+    /// The setting of the director's kernel without which SNAT does nothing.
+    Sysctl,
+    /// The VIP itself, on the director's interface.
+    Address,
+    /// The director's packet rules for SNAT.
+    Rule,
+    /// The director's IPVS table: a real server that nobody has asked for.
+    Table,
 }
 
 /// What is done to it.
@@ -44,6 +52,8 @@ pub(super) enum Kind {
     Restart,
     /// Off the network for a while.
     CutOff,
+    /// Changed by an operator's hand, and not changed back: that is the syncer's work.
+    Meddle,
 }
 
 /// A fault, and when.
@@ -90,6 +100,9 @@ const CHANGES: [Change; 4] = [
     Change::StopOne,
 ];
 
+/// What an operator's hand can reach in the director's kernel.
+const MEDDLED: [Part; 4] = [Part::Sysctl, Part::Address, Part::Rule, Part::Table];
+
 /// Seeds of a run's episodes. The first is the run's own, so that an episode's seed replays it alone.
 pub(super) fn seeds(first: u64) -> impl Iterator<Item = u64> {
     let mut rng = Rng::with_seed(first);
@@ -116,6 +129,7 @@ pub(super) fn possible(kernel: Choice) -> Vec<(Kind, Part)> {
         .flat_map(|part| [Kind::Kill, Kind::Pause, Kind::Restart].map(|kind| (kind, part)))
         .collect();
     all.extend([(Kind::CutOff, Part::Director), (Kind::CutOff, Part::Node1)]);
+    all.extend(MEDDLED.map(|part| (Kind::Meddle, part)));
     all
 }
 
@@ -158,6 +172,11 @@ impl Episode {
         self.faults.iter().any(Fault::hits_data_path)
     }
 
+    /// Whether something is left to the syncer to find and to put right.
+    pub(super) fn is_meddled_with(&self) -> bool {
+        self.faults.iter().any(|fault| fault.kind == Kind::Meddle)
+    }
+
     /// Whether the director's table may be lost with its kernel.
     pub(super) fn ends_director(&self) -> bool {
         self.faults.iter().any(|fault| {
@@ -195,6 +214,8 @@ impl Fault {
     fn hits_data_path(&self) -> bool {
         match self.part {
             Part::Director | Part::Node1 => true,
+            // A stranger among the real servers answers nobody.
+            Part::Sysctl | Part::Address | Part::Rule | Part::Table => true,
             Part::Docker => self.kind != Kind::Pause,
             _ => false,
         }
@@ -204,7 +225,8 @@ impl Fault {
 /// Two faults at once hit two parts, and neither is inside the other.
 fn goes_with(first: &Fault, kind: Kind, part: Part) -> bool {
     let inside = |outer: Part, kind: Kind, inner: Part| {
-        outer == Part::Director && kind != Kind::CutOff && inner == Part::Syncer
+        let in_its_kernel = inner == Part::Syncer || MEDDLED.contains(&inner);
+        outer == Part::Director && kind != Kind::CutOff && in_its_kernel
     };
     part != first.part && !inside(first.part, first.kind, part) && !inside(part, kind, first.part)
 }
@@ -216,7 +238,7 @@ fn fault(rng: &mut Rng, possible: &[(Kind, Part)], after: Duration) -> Fault {
         kind,
         part,
         after,
-        lasts: if kind == Kind::Restart {
+        lasts: if matches!(kind, Kind::Restart | Kind::Meddle) {
             Duration::ZERO
         } else {
             lasts
@@ -241,6 +263,10 @@ impl fmt::Display for Part {
             Self::Syncer => "syncer",
             Self::Director => "director",
             Self::Node1 => "node1",
+            Self::Sysctl => "sysctl",
+            Self::Address => "address",
+            Self::Rule => "rule",
+            Self::Table => "table",
         })
     }
 }
@@ -252,6 +278,7 @@ impl fmt::Display for Kind {
             Self::Pause => "pause",
             Self::Restart => "restart",
             Self::CutOff => "cut off",
+            Self::Meddle => "meddle with",
         })
     }
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::episode::{Fault, Kind, Part};
+use super::meddle;
 use crate::context::Lab;
 use crate::guest::keeper;
 use crate::part::nomad::Driver;
@@ -28,6 +29,8 @@ pub(super) enum Injected {
     StoppedInside(String),
     Cut(Node),
     Dead(Part),
+    /// Nothing: the syncer puts it right.
+    Meddled,
 }
 
 /// Does it. An error: nothing to hit is there.
@@ -42,6 +45,7 @@ pub(super) fn inject(lab: &Lab, fault: &Fault) -> Result<Injected> {
             fabric::cut(&lab.topology, node)?;
             Ok(Injected::Cut(node))
         }
+        (Kind::Meddle, part) => meddle::with(lab, part).map(|()| Injected::Meddled),
         (kind, Part::Syncer) => inject_inside(lab, kind),
         (kind, part) => {
             let found = processes(lab, part);
@@ -75,6 +79,7 @@ pub(super) fn heal(lab: &Lab, injected: &Injected) -> Result<()> {
             Ok(())
         }
         Injected::StoppedInside(pid) => inside(lab, "CONT", pid),
+        Injected::Meddled => Ok(()),
         Injected::Cut(node) => fabric::mend(&lab.topology, *node),
         Injected::Dead(part) => start(lab, *part),
     }
@@ -99,6 +104,7 @@ fn processes(lab: &Lab, part: Part) -> Vec<Identity> {
         Part::Containerd => below("docker", "containerd"),
         Part::Director => below("director", keeper::PROGRAM),
         Part::Syncer | Part::Node1 => Vec::new(),
+        Part::Sysctl | Part::Address | Part::Rule | Part::Table => Vec::new(),
     }
 }
 
@@ -142,5 +148,6 @@ fn start(lab: &Lab, part: Part) -> Result<()> {
         Part::Syncer => part::syncer::director_up(lab, &products.syncer).map(drop),
         Part::Director => lab.kernel.up(),
         Part::Plugin | Part::Containerd | Part::Node1 => Ok(()),
+        Part::Sysctl | Part::Address | Part::Rule | Part::Table => Ok(()),
     }
 }

@@ -8,9 +8,10 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::episode::Change;
+use crate::api::Api;
 use crate::context::Lab;
 use crate::topology::Node;
-use crate::{http, netns, part, paths};
+use crate::{part, paths};
 
 /// The articles' job.
 pub(super) const JOB: &str = "hello-world";
@@ -24,7 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Asks Nomad for the job with so many allocations. `fresh` makes a new version of it in any case, which is the way out
 /// of a deployment that has failed.
 pub(super) fn want(lab: &Lab, count: u32, fresh: Option<&str>) -> Result<()> {
-    if http::get(&url(lab, &format!("job/{JOB}")), PATIENCE)?.status == 404 {
+    let known = nomad(lab).get(&format!("job/{JOB}"), PATIENCE);
+    if known.context("ask Nomad")?.status == 404 {
         part::job::submit(lab, &paths::workspace().join("jobs/hello-world.nomad.hcl"))?;
     }
     let mut job = get(lab, &format!("job/{JOB}"))?;
@@ -87,19 +89,14 @@ pub(super) fn allocations(lab: &Lab) -> Result<Value> {
 }
 
 fn get(lab: &Lab, path: &str) -> Result<Value> {
-    let url = url(lab, path);
-    within(lab, move || http::get_json(&url, PATIENCE))
+    nomad(lab).get_json(path, PATIENCE).context("ask Nomad")
 }
 
 fn post(lab: &Lab, path: &str, body: &Value) -> Result<()> {
-    let url = url(lab, path);
-    within(lab, || http::post_json(&url, body, PATIENCE)).map(drop)
+    let posted = nomad(lab).post_json(path, body, PATIENCE);
+    posted.map(drop).context("ask Nomad")
 }
 
-fn within<T: Send>(lab: &Lab, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    netns::within(&lab.topology.netns(Node::Node1.name()), work)?.context("ask Nomad")
-}
-
-fn url(lab: &Lab, path: &str) -> String {
-    format!("{}/v1/{path}", lab.topology.nomad_url())
+fn nomad(lab: &Lab) -> Api {
+    lab.inside(Node::Node1, lab.nomad())
 }

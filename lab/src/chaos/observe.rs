@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::job;
 use crate::context::Lab;
-use crate::status::{self, KernelView, View};
+use crate::status::{self, Kernel, View};
 
 /// How long a look may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -110,6 +110,7 @@ impl Sampler {
     pub(super) fn start(lab: &Arc<Lab>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (lab, stopped) = (Arc::clone(lab), Arc::clone(&stop));
+        let vip = lab.topology.vip().to_string();
         let thread = std::thread::spawn(move || {
             let started = Instant::now();
             let mut samples = Vec::new();
@@ -120,7 +121,7 @@ impl Sampler {
                 if let Ok(Ok(table)) = read {
                     samples.push(Sample {
                         at,
-                        weights: weights(&table),
+                        weights: weights(&table, &vip),
                     });
                 }
                 std::thread::sleep(PAUSE);
@@ -138,11 +139,10 @@ impl Sampler {
     }
 }
 
-fn weights(table: &KernelView) -> BTreeMap<SocketAddr, u32> {
-    table
-        .iter()
-        .map(|(address, real)| (*address, real.weight))
-        .collect()
+/// Of the job's own VIP: behind another one a real server may have another weight.
+fn weights(table: &Kernel, vip: &str) -> BTreeMap<SocketAddr, u32> {
+    let reals = table.values().flatten().filter(|real| real.serves(vip));
+    reals.map(|real| (real.address, real.weight)).collect()
 }
 
 /// On a thread of its own, which is left behind when it takes too long.
@@ -155,4 +155,28 @@ pub(super) fn bounded<T: Send + 'static>(
     receiver
         .recv_timeout(PATIENCE)
         .with_context(|| format!("{what}: no answer in {} s", PATIENCE.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::RealServer;
+
+    #[test]
+    fn a_weight_behind_another_vip_is_not_the_jobs() {
+        let at: SocketAddr = "198.18.0.11:25000".parse().unwrap();
+        let real = |vip: &str, weight| RealServer {
+            address: at,
+            vip: vip.to_owned(),
+            weight,
+            active: 0,
+            inactive: 0,
+        };
+        let reals = vec![
+            real("tcp://198.18.0.29:80", 1),
+            real("tcp://198.18.0.30:80", 0),
+        ];
+        let table = [(at, reals)].into();
+        assert_eq!(weights(&table, "198.18.0.29:80"), [(at, 1)].into());
+    }
 }

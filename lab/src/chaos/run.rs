@@ -61,7 +61,7 @@ pub(super) fn live(lab: &Arc<Lab>, episode: &Episode, step: &mut Step) -> Result
     let unmended = mend(lab).err().map(|error| format!("{error:#}"));
     let mending = over.elapsed();
     step.note("agree");
-    let agreement = agree(lab, &mut diary);
+    let agreement = agree(lab, verdict::goal(episode), &mut diary);
     let agreed_at = load.seconds();
     step.note("come to rest");
     let unrest = accepted
@@ -215,7 +215,7 @@ fn ask(lab: &Lab, episode: &Episode, timed: Timed, before: &[Task]) -> Result<()
 }
 
 /// Looks until all views agree twice in a row.
-fn agree(lab: &Arc<Lab>, diary: &mut Diary) -> Agreement {
+fn agree(lab: &Arc<Lab>, goal: Duration, diary: &mut Diary) -> Agreement {
     let started = Instant::now();
     let mut agreement = Agreement::default();
     let mut since = None;
@@ -235,7 +235,7 @@ fn agree(lab: &Arc<Lab>, diary: &mut Diary) -> Agreement {
                 looked.as_secs_f64(),
                 open.join(", ")
             ));
-            if looked <= verdict::GOAL || agreement.open.is_empty() {
+            if looked <= goal || agreement.open.is_empty() {
                 agreement.open = open;
             }
         }

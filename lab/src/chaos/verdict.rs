@@ -17,7 +17,19 @@ use super::{foreign, job};
 use crate::status::View;
 
 /// How soon all views must agree once all parts are well.
-pub(super) const GOAL: Duration = Duration::from_secs(5);
+const GOAL: Duration = Duration::from_secs(5);
+
+/// How soon the director's syncer finds what was changed behind its back: its `audit_interval`, as it comes.
+const AUDIT: Duration = Duration::from_secs(30);
+
+/// The same, for an episode.
+pub(super) fn goal(episode: &Episode) -> Duration {
+    if episode.is_meddled_with() {
+        AUDIT + GOAL
+    } else {
+        GOAL
+    }
+}
 
 /// One address on which the views differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,6 +54,8 @@ pub(super) enum What {
     StaleRealServer,
     /// Not running yet or about to stop, and sent to.
     ServedTooLong,
+    /// A VIP with somebody to send to, through which no connection comes about.
+    Silent,
 }
 
 /// How long all views took to agree.
@@ -49,7 +63,7 @@ pub(super) enum What {
 pub(super) struct Agreement {
     /// From when all parts were well; none when it never came.
     pub(super) took: Option<Duration>,
-    /// What was still open at [`GOAL`].
+    /// What was still open at its [`goal`].
     pub(super) open: Vec<String>,
 }
 
@@ -81,6 +95,7 @@ pub(super) enum Violation {
     NeverAgreed(Vec<String>),
     AgreedLate {
         seconds: f64,
+        goal: u64,
         open: Vec<String>,
     },
     NoRest(String),
@@ -107,29 +122,52 @@ pub(super) fn differences(view: &View) -> Result<Vec<Difference>, String> {
     let allocations = view.allocations.as_ref().map_err(Clone::clone)?;
     let instances = view.instances.as_ref().map_err(Clone::clone)?;
     let kernel = view.kernel.as_ref().map_err(Clone::clone)?;
-    let reals: BTreeMap<&SocketAddr, u32> = kernel
-        .iter()
-        .filter(|(_, real)| !foreign::is_foreign(&real.vip))
-        .map(|(address, real)| (address, real.weight))
-        .collect();
+    view.data_plane.as_ref().map_err(Clone::clone)?;
+    let mut reals: BTreeMap<SocketAddr, Vec<u32>> = BTreeMap::new();
+    for real in kernel.values().flatten() {
+        if !foreign::is_foreign(&real.vip) {
+            reals.entry(real.address).or_default().push(real.weight);
+        }
+    }
     let addresses: BTreeSet<SocketAddr> = allocations
         .keys()
         .chain(instances.keys())
-        .chain(reals.keys().copied())
+        .chain(reals.keys())
         .copied()
         .collect();
-    let row = |address: SocketAddr| {
-        let state = allocations
-            .get(&address)
-            .map(|allocation| allocation.state.as_str());
-        let instance = instances.get(&address);
-        let weight = reals.get(&address).copied();
-        let health = instance.map(|instance| instance.health.as_str());
+    let at = |address: SocketAddr| {
+        let here = instances.get(&address).map_or(&[][..], Vec::as_slice);
         // Other services may have no VIP at all.
-        let balanced = instance.is_none_or(|instance| instance.service == job::SERVICE);
-        difference(state, health, weight, balanced).map(|what| Difference { address, what })
+        let ours = here.iter().find(|it| it.service == job::SERVICE);
+        let health = ours.or(here.first()).map(|it| it.health.as_str());
+        let balanced = here.is_empty() || ours.is_some();
+        let states = allocations.get(&address).into_iter().flatten();
+        let state = states
+            .map(|allocation| allocation.state.as_str())
+            .max_by_key(|state| *state == "running");
+        // Behind each VIP by itself; nowhere is one more case.
+        let weights = reals.get(&address).map_or(&[][..], Vec::as_slice);
+        let weights: Vec<Option<u32>> = if weights.is_empty() {
+            vec![None]
+        } else {
+            weights.iter().copied().map(Some).collect()
+        };
+        let found: Vec<Difference> = weights
+            .into_iter()
+            .filter_map(|weight| difference(state, health, weight, balanced))
+            .map(|what| Difference { address, what })
+            .collect();
+        found
     };
-    Ok(addresses.into_iter().filter_map(row).collect())
+    let silent = view.silent().into_iter().filter_map(|(vip, _)| {
+        let (_, address) = vip.split_once("://")?;
+        let address = address.parse().ok()?;
+        Some(Difference {
+            address,
+            what: What::Silent,
+        })
+    });
+    Ok(addresses.into_iter().flat_map(at).chain(silent).collect())
 }
 
 fn difference(
@@ -157,8 +195,9 @@ pub(super) fn judge(episode: &Episode, seen: &Seen) -> Vec<Violation> {
     let open = seen.agreement.open.clone();
     match seen.agreement.took {
         None if seen.unmended.is_none() => violations.push(Violation::NeverAgreed(open)),
-        Some(took) if took > GOAL => violations.push(Violation::AgreedLate {
+        Some(took) if took > goal(episode) => violations.push(Violation::AgreedLate {
             seconds: took.as_secs_f64(),
+            goal: goal(episode).as_secs(),
             open,
         }),
         _ => {}
@@ -250,6 +289,7 @@ impl fmt::Display for Difference {
             What::StaleRegistration => "registered, doesn't run",
             What::StaleRealServer => "real server, doesn't run",
             What::ServedTooLong => "not running, sent to",
+            What::Silent => "no connection comes about",
         };
         write!(f, "{}: {what}", self.address)
     }
@@ -260,10 +300,13 @@ impl fmt::Display for Violation {
         match self {
             Self::NotMended(why) => write!(f, "not mended: {why}"),
             Self::NeverAgreed(open) => write!(f, "the views never agreed: {}", open.join(", ")),
-            Self::AgreedLate { seconds, open } => write!(
+            Self::AgreedLate {
+                seconds,
+                goal,
+                open,
+            } => write!(
                 f,
-                "the views agreed after {seconds:.1} s; open at {} s: {}",
-                GOAL.as_secs(),
+                "the views agreed after {seconds:.1} s; open at {goal} s: {}",
                 open.join(", ")
             ),
             Self::NoRest(why) => write!(f, "the job doesn't come to rest: {why}"),

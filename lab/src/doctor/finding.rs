@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
+use crate::plain;
+
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -130,8 +132,11 @@ impl Report {
                 State::Warn => (console::style("!").yellow(), "warn"),
                 State::Missing => (console::style("✗").red(), "missing"),
             };
+            // Names of processes are in it, and who has one chooses it.
+            let finding = plain::lines(finding);
             let _ = writeln!(text, " {mark} {word:7} {name:width$}  {finding}");
             if let Some(remedy) = remedy {
+                let remedy = plain::lines(remedy);
                 let _ = writeln!(text, "   {:7} {:width$}  → {remedy}", "", "");
             }
         }

@@ -1,19 +1,24 @@
 //! Runs one command in the guest, through its keeper.
 //!
 //! Three ways: [`attach`] joins it to this process (input, output, signals, exit code), [`capture`] keeps its output,
-//! [`detach`] leaves it running.
+//! [`detach`] leaves it running. Only the first waits as long as the command likes: the other two have a limit, for a
+//! guest that hangs answers nobody.
 
-use std::io::{Read, Write};
+use std::fmt;
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sys::signal::{SigSet, Signal};
 
 use super::frame::{Body, End, Frame, Run, Sink};
 use super::window::Window;
+
+/// How long a process that stays may take to start.
+const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// Read size of the standard input.
 const CHUNK: usize = 16 * 1024;
@@ -62,12 +67,14 @@ pub fn attach(socket: &Path, run: Run) -> Result<i32> {
         |bytes| write_all(&mut std::io::stdout().lock(), bytes),
         |bytes| write_all(&mut std::io::stderr().lock(), bytes),
         &window,
+        None,
     )?;
     code(end)
 }
 
-/// Runs to the end with no input and keeps the output.
-pub fn capture(socket: &Path, argv: &[&str]) -> Result<Output> {
+/// Runs to the end with no input and keeps the output. A command that is not done within `limit` is given up, and the guest
+/// ends it.
+pub fn capture(socket: &Path, argv: &[&str], limit: Duration) -> Result<Output> {
     let mut stream = open(socket, command(argv, None))?;
     let sink = Sink::new(stream.try_clone().context("share the connection")?);
     sink.send(0, Body::Stdin(Vec::new()))
@@ -85,7 +92,9 @@ pub fn capture(socket: &Path, argv: &[&str]) -> Result<Output> {
             Ok(())
         },
         &Window::default(),
-    )?;
+        Some(Limit::of(limit)),
+    )
+    .with_context(|| format!("run {} in the guest", argv.join(" ")))?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok(Output {
         code: code(end)?,
@@ -96,22 +105,7 @@ pub fn capture(socket: &Path, argv: &[&str]) -> Result<Output> {
 
 /// Whether the guest runs a command within `patience`.
 pub fn answers(socket: &Path, patience: Duration) -> bool {
-    let ask = || -> Result<i32> {
-        let mut stream = open(socket, command(&["true"], None))?;
-        stream
-            .set_read_timeout(Some(patience))
-            .context("set a time-out")?;
-        let sink = Sink::new(stream.try_clone().context("share the connection")?);
-        let nothing = |_: &[u8]| Ok(());
-        code(receive(
-            &mut stream,
-            &sink,
-            nothing,
-            nothing,
-            &Window::default(),
-        )?)
-    };
-    ask().is_ok_and(|code| code == 0)
+    capture(socket, &["true"], patience).is_ok_and(|output| output.code == 0)
 }
 
 /// Starts a process that stays, its output in `log`. Returns its pid in the guest.
@@ -124,6 +118,7 @@ pub fn detach(socket: &Path, argv: &[&str], log: &Path) -> Result<i32> {
         |_| Ok(()),
         |_| Ok(()),
         &Window::default(),
+        Some(Limit::of(START_LIMIT)),
     )? {
         End::Detached(pid) => Ok(pid),
         other => code(other).and_then(|code| bail!("the guest ended {argv:?} with {code} at once")),
@@ -154,6 +149,50 @@ fn open(socket: &Path, run: Run) -> Result<UnixStream> {
     Ok(stream)
 }
 
+/// Until when a command has to be done.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    end: Instant,
+    whole: Duration,
+}
+
+impl Limit {
+    fn of(whole: Duration) -> Self {
+        Self {
+            end: Instant::now() + whole,
+            whole,
+        }
+    }
+
+    /// Lets the next read end when the time is up.
+    fn bound(self, stream: &UnixStream) -> Result<()> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        // No time left can't be said as a time-out: it would mean none at all.
+        ensure!(!left.is_zero(), "{self}");
+        stream
+            .set_read_timeout(Some(left))
+            .context("set a time-out")
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not done after {} s", self.whole.as_secs())
+    }
+}
+
+/// The next frame; none when the guest is gone.
+fn next(stream: &mut UnixStream, limit: Option<Limit>) -> Result<Option<Frame>> {
+    let Some(limit) = limit else {
+        return Frame::read(stream).context("read from the guest");
+    };
+    limit.bound(stream)?;
+    Frame::read(stream).map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => anyhow!("{limit}"),
+        _ => anyhow!(error).context("read from the guest"),
+    })
+}
+
 /// Reads until the end of the command, giving credit for what was consumed.
 fn receive(
     stream: &mut UnixStream,
@@ -161,8 +200,9 @@ fn receive(
     mut stdout: impl FnMut(&[u8]) -> Result<()>,
     mut stderr: impl FnMut(&[u8]) -> Result<()>,
     input: &Window,
+    limit: Option<Limit>,
 ) -> Result<End> {
-    while let Some(frame) = Frame::read(stream).context("read from the guest")? {
+    while let Some(frame) = next(stream, limit)? {
         let consumed = match frame.body {
             Body::Stdout(bytes) => stdout(&bytes).map(|()| bytes.len())?,
             Body::Stderr(bytes) => stderr(&bytes).map(|()| bytes.len())?,
@@ -207,5 +247,58 @@ fn code(end: End) -> Result<i32> {
         End::Killed(signal) => Ok(128 + signal),
         End::Detached(_) => Ok(0),
         End::NotStarted(why) => bail!("not started in the guest: {why}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// A keeper that takes connections, and what its guest says to them.
+    fn keeper(
+        words: impl Fn(&mut UnixStream) + Send + 'static,
+    ) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("keeper.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            words(&mut stream);
+            // Open until the client has gone.
+            while stream.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
+        });
+        (folder, socket)
+    }
+
+    #[test]
+    fn a_guest_that_hangs_is_given_up_in_words() {
+        let (_folder, socket) = keeper(|_| {});
+        let begun = Instant::now();
+        let error = capture(&socket, &["cat", "/x"], Duration::from_millis(200)).unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        let words = format!("{error:#}");
+        assert!(
+            words.contains("run cat /x in the guest") && words.contains("not done"),
+            "{words}"
+        );
+        let (_folder, socket) = keeper(|_| {});
+        assert!(!answers(&socket, Duration::from_millis(200)));
+    }
+
+    #[test]
+    fn output_without_end_does_not_extend_the_limit() {
+        let (_folder, socket) = keeper(|stream| {
+            while Frame::new(0, Body::Stdout(vec![b'x']))
+                .write(stream)
+                .is_ok()
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let begun = Instant::now();
+        capture(&socket, &["yes"], Duration::from_millis(300)).unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(20));
     }
 }

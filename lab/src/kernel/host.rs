@@ -12,9 +12,9 @@ use anyhow::{Context, Result};
 use super::{Choice, Kernel};
 use crate::fabric::DirectorLink;
 use crate::guest::client::Output;
-use crate::netns;
 use crate::process::{Daemon, Identity};
 use crate::topology::{Node, Topology};
+use crate::{command, netns};
 
 /// The director as a namespace of the machine.
 #[derive(Debug)]
@@ -54,10 +54,11 @@ impl Kernel for Host {
         Err(Command::new(program).args(args).exec()).with_context(|| format!("run {program}"))
     }
 
-    fn capture(&self, argv: &[&str]) -> Result<Output> {
+    fn capture_within(&self, argv: &[&str], limit: Duration) -> Result<Output> {
         let (program, args) = argv.split_first().context("an empty command")?;
-        let output = netns::within(&self.netns, || Command::new(program).args(args).output())?;
-        let output = output.with_context(|| format!("run {program}"))?;
+        let mut command = Command::new(program);
+        command.args(args);
+        let output = netns::within(&self.netns, || command::output(&mut command, limit))??;
         Ok(Output {
             code: output.status.code().unwrap_or(128),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

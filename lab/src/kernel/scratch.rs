@@ -5,12 +5,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::COMMAND_LIMIT;
 use crate::guest::client::{self, Output};
 use crate::guest::init::Settings;
 use crate::guest::keeper::Guest;
 use crate::paths::{Paths, Person};
 use crate::process::{Daemon, Identity, log_tail};
 use crate::{products, wait};
+
+/// How long a command in it may take: a binary's tests, or a whole lab that is brought up inside.
+const RUN_LIMIT: Duration = Duration::from_mins(10);
+
+/// How long it may take to power itself off.
+const HALT_LIMIT: Duration = Duration::from_secs(5);
 
 /// A running guest that nobody else knows of.
 #[derive(Debug)]
@@ -25,8 +32,8 @@ impl Scratch {
     pub fn boot(paths: &Paths, person: &Person, memory: u32) -> Result<Self> {
         let name = format!("guest-{}", std::process::id());
         let folder = paths.state.join(&name);
+        paths.make(person)?;
         person.make_dir(&folder)?;
-        person.make_dir(&paths.run)?;
         let guest = Guest {
             memory,
             tap: None,
@@ -62,21 +69,27 @@ impl Scratch {
         wait::until(
             "boot a guest",
             Duration::from_secs(30),
-            || client::capture(&scratch.socket, &["true"]).map(drop),
+            || client::capture(&scratch.socket, &["true"], COMMAND_LIMIT).map(drop),
             || (!scratch.keeper.is_alive()).then(|| log_tail(&guest.log, 8)),
         )?;
         Ok(scratch)
     }
 
+    /// The process that owns it.
+    pub fn keeper(&self) -> &Identity {
+        &self.keeper
+    }
+
+    /// Runs a command to its end, such as all tests of a binary.
     pub fn run(&self, argv: &[&str]) -> Result<Output> {
-        client::capture(&self.socket, argv)
+        client::capture(&self.socket, argv, RUN_LIMIT)
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         // Orderly first: a guest that powers itself off leaves no helper process behind.
-        let _ = client::capture(&self.socket, &["halt", "-f", "-p"]);
+        let _ = client::capture(&self.socket, &["halt", "-f", "-p"], HALT_LIMIT);
         if !self.keeper.gone_within(Duration::from_secs(3)) {
             self.keeper.stop(Duration::from_secs(1));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
-use super::{Choice, Kernel};
+use super::{COMMAND_LIMIT, Choice, Kernel};
 use crate::fabric::{self, DirectorLink};
 use crate::guest::client::{self, Output};
 use crate::guest::frame::Run;
@@ -100,7 +100,7 @@ impl Kernel for Uml {
         wait::until(
             "boot the director",
             Duration::from_secs(30),
-            || client::capture(&self.guest.socket, &["true"]).map(drop),
+            || client::capture(&self.guest.socket, &["true"], COMMAND_LIMIT).map(drop),
             || {
                 (!identity.is_alive())
                     .then(|| format!("the keeper ended; {}", log_tail(&self.guest.log, 8)))
@@ -117,8 +117,8 @@ impl Kernel for Uml {
         client::attach(&self.guest.socket, run)
     }
 
-    fn capture(&self, argv: &[&str]) -> Result<Output> {
-        client::capture(&self.guest.socket, argv)
+    fn capture_within(&self, argv: &[&str], limit: Duration) -> Result<Output> {
+        client::capture(&self.guest.socket, argv, limit)
     }
 
     fn detach(&self, _name: &str, argv: &[&str], log: &Path) -> Result<i32> {

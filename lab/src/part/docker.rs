@@ -1,5 +1,6 @@
 //! A Docker engine of the lab's own in each node's namespace: nothing of the machine's engine is touched.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -66,7 +67,11 @@ pub fn up(lab: &Lab, node: Node) -> Result<Up> {
                 .then(|| format!("it ended; {}", log_tail(&lab.paths.log(&part), 8)))
         },
     )?;
-    lab.person.give(&run.join("docker.sock"))?;
+    let socket = run.join("docker.sock");
+    lab.person.give(&socket)?;
+    // Its group may be one that others are in.
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))
+        .context("close the engine's socket to others")?;
     refuse_old(&found)?;
     Ok(Up::now(told(&found)))
 }

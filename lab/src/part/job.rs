@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::command::run_command;
 use crate::context::Lab;
 use crate::ui::Step;
-use crate::{http, wait};
+use crate::{env, wait};
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -31,7 +31,7 @@ pub fn submit(lab: &Lab, file: &Path) -> Result<()> {
     command
         .args(["job", "run", "-detach"])
         .arg(file)
-        .env("NOMAD_ADDR", lab.topology.nomad_url());
+        .envs(env::agents(lab));
     run_command(&mut command).map(drop)
 }
 
@@ -41,12 +41,12 @@ pub fn purge(lab: &Lab, job: &str) -> Result<()> {
     let mut command = Command::new(nomad);
     command
         .args(["job", "stop", "-purge", "-detach", job])
-        .env("NOMAD_ADDR", lab.topology.nomad_url());
+        .envs(env::agents(lab));
     run_command(&mut command).map(drop)
 }
 
 pub fn standing(lab: &Lab, job: &str) -> Result<Standing> {
-    let answer = http::get(&url(lab, &format!("job/{job}")), PATIENCE)?;
+    let answer = lab.nomad().get(&format!("job/{job}"), PATIENCE)?;
     if answer.status == 404 {
         return Ok(Standing::Absent);
     }
@@ -167,12 +167,8 @@ fn last_event(allocation: &Value) -> String {
     }
 }
 
-fn url(lab: &Lab, path: &str) -> String {
-    format!("{}/v1/{path}", lab.topology.nomad_url())
-}
-
 fn get(lab: &Lab, path: &str) -> Result<Value> {
-    http::get_json(&url(lab, path), PATIENCE)
+    lab.nomad().get_json(path, PATIENCE)
 }
 
 #[cfg(test)]

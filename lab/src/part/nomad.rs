@@ -10,25 +10,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::{Up, docker, syncer};
+use crate::access::Access;
+use crate::certificates::{self, Purpose};
 use crate::context::Lab;
 use crate::process::{Daemon, Identity, log_tail};
 use crate::topology::Node;
-use crate::{http, netns, wait};
+use crate::{netns, wait};
 
 const PART: &str = "nomad";
 
 /// The part and the TCP ports of its agent: HTTP, RPC and gossip.
 pub const LISTENS: (&str, &[u16]) = (PART, &[4646, 4647, 4648]);
-
-/// What makes an agent the server too.
-const SERVER: &str = "\
-server {
-  enabled = true
-  bootstrap_expect = 1
-  # A single server on one machine elects itself quickly.
-  raft_multiplier = 1
-}
-";
 
 /// Who runs the tasks that say `driver = "docker"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -66,7 +58,7 @@ const ENDING: Duration = Duration::from_secs(10);
 /// Starts the agent unless it runs with this driver; returns when the node is ready and its driver `docker` is the
 /// wanted one and healthy. `plugin` is our driver's program.
 pub fn up(lab: &Lab, node: Node, program: &Path, plugin: &Path, wanted: Driver) -> Result<Up> {
-    let url = lab.topology.nomad_url();
+    let url = lab.topology.nomad_address();
     let part = lab.part_name(node, PART);
     if let Some(identity) = lab.records.living(&part) {
         if runs_with(&identity, wanted) {
@@ -86,7 +78,7 @@ pub fn up(lab: &Lab, node: Node, program: &Path, plugin: &Path, wanted: Driver) 
     install_plugin(lab, node, plugin)?;
     let config = folder.join(wanted.file());
     lab.person
-        .write(&config, &configuration(lab, node, &folder, wanted))?;
+        .write_secret(&config, &configuration(lab, node, &folder, wanted)?)?;
     let daemon = Daemon {
         name: &part,
         program,
@@ -97,14 +89,17 @@ pub fn up(lab: &Lab, node: Node, program: &Path, plugin: &Path, wanted: Driver) 
     };
     let identity = daemon.start()?;
     lab.records.save(&part, &identity)?;
+    let ended = || {
+        (!identity.is_alive()).then(|| format!("it ended; {}", log_tail(&lab.paths.log(&part), 12)))
+    };
+    if node == Node::Node1 {
+        bootstrap(lab, &ended)?;
+    }
     let driver = wait::until(
         "wait for Nomad",
         Duration::from_mins(1),
         || driver_state(lab, node, wanted),
-        || {
-            (!identity.is_alive())
-                .then(|| format!("it ended; {}", log_tail(&lab.paths.log(&part), 12)))
-        },
+        ended,
     )?;
     Ok(Up::now(format!("{url}  {driver}")))
 }
@@ -153,9 +148,33 @@ fn install_plugin(lab: &Lab, node: Node, plugin: &Path) -> Result<()> {
     std::fs::rename(&part, &target).context("install the plugin")
 }
 
+/// Makes the lab's token the first that Nomad has. Whoever asks first gets all rights, so nobody else may reach the server
+/// before: the machine is not joined to the fabric yet.
+fn bootstrap(lab: &Lab, ended: &impl Fn() -> Option<String>) -> Result<()> {
+    let nomad = lab.inside(Node::Node1, lab.nomad());
+    let token = Access::of(lab)?.nomad;
+    let body = serde_json::json!({ "BootstrapSecret": token.reveal() });
+    wait::until(
+        "give Nomad its token",
+        Duration::from_mins(1),
+        || {
+            // A server that was there before has it.
+            if nomad.get("acl/token/self", PATIENCE)?.status == 200 {
+                return Ok(());
+            }
+            let answer = nomad.post("acl/bootstrap", &body, PATIENCE)?;
+            if answer.status != 200 {
+                bail!("Nomad answered {}: {}", answer.status, answer.body.trim());
+            }
+            Ok(())
+        },
+        ended,
+    )
+}
+
 /// "driver docker: ours", or why not yet.
 fn driver_state(lab: &Lab, node: Node, wanted: Driver) -> Result<String> {
-    let nodes = http::get_json(&format!("{}/v1/nodes", lab.topology.nomad_url()), PATIENCE)?;
+    let nodes = lab.inside(node, lab.nomad()).get_json("nodes", PATIENCE)?;
     let mut nodes = nodes.as_array().into_iter().flatten();
     let Some(found) = nodes.find(|found| found["Name"] == node.name()) else {
         bail!("{} has not registered yet", node.name())
@@ -179,13 +198,27 @@ fn driver_state(lab: &Lab, node: Node, wanted: Driver) -> Result<String> {
     Ok(format!("driver docker: {}", wanted.words()))
 }
 
-fn configuration(lab: &Lab, node: Node, folder: &Path, driver: Driver) -> String {
+fn configuration(lab: &Lab, node: Node, folder: &Path, driver: Driver) -> Result<String> {
+    let access = Access::of(lab)?;
+    let files = certificates::files(lab, Purpose::Agents, node)?;
     let address = lab.topology.node_address(node);
     let (server, servers) = if node == Node::Node1 {
-        (SERVER, String::new())
+        let server = format!(
+            r#"
+server {{
+  enabled = true
+  bootstrap_expect = 1
+  # A single server on one machine elects itself quickly.
+  raft_multiplier = 1
+  encrypt = "{}"
+}}
+"#,
+            access.nomad_gossip.reveal()
+        );
+        (server, String::new())
     } else {
         let first = lab.topology.node_address(Node::Node1);
-        ("", format!("servers = [\"{first}:4647\"]"))
+        (String::new(), format!("servers = [\"{first}:4647\"]"))
     };
     let plugins = plugin_path(lab, node);
     let (plugins, syncer) = match driver {
@@ -203,7 +236,7 @@ fn configuration(lab: &Lab, node: Node, folder: &Path, driver: Driver) -> String
         ),
         Driver::BuiltIn => (folder.join("no-plugins"), String::new()),
     };
-    format!(
+    Ok(format!(
         r#"name = "{name}"
 data_dir = "{folder}/data"
 plugin_dir = "{plugins}"
@@ -222,7 +255,20 @@ client {{
   options = {{ "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean" }}
 }}
 
-consul {{ address = "{address}:8500" }}
+consul {{
+  address = "{address}:8500"
+  token   = "{consul_token}"
+}}
+
+# Other accounts of the machine reach these ports.
+acl {{ enabled = true }}
+tls {{
+  rpc                    = true
+  ca_file                = "{ca}"
+  cert_file              = "{cert}"
+  key_file               = "{key}"
+  verify_server_hostname = true
+}}
 
 telemetry {{ publish_allocation_metrics = true }}
 
@@ -239,7 +285,11 @@ plugin "docker" {{
         cgroup = docker::cgroup_parent(lab)
             .replace("/containers", &format!("/{}", lab.part_name(node, PART))),
         docker = lab.docker_host_of(node),
-    )
+        consul_token = access.consul.reveal(),
+        ca = files.ca.display(),
+        cert = files.cert.display(),
+        key = files.key.display(),
+    ))
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! Our syncer: the director's role inside the director's kernel, the registrar's beside the agents of each node.
 
-mod certificates;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
 use super::Up;
+use crate::access::Access;
+use crate::certificates::{self, Files, Purpose};
 use crate::context::Lab;
 use crate::process::{Daemon, Identity, log_tail};
 use crate::topology::Node;
@@ -53,7 +53,7 @@ pub fn registrar_up(lab: &Lab, node: Node, program: &Path) -> Result<bool> {
     lab.person.make_dir(&folder)?;
     let config = folder.join("syncer.hcl");
     let text = registrar_configuration(lab, node, &folder)?;
-    lab.person.write(&config, &text)?;
+    lab.person.write_secret(&config, &text)?;
     let daemon = Daemon {
         name: &part,
         program,
@@ -98,18 +98,24 @@ pub fn director_up(lab: &Lab, program: &Path) -> Result<bool> {
 }
 
 fn director_start(lab: &Lab, program: &Path) -> Result<()> {
+    let pid = director_spawn(lab, program)?;
+    director_ready(lab, pid)
+}
+
+/// Starts the director's syncer and waits for nothing.
+pub fn director_spawn(lab: &Lab, program: &Path) -> Result<i32> {
     let folder = lab.paths.state.join("director");
     lab.person.make_dir(&folder)?;
     let config = director_config(lab);
     lab.person
-        .write(&config, &director_configuration(lab, &folder)?)?;
+        .write_secret(&config, &director_configuration(lab, &folder)?)?;
     let log = folder.join("syncer.log");
     let words = [program.display().to_string(), config.display().to_string()];
     let pid = lab
         .kernel
         .detach(DIRECTOR, &[&words[0], "agent", "--config", &words[1]], &log)?;
     lab.person.write(&pid_file(lab), &pid.to_string())?;
-    director_ready(lab, pid)
+    Ok(pid)
 }
 
 fn director_ready(lab: &Lab, pid: i32) -> Result<()> {
@@ -146,22 +152,46 @@ fn ready(lab: &Lab, node: Node) -> Result<()> {
     Ok(())
 }
 
-fn sources(lab: &Lab, folder: &Path, node: Node) -> String {
-    format!(
+fn sources(lab: &Lab, folder: &Path, node: Node) -> Result<String> {
+    let access = Access::of(lab)?;
+    Ok(format!(
         r#"state_dir = "{folder}/state"
-consul {{ address = "{consul}" }}
-nomad  {{ address = "{nomad}" }}
+consul {{
+  address = "{consul}"
+  token   = "{consul_token}"
+}}
+nomad {{
+  address = "{nomad}"
+  token   = "{nomad_token}"
+}}
 status {{ listen = "{listen}:9180" }}
 "#,
         folder = folder.display(),
-        consul = lab.topology.consul_url_of(match node {
+        consul_token = access.consul.reveal(),
+        nomad_token = access.nomad.reveal(),
+        consul = lab.topology.consul_address_of(match node {
             // The director asks the server; a node its own agent.
             Node::Node1 | Node::Node2 => node,
             Node::Client | Node::Director => Node::Node1,
         }),
-        nomad = lab.topology.nomad_url(),
+        nomad = lab.topology.nomad_address(),
         listen = lab.topology.node_address(node),
-    )
+    ))
+}
+
+/// The block `tls` of a node's hints.
+fn tls(lab: &Lab, node: Node) -> Result<String> {
+    let Files { ca, cert, key } = certificates::files(lab, Purpose::Hints, node)?;
+    Ok(format!(
+        r#"  tls {{
+    ca_file   = "{}"
+    cert_file = "{}"
+    key_file  = "{}"
+  }}"#,
+        ca.display(),
+        cert.display(),
+        key.display()
+    ))
 }
 
 /// Where the driver tells the node's syncer what happens to its tasks.
@@ -180,10 +210,10 @@ hints {{
 {tls}
 }}
 "#,
-        sources = sources(lab, folder, node),
+        sources = sources(lab, folder, node)?,
         socket = socket(lab, node).display(),
         director = lab.topology.hints_address(Node::Director),
-        tls = certificates::block(lab, node)?,
+        tls = tls(lab, node)?,
     ))
 }
 
@@ -207,10 +237,10 @@ service "hello-world-servers" {{
   snat      = true
 }}
 "#,
-        sources = sources(lab, folder, Node::Director),
+        sources = sources(lab, folder, Node::Director)?,
         subnet = lab.topology.subnet(),
         vip = lab.topology.vip(),
         listen = lab.topology.hints_address(Node::Director),
-        tls = certificates::block(lab, Node::Director)?,
+        tls = tls(lab, Node::Director)?,
     ))
 }

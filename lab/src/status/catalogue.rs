@@ -1,104 +1,123 @@
 //! Consul's view: every instance in the catalogue, with the worst of its checks.
+//!
+//! Read node by node, never by a service's name: a name may be one that no path can hold (`.`, `..`). What one instance
+//! lacks costs that instance alone.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use consulrs::client::{ConsulClient, ConsulClientSettingsBuilder};
+use serde_json::Value;
 
-use super::compare::Instance;
-use crate::http;
+use super::compare::{Instance, Instances};
+use crate::access::Access;
+use crate::api::Api;
+use crate::context::Lab;
+
+/// How long an answer may take.
+const ANSWERING: Duration = Duration::from_secs(3);
 
 /// Consul's and Nomad's own services say nothing about jobs.
 const THEIRS: [&str; 3] = ["consul", "nomad", "nomad-client"];
 
-/// By service address and port.
-pub(super) fn read(address: &str) -> Result<BTreeMap<SocketAddr, Instance>> {
-    // consulrs has no time-out of its own, and this one also keeps its panics on odd addresses away.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start a runtime")?;
-    let worst = checks(address)?;
-    runtime
-        .block_on(async {
-            tokio::time::timeout(Duration::from_secs(3), instances(address, &worst)).await
-        })
-        .context("ask Consul: no answer in 3 s")?
-}
+/// The tag with which an instance asks for a VIP.
+const VIP_TAG: &str = "ipvs.vip=";
 
-async fn instances(
-    address: &str,
-    worst: &BTreeMap<String, String>,
-) -> Result<BTreeMap<SocketAddr, Instance>> {
-    let settings = ConsulClientSettingsBuilder::default()
-        .address(address)
-        .build()
-        .context("consulrs settings")?;
-    let client = ConsulClient::new(settings).map_err(|error| anyhow!("consulrs: {error}"))?;
-    let services = consulrs::catalog::services(&client, None)
-        .await
-        .map_err(|error| anyhow!("ask Consul: {error}"))?;
-    let mut found = BTreeMap::new();
-    for name in services
-        .response
-        .keys()
-        .filter(|name| !THEIRS.contains(&name.as_str()))
-    {
-        let instances = consulrs::catalog::nodes_with_service(&client, name, None)
-            .await
-            .map_err(|error| anyhow!("ask Consul for {name}: {error}"))?;
-        for instance in instances.response {
-            let Some(at) = place(&instance) else { continue };
-            let id = instance.service_id.unwrap_or_default();
-            let health = worst
-                .get(&id)
-                .cloned()
-                .unwrap_or_else(|| "passing".to_owned());
-            found.insert(
-                at,
-                Instance {
-                    service: name.clone(),
-                    health,
-                },
-            );
+/// By service address and port.
+pub(super) fn read(lab: &Lab) -> Result<Instances> {
+    let consul = lab.consul();
+    let checks = consul.get_json("health/state/any", ANSWERING);
+    let worst = worst(&checks.context("ask Consul")?);
+    let mut found = Instances::new();
+    for node in nodes(lab)? {
+        let services = services(&consul, &node)?;
+        for (at, instance) in instances(&node, &services, &worst) {
+            found.entry(at).or_default().push(instance);
         }
     }
     Ok(found)
 }
 
-/// The service's own address, else its node's.
-fn place(instance: &consulrs::api::catalog::common::CatalogService) -> Option<SocketAddr> {
-    let own = instance
-        .service_address
-        .as_ref()
-        .filter(|address| !address.is_empty());
-    let address = own.or(instance.address.as_ref())?;
-    Some(SocketAddr::new(
-        address.parse().ok()?,
-        u16::try_from(instance.service_port?).ok()?,
-    ))
+/// The names of all nodes.
+fn nodes(lab: &Lab) -> Result<Vec<String>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start a runtime")?;
+    let settings = ConsulClientSettingsBuilder::default()
+        .address(lab.topology.consul_address())
+        .token(Access::of(lab)?.consul.reveal())
+        .build()
+        .context("consulrs settings")?;
+    let client = ConsulClient::new(settings).map_err(|error| anyhow!("consulrs: {error}"))?;
+    // consulrs has no time-out of its own.
+    let asked =
+        async { tokio::time::timeout(ANSWERING, consulrs::catalog::nodes(&client, None)).await };
+    let nodes = runtime
+        .block_on(asked)
+        .context("ask Consul: no answer in 3 s")?
+        .map_err(|error| anyhow!("ask Consul: {error}"))?;
+    Ok(nodes.response.into_iter().map(|node| node.node).collect())
 }
 
-/// The worst check of each service id. consulrs knows no health endpoints.
-fn checks(address: &str) -> Result<BTreeMap<String, String>> {
-    let url = format!("{address}/v1/health/state/any");
-    let checks = http::get_json(&url, Duration::from_secs(3)).context("ask Consul")?;
-    let mut worst: BTreeMap<String, String> = BTreeMap::new();
+/// All services of a node: a document of Consul's `catalog/node-services`.
+fn services(consul: &Api, node: &str) -> Result<Value> {
+    let Some(name) = path_segment(node) else {
+        // No path holds it; nobody can ask for it this way.
+        return Ok(Value::Null);
+    };
+    let path = format!("catalog/node-services/{name}");
+    let found = consul.get_json(&path, ANSWERING);
+    found.with_context(|| format!("ask Consul for node {node}"))
+}
+
+/// What it says of instances, each with its place.
+fn instances(
+    node: &str,
+    document: &Value,
+    worst: &BTreeMap<(String, String), String>,
+) -> Vec<(SocketAddr, Instance)> {
+    let of_node = &document["Node"]["Address"];
+    let services = document["Services"].as_array().into_iter().flatten();
+    let instance = |service: &Value| {
+        let name = service["Service"].as_str()?;
+        if THEIRS.contains(&name) {
+            return None;
+        }
+        let own = service["Address"].as_str().filter(|own| !own.is_empty());
+        let address: IpAddr = own.or(of_node.as_str())?.parse().ok()?;
+        let port = u16::try_from(service["Port"].as_u64()?).ok()?;
+        let id = service["ID"].as_str().unwrap_or_default();
+        let health = worst.get(&(node.to_owned(), id.to_owned()));
+        let tags = service["Tags"].as_array().into_iter().flatten();
+        let vips = tags.filter_map(|tag| Some(tag.as_str()?.strip_prefix(VIP_TAG)?.to_owned()));
+        let instance = Instance {
+            service: name.to_owned(),
+            health: health.map_or("passing", String::as_str).to_owned(),
+            vips: vips.collect(),
+        };
+        Some((SocketAddr::new(address, port), instance))
+    };
+    services.filter_map(instance).collect()
+}
+
+/// The worst check of each node's services, by node and service id.
+fn worst(checks: &Value) -> BTreeMap<(String, String), String> {
+    let mut worst: BTreeMap<(String, String), String> = BTreeMap::new();
     for check in checks.as_array().into_iter().flatten() {
-        let (Some(id), Some(state)) = (check["ServiceID"].as_str(), check["Status"].as_str())
+        let text = |field: &str| check[field].as_str().map(str::to_owned);
+        let (Some(node), Some(id), Some(state)) = (text("Node"), text("ServiceID"), text("Status"))
         else {
             continue;
         };
-        let known = worst
-            .entry(id.to_owned())
-            .or_insert_with(|| state.to_owned());
-        if severity(state) > severity(known) {
-            state.clone_into(known);
+        let known = worst.entry((node, id)).or_insert_with(|| state.clone());
+        if severity(&state) > severity(known) {
+            *known = state;
         }
     }
-    Ok(worst)
+    worst
 }
 
 fn severity(state: &str) -> u8 {
@@ -106,5 +125,75 @@ fn severity(state: &str) -> u8 {
         "passing" => 0,
         "warning" => 1,
         _ => 2,
+    }
+}
+
+/// A name as one segment of a path; none for those that a path can't hold.
+fn path_segment(name: &str) -> Option<String> {
+    if matches!(name, "" | "." | "..") || name.contains('/') {
+        return None;
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let mut segment = String::new();
+    for byte in name.bytes() {
+        if plain(byte) {
+            segment.push(char::from(byte));
+        } else {
+            segment.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    Some(segment)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_service_of_any_name_is_read_and_one_that_lacks_something_costs_nobody_else() {
+        let document = json!({
+            "Node": { "Address": "198.18.0.11" },
+            "Services": [
+                { "ID": "1", "Service": "..", "Port": 1, "Tags": ["ipvs.vip=198.18.0.30:80"] },
+                { "ID": "2", "Service": "a\nb/c", "Address": "", "Port": 2, "Tags": null },
+                { "ID": "3", "Service": "no-port" },
+                { "ID": "4", "Service": "odd-port", "Port": -1 },
+                { "ID": "5", "Service": "odd-address", "Address": "host.example", "Port": 5 },
+                { "Service": "no-id", "Address": "198.18.0.12", "Port": 6 },
+                { "ID": "7", "Service": "nomad", "Port": 4646 },
+                7,
+            ],
+        });
+        let checks = json!([
+            { "Node": "n", "ServiceID": "2", "Status": "warning" },
+            { "Node": "n", "ServiceID": "2", "Status": "passing" },
+            { "Node": "other", "ServiceID": "1", "Status": "critical" },
+            { "ServiceID": "1" },
+        ]);
+        let found = instances("n", &document, &worst(&checks));
+        let told: Vec<(String, &str, &str)> = found
+            .iter()
+            .map(|(at, it)| (at.to_string(), it.service.as_str(), it.health.as_str()))
+            .collect();
+        let at = |at: &str| at.to_owned();
+        let expected = [
+            (at("198.18.0.11:1"), "..", "passing"),
+            (at("198.18.0.11:2"), "a\nb/c", "warning"),
+            (at("198.18.0.12:6"), "no-id", "passing"),
+        ];
+        assert_eq!(told, expected);
+        assert!(found[0].1.vips.contains("198.18.0.30:80"));
+    }
+
+    #[test]
+    fn a_node_of_any_name_that_a_path_can_hold_is_asked_for() {
+        assert_eq!(path_segment("node1").as_deref(), Some("node1"));
+        assert_eq!(path_segment("a\nb ä").as_deref(), Some("a%0Ab%20%C3%A4"));
+        assert_eq!(path_segment("a?b#c%").as_deref(), Some("a%3Fb%23c%25"));
+        for name in ["", ".", "..", "a/b"] {
+            assert_eq!(path_segment(name), None, "{name:?}");
+        }
     }
 }

@@ -1,20 +1,16 @@
 //! The kernel's view: the IPVS table, read by this program inside the director's kernel.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
-use ipvs::{Client, Kernel as _, Table};
+use ipvs::{Client, Kernel as _, ServiceId, Table};
 
-use super::compare::RealServer;
+use super::compare::{Kernel, RealServer};
 use crate::context::Lab;
 use crate::{products, ui};
 
-/// By real server.
-pub type KernelView = BTreeMap<SocketAddr, RealServer>;
-
 /// Asks the director.
-pub(super) fn read(lab: &Lab) -> Result<KernelView> {
+pub(super) fn read(lab: &Lab) -> Result<Kernel> {
     if !lab.kernel.is_up() {
         bail!("the director's kernel doesn't answer");
     }
@@ -29,29 +25,76 @@ pub(super) fn read(lab: &Lab) -> Result<KernelView> {
             output.stderr.trim()
         );
     }
-    serde_json::from_str(&output.stdout).context("read the director's table")
+    let reals = serde_json::from_str(&output.stdout).context("read the director's table")?;
+    Ok(by_address(reals))
 }
 
 /// What `lab status` runs inside the director's kernel.
 pub fn print_kernel_table() -> Result<()> {
     let live = Client::open()?.read(&Table::default())?;
-    let mut view = KernelView::new();
+    let mut reals = Vec::new();
     for (id, service) in live.table.iter() {
-        for real in service.reals() {
+        reals.extend(service.reals().iter().map(|real| {
             let connections = live
                 .connections
                 .get(&(*id, real.address))
                 .copied()
                 .unwrap_or_default();
-            let entry = RealServer {
+            RealServer {
+                address: real.address,
                 vip: id.to_string(),
                 weight: real.weight.get(),
                 active: connections.active,
                 inactive: connections.inactive,
-            };
-            view.insert(real.address, entry);
-        }
+            }
+        }));
     }
-    ui::print(&serde_json::to_string(&view)?);
+    ui::print(&serde_json::to_string(&reals)?);
     Ok(())
+}
+
+/// How many real servers of all virtual services at an address are sent to, as `lab bench scale` asks inside the director's
+/// kernel.
+pub fn print_kernel_count(vip: IpAddr) -> Result<()> {
+    let live = Client::open()?.read(&Table::default())?;
+    let at = |id: &ServiceId| match id {
+        ServiceId::Address { address, .. } => address.ip() == vip,
+        ServiceId::Mark { .. } => false,
+    };
+    let ours = live.table.iter().filter(|(id, _)| at(id));
+    let serving = ours.flat_map(|(_, service)| service.reals());
+    let serving = serving.filter(|real| real.weight.get() > 0);
+    ui::print(&serving.count().to_string());
+    Ok(())
+}
+
+/// Each real server of each virtual service: one behind two VIPs is there twice.
+fn by_address(reals: Vec<RealServer>) -> Kernel {
+    let mut kernel = Kernel::new();
+    for real in reals {
+        kernel.entry(real.address).or_default().push(real);
+    }
+    kernel
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_real_server_behind_two_vips_is_there_twice() {
+        let real = |vip: &str, weight| RealServer {
+            address: "198.18.0.11:25000".parse().unwrap(),
+            vip: vip.to_owned(),
+            weight,
+            active: 0,
+            inactive: 0,
+        };
+        let both = vec![
+            real("tcp://198.18.0.29:80", 0),
+            real("tcp://198.18.0.30:80", 1),
+        ];
+        let kernel = by_address(both.clone());
+        assert_eq!(kernel.into_values().collect::<Vec<_>>(), [both]);
+    }
 }

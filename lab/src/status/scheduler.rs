@@ -1,15 +1,17 @@
 //! Nomad's view: every port of every allocation that is, or should be, there.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::compare::Allocation;
+use super::compare::{Allocation, Allocations};
 use crate::context::Lab;
-use crate::http;
+
+/// How long the answer may take.
+const ANSWERING: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -46,14 +48,19 @@ struct Port {
 }
 
 /// By host address and port.
-pub(super) fn read(lab: &Lab) -> Result<BTreeMap<SocketAddr, Allocation>> {
-    let url = format!(
-        "{}/v1/allocations?namespace=*&resources=true",
-        lab.topology.nomad_url()
-    );
-    let answer = http::get_json(&url, Duration::from_secs(3)).context("ask Nomad")?;
-    let stubs: Vec<Stub> = serde_json::from_value(answer).context("read Nomad's allocations")?;
-    Ok(stubs.into_iter().filter(is_there).flat_map(ports).collect())
+pub(super) fn read(lab: &Lab) -> Result<Allocations> {
+    let path = "allocations?namespace=*&resources=true";
+    let answer = lab.nomad().get_json(path, ANSWERING).context("ask Nomad")?;
+    let stubs: Vec<Value> = serde_json::from_value(answer).context("read Nomad's allocations")?;
+    let mut found = Allocations::new();
+    // One that is not as expected costs no other.
+    let stubs = stubs
+        .into_iter()
+        .filter_map(|stub| serde_json::from_value::<Stub>(stub).ok());
+    for (at, allocation) in stubs.filter(is_there).flat_map(ports) {
+        found.entry(at).or_default().push(allocation);
+    }
+    Ok(found)
 }
 
 /// Ended allocations stay in Nomad's list for hours.

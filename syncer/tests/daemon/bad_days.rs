@@ -109,9 +109,7 @@ async fn a_consul_that_was_started_again_empty_is_not_believed_while_nomad_says_
         );
     });
     lab.stays(&BOTH).await;
-    while daemon.told().await.held.is_some() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    daemon.becomes("let go", |told| told.held.is_none()).await;
     assert_eq!(lab.director.told().len(), 2);
 }
 
@@ -237,9 +235,8 @@ async fn a_new_service_that_may_not_be_read_does_not_keep_the_others_from_being_
         world.unreadable.insert("secret".into());
         world.services.insert("secret".into(), vec![tagged]);
     });
-    while daemon.consul_error().is_none() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    lab.eventually(|| daemon.consul_error().is_some(), &true)
+        .await;
     lab.consul
         .change(|world| world.services.get_mut("web").unwrap()[1] = instance(1, "critical"));
     lab.expect(&["198.18.0.11:20000 1", "198.18.0.11:20001 0"])
@@ -247,9 +244,7 @@ async fn a_new_service_that_may_not_be_read_does_not_keep_the_others_from_being_
     let error = daemon.consul_error().unwrap();
     assert!(error.contains("secret") && error.contains("403"), "{error}");
     lab.consul.change(|world| world.unreadable.clear());
-    while daemon.consul_error().is_some() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    lab.eventually(|| daemon.consul_error(), &None).await;
 }
 
 #[tokio::test]
@@ -271,14 +266,18 @@ async fn what_may_not_be_read_after_a_restart_stays_as_it_is_and_the_rest_is_fol
         world.services.get_mut("web").unwrap()[1] = instance(1, "critical");
     });
     let daemon = lab.daemon();
-    while daemon.told().await.stale {
-        assert_eq!(lab.director.told(), three());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    daemon
+        .becomes("fresh", |told| {
+            if told.stale {
+                assert_eq!(lab.director.told(), three());
+            }
+            !told.stale
+        })
+        .await;
     let mut quiesced = three();
     quiesced[1] = "tcp://198.18.0.29:80 -> 198.18.0.11:20001 0".to_owned();
     lab.eventually(|| lab.director.told(), &quiesced).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    daemon.is_audited_twice().await;
     assert_eq!(lab.director.told(), quiesced);
 }
 
@@ -290,9 +289,9 @@ async fn a_scheduler_that_the_kernel_has_not_is_told_once_and_costs_no_reading_o
         serde_json::json!(["ipvs.vip=198.18.0.30:80", "ipvs.scheduler=xyz"]);
     lab.consul
         .change(|world| drop(world.services.insert("odd".into(), vec![tagged])));
-    while daemon.told().await.errors.is_empty() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    daemon
+        .becomes("in error", |told| !told.errors.is_empty())
+        .await;
     let tries = || {
         let inside = lab.director.inside();
         let odd = |step: &&ipvs_syncer::plan::Step| step.to_string().contains("198.18.0.30:80");
@@ -314,9 +313,7 @@ async fn a_scheduler_that_the_kernel_has_not_is_told_once_and_costs_no_reading_o
         told.errors
     );
     assert!(told.ready);
-    while tries() == before {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    lab.eventually(|| tries() > before, &true).await;
     assert_eq!(daemon.told().await.errors.len(), 1, "the same error is one");
     assert_eq!(
         lab.director.told().len(),

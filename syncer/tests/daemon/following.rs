@@ -128,17 +128,12 @@ async fn without_a_check_an_endpoint_serves_once_it_takes_a_connection() {
     lab.consul
         .change(|world| world.services.get_mut("web").unwrap().push(unchecked));
     let daemon = lab.daemon();
-    let state = async || {
-        daemon
-            .told()
-            .await
-            .services
-            .first()
-            .and_then(|s| s.real_servers.first().map(|r| r.state.clone()))
-    };
-    while state().await.as_deref() != Some("warming") {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    daemon
+        .becomes("warming", |told| {
+            let mut reals = told.services.iter().flat_map(|it| &it.real_servers);
+            reals.next().is_some_and(|real| real.state == "warming")
+        })
+        .await;
     assert!(lab.director.told().is_empty());
     let _listener = std::net::TcpListener::bind(late).unwrap();
     lab.expect(&[&format!("{late} 1")]).await;
@@ -187,9 +182,9 @@ async fn tags_give_a_vip_and_bad_tags_are_told_while_the_rest_goes_on() {
     tagged["Service"]["Tags"] = json!(["ipvs.vip=198.18.0.30:80", "ipvs.scheduler=R R"]);
     lab.consul
         .change(|world| drop(world.services.insert("tagged".into(), vec![tagged])));
-    while daemon.told().await.rejected.len() < 3 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    daemon
+        .becomes("rejecting three", |told| told.rejected.len() == 3)
+        .await;
     assert_eq!(lab.director.told(), both);
 }
 

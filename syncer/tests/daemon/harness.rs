@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipvs_syncer::config::{self, Config};
 use ipvs_syncer::model::catalog::Catalog;
@@ -19,6 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::fake::Fake;
 use super::kernel::FakeDirector;
+
+/// How long something may take to come true on a machine that is busy.
+const IN_TIME: Duration = Duration::from_secs(20);
+
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(10);
 
 pub(crate) const ALLOCS: [&str; 4] = [
     "00000000-0000-0000-0000-000000000001",
@@ -137,13 +143,11 @@ impl Lab {
         look: impl Fn() -> T,
         expected: &T,
     ) {
-        for _ in 0..800 {
-            if look() == *expected {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        let end = Instant::now() + IN_TIME;
+        while look() != *expected && Instant::now() < end {
+            tokio::time::sleep(POLL).await;
         }
-        assert_eq!(look(), *expected, "after 8 s");
+        assert_eq!(look(), *expected, "after {IN_TIME:?}");
     }
 
     /// The real servers stay these for a while.
@@ -186,6 +190,38 @@ impl Daemon {
     pub(crate) fn reload(&self, text: &str) {
         let config = config::parse(text).unwrap();
         self.policy.send_replace(config.director.unwrap().policy());
+    }
+
+    /// Waits until what it tells is so, and returns that; fails with what it told last.
+    pub(crate) async fn becomes(&self, what: &str, so: impl Fn(&Told) -> bool) -> Told {
+        let end = Instant::now() + IN_TIME;
+        loop {
+            let told = self.told().await;
+            if so(&told) {
+                return told;
+            }
+            assert!(
+                Instant::now() < end,
+                "not {what} within {IN_TIME:?}: {told:?}"
+            );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits for two more passes that nothing but the audit's timer has set off: what was going to happen has happened.
+    pub(crate) async fn is_audited_twice(&self) {
+        let audits = |told: &Told| {
+            let pass = told.pass.as_ref();
+            pass.filter(|pass| pass.reason == "audit")
+                .map(|pass| pass.number)
+        };
+        let mut last = self.told().await.pass.map_or(0, |pass| pass.number);
+        for _ in 0..2 {
+            let told = self
+                .becomes("audited", |told| audits(told).is_some_and(|n| n > last))
+                .await;
+            last = audits(&told).unwrap();
+        }
     }
 
     /// What is wrong with Consul.

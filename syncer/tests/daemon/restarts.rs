@@ -31,9 +31,7 @@ async fn a_restart_does_not_touch_the_table() {
     assert_eq!(lab.director.told().len(), 2, "on exit the data plane stays");
     lab.director.inside().steps.clear();
     let daemon = lab.daemon();
-    while !daemon.told().await.ready {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    daemon.becomes("ready", |told| told.ready).await;
     lab.stays(&BOTH).await;
     assert!(touched(&lab).is_empty(), "{:?}", touched(&lab));
 }
@@ -80,9 +78,7 @@ async fn after_a_boot_with_its_sources_down_the_last_table_serves_marked_stale()
     for fake in [&lab.consul, &lab.nomad] {
         fake.change(|world| world.fault = Fault::None);
     }
-    while daemon.told().await.stale {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    daemon.becomes("fresh", |told| !told.stale).await;
     assert_eq!(lab.director.told().len(), 2);
 }
 
@@ -112,9 +108,7 @@ async fn a_drain_keeps_its_deadline_over_a_kill() {
     daemon.kill().await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     let daemon = lab.daemon();
-    while !daemon.told().await.ready {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    daemon.becomes("ready", |told| told.ready).await;
     let after = daemon.told().await.services[0].real_servers[1]
         .deadline_ms
         .unwrap();

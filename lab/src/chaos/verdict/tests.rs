@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::super::episode::{Change, Fault, Kind, Part, Timed};
 use super::*;
-use crate::status::{Allocation, Instance, RealServer};
+use crate::status::{Allocation, DataPlane, Instance, Reach, RealServer};
 
 fn address() -> SocketAddr {
     "198.18.0.11:25000".parse().unwrap()
@@ -19,8 +19,10 @@ fn view(state: Option<&str>, health: Option<&str>, weight: Option<u32>) -> View 
     let instance = |health: &str| Instance {
         service: job::SERVICE.to_owned(),
         health: health.to_owned(),
+        vips: BTreeSet::new(),
     };
     let real = |weight| RealServer {
+        address: address(),
         vip: "tcp://198.18.0.29:80".to_owned(),
         weight,
         active: 0,
@@ -28,14 +30,18 @@ fn view(state: Option<&str>, health: Option<&str>, weight: Option<u32>) -> View 
     };
     View {
         allocations: Ok(state
-            .map(|it| (address(), allocation(it)))
+            .map(|it| (address(), vec![allocation(it)]))
             .into_iter()
             .collect()),
         instances: Ok(health
-            .map(|it| (address(), instance(it)))
+            .map(|it| (address(), vec![instance(it)]))
             .into_iter()
             .collect()),
-        kernel: Ok(weight.map(|it| (address(), real(it))).into_iter().collect()),
+        kernel: Ok(weight
+            .map(|it| (address(), vec![real(it)]))
+            .into_iter()
+            .collect()),
+        data_plane: Ok(DataPlane::new()),
         syncer: None,
     }
 }
@@ -96,10 +102,72 @@ fn a_view_that_cannot_be_read_is_no_agreement() {
 #[test]
 fn a_foreign_virtual_service_is_nobodys_real_server() {
     let mut foreign = view(None, None, Some(1));
-    for real in foreign.kernel.iter_mut().flat_map(BTreeMap::values_mut) {
+    let reals = foreign.kernel.iter_mut().flat_map(BTreeMap::values_mut);
+    for real in reals.flatten() {
         real.vip = "tcp://198.19.255.77:80".to_owned();
     }
     assert_eq!(differences(&foreign).unwrap(), []);
+}
+
+#[test]
+fn a_real_server_behind_two_vips_is_judged_behind_each_whichever_is_read_last() {
+    let weights = |first: u32, second: u32| {
+        let mut view = view(Some("running"), Some("passing"), Some(first));
+        for reals in view.kernel.iter_mut().flat_map(BTreeMap::values_mut) {
+            let mut other = reals[0].clone();
+            other.vip = "tcp://198.18.0.30:80".to_owned();
+            other.weight = second;
+            reals.push(other);
+        }
+        let found = differences(&view).unwrap();
+        found.iter().map(|it| it.what).collect::<Vec<_>>()
+    };
+    assert_eq!(weights(1, 1), []);
+    assert_eq!(weights(0, 1), [What::Unserved]);
+    assert_eq!(weights(1, 0), [What::Unserved]);
+}
+
+#[test]
+fn a_vip_through_which_nothing_comes_is_no_agreement() {
+    let mut view = view(Some("running"), Some("passing"), Some(1));
+    let fails = Reach::Fails {
+        why: "timed out".to_owned(),
+    };
+    view.data_plane = Ok([("tcp://198.18.0.29:80".to_owned(), fails)].into());
+    let found = differences(&view).unwrap();
+    let silent = Difference {
+        address: "198.18.0.29:80".parse().unwrap(),
+        what: What::Silent,
+    };
+    assert_eq!(found, [silent]);
+    view.data_plane = Err("no client".to_owned());
+    assert_eq!(differences(&view).unwrap_err(), "no client");
+}
+
+#[test]
+fn what_a_hand_has_changed_may_take_until_the_next_audit_and_no_longer() {
+    let agreed = |seconds| Seen {
+        agreement: Agreement {
+            took: Some(Duration::from_secs(seconds)),
+            open: vec!["x".to_owned()],
+        },
+        lost: 9,
+        ..well()
+    };
+    for part in [Part::Sysctl, Part::Address, Part::Rule, Part::Table] {
+        let episode = episode(Kind::Meddle, part, None);
+        assert_eq!(judge(&episode, &agreed(34)), [], "{part}");
+        let late = judge(&episode, &agreed(36));
+        assert!(
+            matches!(late[..], [Violation::AgreedLate { goal: 35, .. }]),
+            "{late:?}"
+        );
+    }
+    let killed = judge(&episode(Kind::Kill, Part::Director, None), &agreed(6));
+    assert!(
+        matches!(killed[..], [Violation::AgreedLate { goal: 5, .. }]),
+        "{killed:?}"
+    );
 }
 
 fn episode(kind: Kind, part: Part, change: Option<Change>) -> Episode {
