@@ -126,12 +126,10 @@ fn rest(lab: &Lab, services: usize, first: &mut Option<u64>) -> Result<String> {
     let memory = resources::memory(lab, pid)?;
     let alone = *first.get_or_insert(memory);
     let more = u64::try_from(services)?.saturating_sub(1);
-    let each = if more == 0 {
-        String::new()
-    } else {
-        let bytes = memory.saturating_sub(alone) * 1024 / more;
+    let bytes = memory.saturating_sub(alone).saturating_mul(1024);
+    let each = bytes.checked_div(more).map_or(String::new(), |bytes| {
         format!(" ({bytes} bytes a service above the first)")
-    };
+    });
     Ok(format!(
         "{services} services at rest for {} s: {:.2} % of a core, {log} log lines, {} connections to Consul, PSS {} KiB{each}",
         REST.as_secs(),

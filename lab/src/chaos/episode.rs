@@ -213,9 +213,13 @@ impl Fault {
     /// The director forwards, node1 has the containers, and an engine that starts writes its port rules anew.
     fn hits_data_path(&self) -> bool {
         match self.part {
-            Part::Director | Part::Node1 => true,
             // A stranger among the real servers answers nobody.
-            Part::Sysctl | Part::Address | Part::Rule | Part::Table => true,
+            Part::Director
+            | Part::Node1
+            | Part::Sysctl
+            | Part::Address
+            | Part::Rule
+            | Part::Table => true,
             Part::Docker => self.kind != Kind::Pause,
             _ => false,
         }

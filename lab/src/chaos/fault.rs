@@ -103,8 +103,9 @@ fn processes(lab: &Lab, part: Part) -> Vec<Identity> {
         Part::Plugin => part::nomad::plugins(lab, Node::Node1),
         Part::Containerd => below("docker", "containerd"),
         Part::Director => below("director", keeper::PROGRAM),
-        Part::Syncer | Part::Node1 => Vec::new(),
-        Part::Sysctl | Part::Address | Part::Rule | Part::Table => Vec::new(),
+        Part::Syncer | Part::Node1 | Part::Sysctl | Part::Address | Part::Rule | Part::Table => {
+            Vec::new()
+        }
     }
 }
 
@@ -147,7 +148,12 @@ fn start(lab: &Lab, part: Part) -> Result<()> {
         Part::Registrar => part::syncer::registrar_up(lab, Node::Node1, &products.syncer).map(drop),
         Part::Syncer => part::syncer::director_up(lab, &products.syncer).map(drop),
         Part::Director => lab.kernel.up(),
-        Part::Plugin | Part::Containerd | Part::Node1 => Ok(()),
-        Part::Sysctl | Part::Address | Part::Rule | Part::Table => Ok(()),
+        Part::Plugin
+        | Part::Containerd
+        | Part::Node1
+        | Part::Sysctl
+        | Part::Address
+        | Part::Rule
+        | Part::Table => Ok(()),
     }
 }

@@ -4,6 +4,7 @@
 //! lacks costs that instance alone.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -139,7 +140,7 @@ fn path_segment(name: &str) -> Option<String> {
         if plain(byte) {
             segment.push(char::from(byte));
         } else {
-            segment.push_str(&format!("%{byte:02X}"));
+            let _ = write!(segment, "%{byte:02X}");
         }
     }
     Some(segment)

@@ -37,7 +37,7 @@ pub(super) fn memory(lab: &Lab, pid: i32) -> Result<u64> {
 pub(super) fn log_lines(lab: &Lab) -> Result<usize> {
     let log = lab.paths.state.join("director/syncer.log");
     let text = std::fs::read(&log).with_context(|| format!("read {}", log.display()))?;
-    Ok(text.iter().filter(|byte| **byte == b'\n').count())
+    Ok(text.split(|byte| *byte == b'\n').count())
 }
 
 /// Connections of the director's to Consul.
@@ -51,26 +51,26 @@ pub(super) fn connections(lab: &Lab) -> Result<usize> {
     })?;
     let found = table.iter().flat_map(|table| table.lines());
     Ok(found
-        .filter(|line| is_established(line, consul, &director.octets()))
+        .filter(|line| is_established(line, consul, director.octets()))
         .count())
 }
 
 /// Whether a line of /proc/net/tcp is an established connection of these two.
-fn is_established(line: &str, local: SocketAddrV4, remote: &[u8; 4]) -> bool {
+fn is_established(line: &str, local: SocketAddrV4, remote: [u8; 4]) -> bool {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
     let [_, at, from, "01", ..] = fields[..] else {
         return false;
     };
     // Addresses are in the machine's own order; in IPv6's table the last eight digits are the IPv4 one's.
-    let ends = |field: &str, address: &[u8; 4]| {
-        let hex = format!("{:08X}", u32::from_ne_bytes(*address));
+    let ends = |field: &str, address: [u8; 4]| {
+        let hex = format!("{:08X}", u32::from_ne_bytes(address));
         field
             .split(':')
             .next()
             .is_some_and(|part| part.ends_with(&hex))
     };
     let port = format!(":{:04X}", local.port());
-    at.ends_with(&port) && ends(at, &local.ip().octets()) && ends(from, remote)
+    at.ends_with(&port) && ends(at, local.ip().octets()) && ends(from, remote)
 }
 
 /// How long the last pass took, as the syncer tells it.
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn only_established_connections_between_the_two_count() {
         let consul = "198.18.0.11:8500".parse().unwrap();
-        let of = |line: &str| is_established(line, consul, &[198, 18, 0, 28]);
+        let of = |line: &str| is_established(line, consul, [198, 18, 0, 28]);
         assert!(of("  0: 0B0012C6:2134 1C0012C6:9C40 01 00000000:00000000"));
         assert!(of(
             "  0: 0000000000000000FFFF00000B0012C6:2134 0000000000000000FFFF00001C0012C6:9C40 01 x"
