@@ -53,9 +53,13 @@ impl Purpose {
         }
     }
 
-    /// The names in a node's certificate. Agents know each other by role: the first node's are servers, others are not.
+    /// The names in a node's certificate: of a syncer also what Nomad calls the node, for it may speak of its allocations.
+    /// Agents know each other by role: the first node's are servers, others are not.
     fn names(self, lab: &Lab, node: Node) -> Vec<String> {
         let mut names = vec![lab.topology.node_address(node).to_string()];
+        if self == Self::Hints {
+            names.push(node.name().to_owned());
+        }
         if self == Self::Agents {
             names.push("client.global.nomad".to_owned());
             names.push("client.dc1.consul".to_owned());

@@ -1,12 +1,16 @@
-//! What can be asked of a running syncer over HTTP.
+//! What can be seen of a running syncer over HTTP, from what its parts have published; none of them is asked.
 //!
 //! - `/v1/status`: everything, as JSON; `/`: the same as text
 //! - `/metrics`: figures in Prometheus' text format
 //! - `/live`: 200 as long as the process answers
-//! - `/ready`: 200 once every role has completed a pass, 503 before
+//! - `/ready`: 200 while the data plane is known to do what the sources say; else 503 with the reasons
+//!
+//! There is no authentication: a loopback address is for this machine's accounts, any other for whoever reaches it.
+
+mod counts;
+mod server;
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,40 +19,53 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use ipvs::ServiceId;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+pub use counts::{Count, Recent};
 
 use crate::director::Counts;
 use crate::model::catalog::Catalog;
 use crate::model::fleet::Fleet;
-use crate::reconcile;
+use crate::reconcile::{PassState, Reconciler};
 use crate::registrar::RegistrarStatus;
-use crate::source::Published;
-use crate::status::{Acknowledged, Source, Status, metrics, text};
-
-/// Counts the connections of some virtual services, beside the loop.
-pub type Count =
-    Arc<dyn Fn(Vec<ServiceId>) -> Pin<Box<dyn Future<Output = Counts> + Send>> + Send + Sync>;
-
-/// A pass may be under way when somebody asks.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::source::{self, Published};
+use crate::status::{
+    Failure, Health, Held, Pass, Rejection, Source, SourceHealth, Status, metrics, services, text,
+};
+use crate::terminal::escaped;
 
 /// Where answers come from; a role that is off has none.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Admin {
     pub started: Instant,
     pub consul: (String, Option<watch::Receiver<Published<Catalog>>>),
     pub nomad: Option<(String, watch::Receiver<Published<Fleet>>)>,
-    pub director: Option<(mpsc::Sender<oneshot::Sender<reconcile::Told>>, Count)>,
+    pub director: Option<DirectorView>,
     pub registrar: Option<watch::Receiver<RegistrarStatus>>,
+    /// What the config allows and an operator should know of.
+    pub warnings: watch::Receiver<Vec<String>>,
 }
 
-impl std::fmt::Debug for Admin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Admin").finish_non_exhaustive()
+/// What a director publishes.
+#[derive(Debug, Clone)]
+pub struct DirectorView {
+    pub passes: watch::Receiver<Arc<PassState>>,
+    /// Why its state is not on disk.
+    pub trouble: watch::Receiver<Option<String>>,
+    pub counts: Recent,
+}
+
+impl DirectorView {
+    /// Of that loop; `count` counts connections beside it.
+    pub fn of<D: crate::director::Director>(reconciler: &Reconciler<D>, count: Count) -> Self {
+        Self {
+            passes: reconciler.passes(),
+            trouble: reconciler.store_trouble(),
+            counts: Recent::new(count),
+        }
     }
 }
 
@@ -68,91 +85,151 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
 }
 
 /// Answers until `stop`.
-pub async fn serve(
-    listener: TcpListener,
+pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) {
+    server::serve(listener, router(admin), stop).await;
+}
+
+#[derive(Clone)]
+struct Rendering {
     admin: Admin,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
-    let router = Router::new()
+    /// One at a time: large tables take long to write down, and the loop needs the processor.
+    turn: Arc<Semaphore>,
+}
+
+fn router(admin: Admin) -> Router {
+    let turn = Arc::new(Semaphore::new(1));
+    Router::new()
         .route("/", get(page))
         .route("/v1/status", get(status))
         .route("/metrics", get(figures))
         .route("/live", get(async || "live\n"))
         .route("/ready", get(ready))
-        .with_state(admin);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await
+        .with_state(Rendering { admin, turn })
 }
 
-async fn status(State(admin): State<Admin>) -> Response {
-    match admin.status(true).await {
-        Some(status) => Json(status).into_response(),
-        None => busy(),
+async fn status(State(rendering): State<Rendering>) -> Response {
+    let render = |status: &Status| Json(status).into_response();
+    rendering.render(Detail::Connections, render).await
+}
+
+async fn page(State(rendering): State<Rendering>) -> Response {
+    let render = |status: &Status| text(status).into_response();
+    rendering.render(Detail::Connections, render).await
+}
+
+async fn figures(State(rendering): State<Rendering>) -> Response {
+    let render = |status: &Status| {
+        let kind = [("content-type", "text/plain; version=0.0.4; charset=utf-8")];
+        (kind, metrics(status)).into_response()
+    };
+    rendering.render(Detail::RealServers, render).await
+}
+
+async fn ready(State(rendering): State<Rendering>) -> Response {
+    let health = rendering.admin.health();
+    let lines = |head: &str, reasons: &[String]| {
+        let lines = reasons.iter();
+        let lines = lines.map(|why| [head, ": ", &escaped(why), "\n"].concat());
+        lines.collect::<Vec<_>>().concat()
+    };
+    if health.is_ready() {
+        let unwell = lines("unwell", &health.unwell);
+        return ["ready\n", &unwell].concat().into_response();
     }
+    let unready = lines("not ready", &health.unready);
+    (StatusCode::SERVICE_UNAVAILABLE, unready).into_response()
 }
 
-async fn page(State(admin): State<Admin>) -> Response {
-    admin
-        .status(true)
-        .await
-        .map_or_else(busy, |status| text(&status).into_response())
+/// How much of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    RealServers,
+    /// And how many connections each has.
+    Connections,
 }
 
-async fn figures(State(admin): State<Admin>) -> Response {
-    admin
-        .status(false)
-        .await
-        .map_or_else(busy, |status| metrics(&status).into_response())
-}
-
-async fn ready(State(admin): State<Admin>) -> Response {
-    match admin.status(false).await {
-        Some(status) if status.ready => "ready\n".into_response(),
-        Some(_) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "not ready: no complete pass yet\n",
-        )
-            .into_response(),
-        None => busy(),
+impl Rendering {
+    /// Off the runtime's own threads.
+    async fn render(
+        self,
+        detail: Detail,
+        write: impl FnOnce(&Status) -> Response + Send + 'static,
+    ) -> Response {
+        let counts = match (&self.admin.director, detail) {
+            (Some(director), Detail::Connections) => {
+                let ids = director.passes.borrow().in_kernel().collect();
+                director.counts.get(ids).await
+            }
+            _ => Arc::default(),
+        };
+        let Ok(_turn) = self.turn.acquire().await else {
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        };
+        let admin = self.admin;
+        let written = tokio::task::spawn_blocking(move || write(&admin.status(&counts))).await;
+        written.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
     }
-}
-
-fn busy() -> Response {
-    let told = "the reconciler did not answer within 5 s\n";
-    (StatusCode::SERVICE_UNAVAILABLE, told).into_response()
 }
 
 impl Admin {
-    /// How everything stands; `None` if the loop does not answer.
-    async fn status(&self, with_counts: bool) -> Option<Status> {
-        let mut status = self.frame();
-        if let Some((ask, count)) = &self.director {
-            let (answer, answered) = oneshot::channel();
-            let asked = async {
-                ask.send(answer).await.ok()?;
-                answered.await.ok()
-            };
-            let told = tokio::time::timeout(PATIENCE, asked).await.ok()??;
-            let counts = if with_counts {
-                count(told.ids.clone()).await
-            } else {
-                Counts::new()
-            };
-            take(&mut status, told, &counts);
+    /// Whether it is to be relied on, and what is wrong.
+    pub fn health(&self) -> Health {
+        let mut health = Health::default();
+        for source in self.sources() {
+            health.source(&SourceHealth {
+                name: &source.name,
+                age: source.age_ms.map(Duration::from_millis),
+                error: source.error.as_deref(),
+            });
         }
-        if let Some(registrar) = &self.registrar {
-            let registrar = registrar.borrow();
-            status.registrations.clone_from(&registrar.registrations);
-            status.ready &= registrar.complete;
+        if let Some(director) = &self.director {
+            let trouble = director.trouble.borrow().clone();
+            let state = Arc::clone(&director.passes.borrow());
+            health.director(&state, trouble.as_deref(), Instant::now());
         }
-        Some(status)
+        if let Some(registrar) = &self.registrar
+            && !registrar.borrow().complete
+        {
+            health
+                .unready
+                .push("the node's registrations have not been compared yet".to_owned());
+        }
+        health
     }
 
-    fn frame(&self) -> Status {
+    /// How everything stands.
+    pub fn status(&self, counts: &Counts) -> Status {
+        let health = self.health();
         let mut roles = Vec::new();
         roles.extend(self.director.is_some().then(|| "director".to_owned()));
         roles.extend(self.registrar.is_some().then(|| "registrar".to_owned()));
+        let mut status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            roles,
+            ready: health.is_ready(),
+            healthy: health.is_well(),
+            reasons: health.unready.into_iter().chain(health.unwell).collect(),
+            uptime_ms: age(self.started),
+            sources: self.sources(),
+            warnings: self.warnings.borrow().clone(),
+            ..Status::default()
+        };
+        if let Some(director) = &self.director {
+            let state = Arc::clone(&director.passes.borrow());
+            take(&mut status, &state, counts);
+            let trouble = director.trouble.borrow().clone();
+            let failure = |what| Failure { age_ms: 0, what };
+            status.errors.extend(trouble.map(failure));
+        }
+        if let Some(registrar) = &self.registrar {
+            status
+                .registrations
+                .clone_from(&registrar.borrow().registrations);
+        }
+        status
+    }
+
+    fn sources(&self) -> Vec<Source> {
         let mut sources = Vec::new();
         let (address, catalog) = &self.consul;
         if let Some(catalog) = catalog {
@@ -171,47 +248,49 @@ impl Admin {
         if let Some((address, fleet)) = &self.nomad {
             sources.push(source("nomad", address, &fleet.borrow()));
         }
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            roles,
-            ready: true,
-            uptime_ms: age(self.started),
-            stale: false,
-            pass: None,
-            sources,
-            services: Vec::new(),
-            rejected: Vec::new(),
-            registrations: Vec::new(),
-            held: None,
-            errors: Vec::new(),
-            kernel_ack: Acknowledged::default(),
-        }
+        sources
     }
 }
 
-fn take(status: &mut Status, told: reconcile::Told, counts: &Counts) {
-    status.ready &= told.ready;
-    status.stale = told.stale;
-    status.pass = told.pass;
-    status.services = told.services;
-    status.rejected = told.rejected;
-    status.held = told.held;
-    status.errors = told.errors;
-    status.kernel_ack = told.kernel_ack;
-    for service in &mut status.services {
-        let Ok(id) = format!("{}://{}", service.protocol, service.vip).parse::<ServiceId>() else {
-            continue;
-        };
-        for real in &mut service.real_servers {
-            let Ok(address) = real.address.parse::<SocketAddr>() else {
-                continue;
-            };
-            if let Some(connections) = counts.get(&(id, address)) {
-                real.active = Some(connections.active);
-                real.inactive = Some(connections.inactive);
-            }
-        }
-    }
+fn take(status: &mut Status, state: &PassState, counts: &Counts) {
+    let now = source::now();
+    status.stale = !state.outline.complete;
+    status.pass = state.pass.map(|pass| Pass {
+        number: pass.number,
+        reason: pass.reason.word().to_owned(),
+        age_ms: age(pass.ended),
+        duration_us: u64::try_from(pass.took.as_micros()).unwrap_or(u64::MAX),
+        steps: pass.steps,
+        failed: pass.failed,
+    });
+    status.services = services(state, counts, now);
+    let rejected = state.rejected.iter();
+    status.rejected = rejected
+        .map(|(name, why)| Rejection {
+            service: name.to_string(),
+            reason: why.reason.clone(),
+        })
+        .collect();
+    status.held = state.hold.as_ref().map(|hold| Held {
+        since_ms: u64::try_from(now.since(hold.since).as_millis()).unwrap_or(u64::MAX),
+        real_servers: hold.lost,
+        reason: format!(
+            "the catalogue lost {} of {} serving real servers at once{}; they are kept until two more reads agree",
+            hold.lost,
+            hold.serving,
+            if hold.contradicted { ", and Nomad says that they run" } else { "" }
+        ),
+    });
+    let errors = state.errors.iter();
+    status.errors = errors
+        .map(|(at, what)| Failure {
+            age_ms: age(*at),
+            what: what.clone(),
+        })
+        .collect();
+    status.kernel_ack = state.kernel_ack;
+    status.services_unread = state.unread.services;
+    status.drift = state.drift.to_vec();
 }
 
 fn source<T>(name: &str, address: &str, published: &Published<T>) -> Source {
@@ -228,3 +307,6 @@ fn source<T>(name: &str, address: &str, published: &Published<T>) -> Source {
 fn age(at: Instant) -> u64 {
     u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

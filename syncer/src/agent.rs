@@ -9,20 +9,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use ipvs_syncer::admin::{self, Admin, Count};
+use ipvs_syncer::admin::{self, Admin, Count, DirectorView};
 use ipvs_syncer::config::{Config, Director as Settings, Hints};
 use ipvs_syncer::director::{Counts, KernelDirector};
+use ipvs_syncer::files;
 use ipvs_syncer::hints::{self, Barrier};
 use ipvs_syncer::lock;
 use ipvs_syncer::model::fleet::Fleet;
 use ipvs_syncer::parts::Parts;
-use ipvs_syncer::reconcile::{Inputs, Reconciler, Told};
+use ipvs_syncer::reconcile::{Inputs, Reconciler};
 use ipvs_syncer::registrar;
 use ipvs_syncer::source::driver::Board;
 use ipvs_syncer::source::{Published, consul, nomad};
 use ipvs_syncer::store::Store;
+use ipvs_syncer::terminal::EscapedFields;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -40,6 +42,10 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 pub(crate) async fn run(path: PathBuf, config: Config) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     let log = start_log(&config.log_level);
+    if let Err(error) = files::raise_limit() {
+        warn!(%error, "the limit of open files stays as it is");
+    }
+    let warnings = watch::Sender::new(config.warnings.clone());
     for warning in &config.warnings {
         warn!("{warning}");
     }
@@ -73,6 +79,7 @@ pub(crate) async fn run(path: PathBuf, config: Config) -> anyhow::Result<()> {
             .zip(fleet.clone()),
         director: None,
         registrar: None,
+        warnings: warnings.subscribe(),
     };
     let channels = config.director.as_ref().map(Channels::new);
     if let (Some(settings), Some(channels)) = (&config.director, &channels) {
@@ -85,7 +92,7 @@ pub(crate) async fn run(path: PathBuf, config: Config) -> anyhow::Result<()> {
             &mut parts,
             &stop,
         )?;
-        if let Some(nodes) = nodes {
+        if let (Some(nodes), Some(barrier)) = (nodes, barrier) {
             let served = nodes.serve(barrier, stop.clone());
             parts.spawn("what takes nodes' hints", async move {
                 if let Err(error) = served.await {
@@ -105,16 +112,12 @@ pub(crate) async fn run(path: PathBuf, config: Config) -> anyhow::Result<()> {
     }
     if let Some(listener) = listener {
         let served = admin::serve(listener, admin, stop.clone());
-        parts.spawn("what serves the status", async move {
-            if let Err(error) = served.await {
-                error!(%error, "the status is no longer served");
-            }
-        });
+        parts.spawn("what serves the status", served);
     }
     info!(version = env!("CARGO_PKG_VERSION"), "running");
     let mut reload = Reload {
         path,
-        warnings: watch::Sender::new(config.warnings.clone()),
+        warnings,
         current: config,
         log,
         director: channels,
@@ -139,8 +142,8 @@ pub(crate) async fn run(path: PathBuf, config: Config) -> anyhow::Result<()> {
     Ok(ended?)
 }
 
-/// Starts the director role; nodes' hints go to what it returns. All that can be wrong with this machine is found before
-/// anything is changed.
+/// Starts the director role; nodes' hints go to what it returns, if Nomad is followed. All that can be wrong with this
+/// machine is found before anything is changed.
 fn direct(
     config: &Config,
     (settings, channels): (&Settings, &Channels),
@@ -148,14 +151,13 @@ fn direct(
     admin: &mut Admin,
     parts: &mut Parts,
     stop: &CancellationToken,
-) -> anyhow::Result<Barrier> {
-    let lock = lock::lock(lock::RUN_DIR.as_ref())?;
+) -> anyhow::Result<Option<Barrier>> {
+    let lock = lock::lock(lock::RUN_DIR.as_ref(), lock::NAME)?;
     let (store, memory) = Store::open(&config.state_dir)?;
-    let director = KernelDirector::open(settings, memory.addresses.clone())?;
+    let director = KernelDirector::open(settings, &memory)?;
     let names = settings.services.keys().map(Arc::clone).collect();
     let source = consul::start(&config.consul, names, parts, stop.clone())
         .context("start to follow Consul")?;
-    let (ask, asked) = mpsc::channel::<oneshot::Sender<Told>>(8);
     let counter = director.counter();
     parts.spawn("the netlink thread", director.ended());
     let count: Count = Arc::new(move |ids| {
@@ -164,20 +166,12 @@ fn direct(
             as Pin<Box<dyn Future<Output = Counts> + Send>>
     });
     let board = Board::default();
-    let barrier = Barrier {
-        board: board.clone(),
-        fleet: fleet.clone(),
-        ask: ask.clone(),
-        count: Arc::clone(&count),
-    };
     admin.consul.1 = Some(source.published.clone());
-    admin.director = Some((ask, count));
     let inputs = Inputs {
         catalog: source.published,
-        fleet,
+        fleet: fleet.clone(),
         confirm: source.confirm,
-        board,
-        asked,
+        board: board.clone(),
     };
     let reconciler = Reconciler::new(
         director,
@@ -188,6 +182,14 @@ fn direct(
         memory,
     )
     .following(channels.policy.subscribe());
+    admin.director = Some(DirectorView::of(&reconciler, Arc::clone(&count)));
+    let passes = reconciler.passes();
+    let barrier = fleet.map(|fleet| Barrier {
+        board,
+        fleet,
+        passes,
+        count,
+    });
     let stop = stop.clone();
     parts.spawn(DIRECTOR, async move {
         reconciler.run(stop).await;
@@ -201,6 +203,7 @@ fn start_log(level: &str) -> LogLevel {
     let environment = EnvFilter::try_from_default_env();
     let configured = environment.is_err();
     let builder = tracing_subscriber::fmt()
+        .fmt_fields(EscapedFields::new())
         .with_env_filter(environment.unwrap_or_else(|_| reload::filter(level)))
         .with_writer(std::io::stderr)
         .with_target(false)

@@ -98,6 +98,20 @@ pub struct Desired {
 }
 
 impl Desired {
+    /// All but its virtual services and what was refused: enough to tell the fate of a real server.
+    #[must_use]
+    pub fn outline(&self) -> Self {
+        Self {
+            services: BTreeMap::new(),
+            rejected: Vec::new(),
+            complete: self.complete,
+            fleet: self.fleet.clone(),
+            hints: self.hints.clone(),
+            awaited: self.awaited,
+            basis: None,
+        }
+    }
+
     /// What a real server should be that the kernel has and the catalogue has not.
     pub fn fate(&self, address: SocketAddr) -> (Want, Option<Phase>) {
         let phase = self.phase(address);

@@ -6,6 +6,7 @@
 
 mod address;
 mod command;
+mod counter;
 mod kernel;
 mod rules;
 pub mod snat;
@@ -18,7 +19,8 @@ use std::net::SocketAddr;
 use ipvs::{Connections, ServiceId, Table};
 
 pub use command::CommandError;
-pub use kernel::{Counter, KernelDirector};
+pub use counter::Counter;
+pub use kernel::KernelDirector;
 pub use snat::SnatError;
 pub use sysctl::SysctlError;
 pub use thread::ThreadError;

@@ -10,17 +10,21 @@
 //! costs time, since directors read Nomad and Consul all the same.
 
 mod barrier;
+mod guest;
 mod link;
 mod listener;
 mod prompt;
+mod rate;
 mod relay;
+mod socket;
 mod wire;
 
 use std::time::Duration;
 
-pub use barrier::{Barrier, Outcome};
+pub use barrier::{Barrier, Outcome, Refused};
 pub use listener::{ListenError, Listener, listen};
-pub use relay::{RelayError, serve};
+pub use relay::serve;
+pub use socket::SocketError;
 
 /// No withdrawal is waited for longer, whatever it asks for.
 const LONGEST: Duration = Duration::from_hours(1);

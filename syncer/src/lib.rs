@@ -12,9 +12,11 @@
 
 pub mod admin;
 pub mod config;
+pub mod connections;
 pub mod desired;
 pub mod director;
 pub mod error;
+pub mod files;
 pub mod guard;
 pub mod hints;
 pub mod lock;
@@ -27,4 +29,5 @@ pub mod source;
 pub mod status;
 pub mod store;
 pub mod tags;
+pub mod terminal;
 pub mod warm;

@@ -17,6 +17,7 @@ use ipvs_syncer::config::{self, Api, Config};
 use ipvs_syncer::error::chain;
 use ipvs_syncer::source::http::Http;
 use ipvs_syncer::status::{Status, text};
+use ipvs_syncer::terminal::{escaped, escaped_json};
 
 /// Keeps Linux IPVS and the Consul catalogue equal to what Nomad and Consul say.
 #[derive(Debug, Parser)]
@@ -94,7 +95,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ipvs-syncer: {}", chain(error.as_ref()));
+            eprintln!("ipvs-syncer: {}", escaped(&chain(error.as_ref())));
             ExitCode::FAILURE
         }
     }
@@ -117,7 +118,7 @@ async fn status(address: String, json: bool) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("no syncer answers at {address} (its config's status.listen)"))?;
     if json {
-        println!("{}", String::from_utf8_lossy(&answer.body));
+        println!("{}", escaped_json(&String::from_utf8_lossy(&answer.body)));
     } else {
         let status: Status = answer.json("/v1/status")?;
         print!("{}", text(&status));

@@ -1,8 +1,8 @@
-//! The one loop of a director: wake, look, decide, act, tell.
+//! The one loop of a director: wake, look, decide, act, publish.
 //!
 //! ```text
 //! watch<Catalog>, watch<Fleet>, warmed, timer, audit ─▶ pass ─▶ director
-//!                                                         └──▶ store, status (asked for over a channel)
+//!                                                         └──▶ store, watch<PassState>
 //! ```
 //!
 //! The first event runs a pass at once; what comes meanwhile is seen by the next one, for snapshots are whole. A pass
@@ -11,20 +11,22 @@
 
 mod act;
 mod pass;
+mod publish;
 mod refusal;
-mod told;
+mod state;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-pub use told::Told;
+pub use state::{PassRecord, PassState, ServiceState, Unread};
 
+use publish::Errors;
 use refusal::Refusals;
 
 use crate::desired::{Desired, SavedService, Scope};
@@ -82,8 +84,6 @@ pub struct Inputs {
     pub confirm: mpsc::Sender<()>,
     /// What drivers told.
     pub board: Board,
-    /// Whoever wants to know how things stand.
-    pub asked: mpsc::Receiver<oneshot::Sender<Told>>,
 }
 
 /// The loop and all that it remembers.
@@ -97,10 +97,13 @@ pub struct Reconciler<D> {
     inputs: Inputs,
     store: Store,
     prober: Prober,
-    hinted: watch::Receiver<()>,
+    hinted: watch::Receiver<u64>,
     warm_told: mpsc::UnboundedReceiver<Key>,
     started: Instant,
     state: State,
+    /// What is published next, and where.
+    passed: PassState,
+    publisher: watch::Sender<Arc<PassState>>,
 }
 
 /// What one pass leaves to the next.
@@ -127,7 +130,9 @@ struct State {
     wake: Option<Instant>,
     seen_arrival: Option<Instant>,
     acknowledged: Histogram<u64>,
-    told: told::Log,
+    errors: Errors,
+    /// What the last reading found that was not as we had left it.
+    drift: Vec<String>,
 }
 
 impl<D: Director> Reconciler<D> {
@@ -161,8 +166,14 @@ impl<D: Director> Reconciler<D> {
             seen_arrival: None,
             acknowledged: Histogram::new(3)
                 .expect("three significant digits are a valid precision"),
-            told: told::Log::default(),
+            errors: Errors::default(),
+            drift: Vec::new(),
         };
+        let passed = PassState {
+            interval: audit.period(),
+            ..PassState::default()
+        };
+        let (publisher, _) = watch::channel(Arc::new(passed.clone()));
         Self {
             director,
             policy,
@@ -175,6 +186,8 @@ impl<D: Director> Reconciler<D> {
             warm_told,
             started: Instant::now(),
             state,
+            passed,
+            publisher,
         }
     }
 
@@ -194,6 +207,16 @@ impl<D: Director> Reconciler<D> {
         self.state.scope = Scope::Whole;
     }
 
+    /// What each pass leaves behind.
+    pub fn passes(&self) -> watch::Receiver<Arc<PassState>> {
+        self.publisher.subscribe()
+    }
+
+    /// Why the newest state is not on disk.
+    pub fn store_trouble(&self) -> watch::Receiver<Option<String>> {
+        self.store.trouble()
+    }
+
     /// Runs until `stop`, and then leaves everything as it is.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut reason = Reason::Startup;
@@ -207,30 +230,26 @@ impl<D: Director> Reconciler<D> {
         self.store.close().await;
     }
 
-    /// Waits for a reason to run a pass; `None` ends it. Cancel-safe arms all: watches and timers keep their state, a
+    /// Waits for a reason to run a pass; `None` ends it. Every arm is cancel-safe: watches and timers keep their state, a
     /// message that is taken is handled before the next wait.
     async fn next(&mut self, stop: &CancellationToken) -> Option<Reason> {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return None,
-                () = changed(Some(&mut self.inputs.catalog)) => return Some(Reason::Consul),
-                () = changed(self.inputs.fleet.as_mut()) => return Some(Reason::Nomad),
-                () = changed(Some(&mut self.hinted)) => return Some(Reason::Driver),
-                () = changed(self.policies.as_mut()) => {
-                    self.adopt_policy();
-                    return Some(Reason::Config);
-                }
-                Some(key) = self.warm_told.recv() => {
-                    self.state.warmed.insert(key);
-                    return Some(Reason::Warmed);
-                }
-                () = until(self.state.wake) => return Some(Reason::Timer),
-                _ = self.audit.tick() => return Some(Reason::Audit),
-                Some(answer) = self.inputs.asked.recv() => {
-                    // Whoever asked may have gone.
-                    let _ = answer.send(self.told());
-                }
+        tokio::select! {
+            () = stop.cancelled() => None,
+            () = changed(Some(&mut self.inputs.catalog)) => Some(Reason::Consul),
+            () = changed(self.inputs.fleet.as_mut()) => Some(Reason::Nomad),
+            () = changed(Some(&mut self.hinted)) => Some(Reason::Driver),
+            () = changed(self.policies.as_mut()) => {
+                self.adopt_policy();
+                Some(Reason::Config)
             }
+            Some(key) = self.warm_told.recv() => {
+                // One pass for all that are there by now.
+                let more = std::iter::from_fn(|| self.warm_told.try_recv().ok());
+                self.state.warmed.extend(std::iter::once(key).chain(more));
+                Some(Reason::Warmed)
+            }
+            () = until(self.state.wake) => Some(Reason::Timer),
+            _ = self.audit.tick() => Some(Reason::Audit),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! `view` builds it from what a pass left behind; it explains each real server by the rule that decided about it.
 
+pub(crate) mod health;
 mod metrics;
 mod text;
 mod view;
@@ -9,16 +10,27 @@ mod view;
 use ipvs::Scheduler;
 use serde::{Deserialize, Serialize};
 
+pub use health::{Health, PASS_OVERDUE, SOURCE_FAILING_LIMIT, SOURCE_SILENCE_LIMIT, SourceHealth};
 pub use metrics::{Acknowledged, metrics};
 pub use text::text;
-pub use view::{PassView, services};
+pub use view::services;
 
 /// Everything.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Status {
     pub version: String,
     pub roles: Vec<String>,
+    /// The data plane does what the sources say, as far as anybody can know.
     pub ready: bool,
+    /// Ready, and nothing needs a look.
+    #[serde(default)]
+    pub healthy: bool,
+    /// Why it is not ready, or not well.
+    #[serde(default)]
+    pub reasons: Vec<String>,
+    /// What the config allows and an operator should know of.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     pub uptime_ms: u64,
     /// The table comes from the disk; the sources have not been read yet.
     pub stale: bool,
@@ -30,6 +42,12 @@ pub struct Status {
     pub held: Option<Held>,
     pub errors: Vec<Failure>,
     pub kernel_ack: Acknowledged,
+    /// Services that are followed and have not been read.
+    #[serde(default)]
+    pub services_unread: usize,
+    /// What differs in the data plane and has not been put right.
+    #[serde(default)]
+    pub drift: Vec<String>,
 }
 
 /// The last pass.

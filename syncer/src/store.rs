@@ -32,6 +32,8 @@ pub struct Memory {
     pub services: Arc<Vec<SavedService>>,
     pub drains: Drains,
     pub addresses: BTreeSet<IpAddr>,
+    /// There was an earlier process, and which addresses it added is not known any more. Never written.
+    pub addresses_lost: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,7 +74,10 @@ impl Store {
         std::fs::write(&probe, b"")
             .and_then(|()| std::fs::remove_file(&probe))
             .map_err(failed("write into it"))?;
+        // A file that is there and of no use, or a table without it: an earlier process has been here.
+        let was_here = [DRAINS, TABLE].iter().any(|file| dir.join(file).exists());
         let small: Option<Small> = read(&dir.join(DRAINS));
+        let addresses_lost = was_here && small.is_none();
         let (drains, addresses) = small
             .map(|small| (small.drains, small.addresses))
             .unwrap_or_default();
@@ -81,6 +86,7 @@ impl Store {
             services,
             drains,
             addresses,
+            addresses_lost,
         };
         let (newest, changes) = watch::channel(memory.clone());
         let (told, trouble) = watch::channel(None);
@@ -94,8 +100,8 @@ impl Store {
     }
 
     /// Why the newest state is not on disk.
-    pub fn trouble(&self) -> Option<String> {
-        self.trouble.borrow().clone()
+    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.clone()
     }
 
     /// Remembers that; soon.
@@ -181,7 +187,10 @@ fn replace(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let new = path.with_extension("new");
     std::fs::write(&new, serde_json::to_vec(value)?)?;
     std::fs::File::open(&new)?.sync_all()?;
-    std::fs::rename(&new, path)
+    std::fs::rename(&new, path)?;
+    // The rename itself is on disk once its directory is.
+    let dir = path.parent().unwrap_or(Path::new("."));
+    std::fs::File::open(dir)?.sync_all()
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
@@ -229,9 +238,21 @@ mod tests {
         let (store, there) = Store::open(dir.path()).unwrap();
         assert_eq!(there, memory);
         store.close().await;
-        std::fs::write(dir.path().join(DRAINS), b"{\"drains\":[{").unwrap();
+        let lost = Memory {
+            addresses_lost: true,
+            ..Memory::default()
+        };
+        for damage in [&b"{\"drains\":[{"[..], &[0; 4096], b""] {
+            std::fs::write(dir.path().join(DRAINS), damage).unwrap();
+            let (_, there) = Store::open(dir.path()).unwrap();
+            assert_eq!(there, lost);
+        }
+        std::fs::remove_file(dir.path().join(DRAINS)).unwrap();
         let (_, there) = Store::open(dir.path()).unwrap();
-        assert_eq!(there, Memory::default());
+        assert!(!there.addresses_lost, "as at a first start");
+        std::fs::write(dir.path().join(TABLE), b"[]").unwrap();
+        let (_, there) = Store::open(dir.path()).unwrap();
+        assert!(there.addresses_lost, "a table without it");
     }
 
     #[tokio::test(start_paused = true)]
@@ -245,10 +266,10 @@ mod tests {
             ..memory
         };
         store.remember(memory.clone());
-        until(|| store.trouble().is_some()).await;
-        assert!(store.trouble().unwrap().contains(DRAINS));
+        until(|| store.trouble().borrow().is_some()).await;
+        assert!(store.trouble().borrow().as_ref().unwrap().contains(DRAINS));
         std::fs::remove_dir(dir.path().join(DRAINS)).unwrap();
-        until(|| store.trouble().is_none()).await;
+        until(|| store.trouble().borrow().is_none()).await;
         let (_, there) = Store::open(dir.path()).unwrap();
         assert_eq!(there, memory);
     }

@@ -1,15 +1,17 @@
 //! One TCP connection before the first packet: where no check says that a server listens, the director tries.
 //!
 //! Each wanted endpoint has a task that connects, bounded in time, again and again until it succeeds or is not wanted
-//! any more. A success is told once.
+//! any more. A success is told once. Only so many connect at a time, for each takes a file; who tries the first time does
+//! not wait for those that have tried in vain.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipvs::ServiceId;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
 /// A virtual service's endpoint.
@@ -19,22 +21,39 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
+/// Connections at a time of endpoints that try the first time, and of those that try again.
+const FIRST_TRIES: usize = 256;
+const MORE_TRIES: usize = 128;
+
 /// All tries under way.
 #[derive(Debug)]
 pub struct Prober {
     tasks: JoinSet<()>,
     under_way: BTreeMap<Key, AbortHandle>,
+    turns: Turns,
     succeeded: mpsc::UnboundedSender<Key>,
 }
 
+/// Who may connect now.
+#[derive(Debug, Clone)]
+struct Turns {
+    first: Arc<Semaphore>,
+    more: Arc<Semaphore>,
+}
+
 impl Prober {
-    /// Tells successes on the channel.
+    /// Tells successes on the channel: at most one for each wanted endpoint.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Key>) {
         let (succeeded, told) = mpsc::unbounded_channel();
+        let turns = Turns {
+            first: Arc::new(Semaphore::new(FIRST_TRIES)),
+            more: Arc::new(Semaphore::new(MORE_TRIES)),
+        };
         (
             Self {
                 tasks: JoinSet::new(),
                 under_way: BTreeMap::new(),
+                turns,
                 succeeded,
             },
             told,
@@ -53,24 +72,28 @@ impl Prober {
         while self.tasks.try_join_next().is_some() {}
         for key in wanted {
             if !self.under_way.contains_key(key) {
-                let task = self
-                    .tasks
-                    .spawn(until_it_listens(*key, self.succeeded.clone()));
+                let (turns, succeeded) = (self.turns.clone(), self.succeeded.clone());
+                let task = self.tasks.spawn(until_it_listens(*key, turns, succeeded));
                 self.under_way.insert(*key, task);
             }
         }
     }
 }
 
-async fn until_it_listens(key: Key, succeeded: mpsc::UnboundedSender<Key>) {
+async fn until_it_listens(key: Key, turns: Turns, succeeded: mpsc::UnboundedSender<Key>) {
     let mut pause = FIRST_PAUSE;
+    let mut turn = &turns.first;
     loop {
-        if let Ok(Ok(_connection)) =
-            tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(key.1)).await
-        {
+        let Ok(permit) = turn.acquire().await else {
+            return;
+        };
+        let connected = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(key.1)).await;
+        drop(permit);
+        if let Ok(Ok(_connection)) = connected {
             let _ = succeeded.send(key);
             return;
         }
+        turn = &turns.more;
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
@@ -92,5 +115,47 @@ mod tests {
         assert!(told.try_recv().is_err());
         let _listener = tokio::net::TcpListener::bind(address).await.unwrap();
         assert_eq!(told.recv().await, Some(key));
+    }
+
+    #[tokio::test]
+    async fn thousands_of_endpoints_hold_few_files_and_a_live_one_is_found_among_dead_ones() {
+        // Takes connections, and none of them to its end: its queue is full after the first.
+        let full = tokio::net::TcpSocket::new_v4().unwrap();
+        full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = full.listen(1).unwrap();
+        let dead = full.local_addr().unwrap();
+        let mut queue = Vec::new();
+        for _ in 0..4 {
+            let connecting = TcpStream::connect(dead);
+            queue.push(tokio::time::timeout(Duration::from_millis(50), connecting).await);
+        }
+        let key = |number: u16, address| -> Key {
+            let id = format!("198.18.{}.{}:80", number >> 8, number & 255);
+            (id.parse().unwrap(), address)
+        };
+        let mut wanted: BTreeSet<Key> = (0..3000).map(|number| key(number, dead)).collect();
+        let (mut prober, mut told) = Prober::new();
+        prober.want(&wanted);
+        let port = format!(":{:04X} ", dead.port());
+        let sockets = || {
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            let to_it = |line: &&str| line.get(20..34).is_some_and(|peer| peer.contains(&port));
+            table.lines().filter(to_it).count()
+        };
+        while sockets() < FIRST_TRIES {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let most = FIRST_TRIES + MORE_TRIES + queue.len() + 4;
+        assert!(sockets() <= most, "{} sockets", sockets());
+        let live = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let live = key(4000, live.local_addr().unwrap());
+        // Those that were tried once do not stand in its way.
+        wanted.retain(|(id, _)| *id.to_string() < *"tcp://198.18.1");
+        wanted.insert(live);
+        tokio::time::sleep(CONNECT_LIMIT).await;
+        prober.want(&wanted);
+        let found = tokio::time::timeout(Duration::from_secs(5), told.recv()).await;
+        assert_eq!(found.unwrap(), Some(live));
     }
 }

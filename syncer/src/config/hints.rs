@@ -48,8 +48,8 @@ impl std::fmt::Display for HostPort {
     }
 }
 
-/// `director`: whether this process has that role.
-pub(super) fn hints(mut section: Section, director: bool) -> Option<Hints> {
+/// `director` and `nomad`: whether the file has those blocks.
+pub(super) fn hints(mut section: Section, director: bool, nomad: bool) -> Option<Hints> {
     let socket = section.value("socket", text).map(PathBuf::from);
     let directors = section.value("directors", host_ports);
     let listen = section.value(
@@ -81,6 +81,11 @@ pub(super) fn hints(mut section: Section, director: bool) -> Option<Hints> {
     }
     if listen.is_some() && !director {
         section.problem("block hints with listen needs a block director: hints are for that role");
+    }
+    if listen.is_some() && !nomad {
+        section.problem(
+            "block hints with listen needs a block nomad: hints say something about its allocations",
+        );
     }
     section.end();
     // Where a block is there and unusable, the problem is noted.

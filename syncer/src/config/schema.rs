@@ -67,7 +67,7 @@ fn file(mut file: Section) -> Option<Config> {
     }
     let hints = file
         .block("hints")
-        .map(|section| hints(section, director.is_some()));
+        .map(|section| hints(section, director.is_some(), nomad.is_some()));
     file.end();
     // Where a block is there and unusable, the problem is noted: the file is refused whatever stands here.
     Some(Config {

@@ -166,6 +166,7 @@ hints {
     server_name = "lb1"
   }
 }
+nomad { address = "http://198.18.0.11:4646" }
 "#;
 
 #[test]
@@ -280,12 +281,14 @@ fn hints_that_do_not_fit_together_are_refused_with_their_place() {
         HINTS.find("director {").unwrap(),
         HINTS.find("hints {").unwrap(),
     );
-    let no_director = format!(
-        "{}nomad {{ address = \"http://n:4646\" }}\nregistrar {{}}\n{}",
-        &HINTS[..from],
-        &HINTS[to..]
-    );
+    let no_director = format!("{}registrar {{}}\n{}", &HINTS[..from], &HINTS[to..]);
     assert!(problems(&no_director)[0].contains("block hints with listen needs a block director"));
+    let no_nomad = &HINTS[..HINTS.find("nomad {").unwrap()];
+    assert!(
+        problems(no_nomad)[0].starts_with("7:1: block hints with listen needs a block nomad"),
+        "{:?}",
+        problems(no_nomad)
+    );
 }
 
 #[test]

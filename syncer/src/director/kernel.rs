@@ -6,13 +6,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ipvs::{Command, Kernel, Refused, ServiceId, Table, errno};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::rules::Rules;
 use super::thread::KernelThread;
-use super::{Counts, Director, DirectorError, Reading, address, command, sysctl};
+use super::{Counter, Counts, Director, DirectorError, Reading, address, command, sysctl};
 use crate::config;
+use crate::model::policy::Ownership;
 use crate::plan::{Addresses, Step};
+use crate::store::Memory;
 
 /// IPVS, addresses, SNAT and sysctls of this network namespace.
 #[derive(Debug)]
@@ -22,24 +24,52 @@ pub struct KernelDirector {
     rules: Rules,
     /// Addresses that we added; outlives the process by way of the store.
     ours: BTreeSet<IpAddr>,
+    ownership: Ownership,
+    /// VIPs of the table on disk, where what the store knew of `ours` is lost: to be found again by the first reading.
+    lost: Option<BTreeSet<IpAddr>>,
 }
 
 impl KernelDirector {
-    /// Opens the kernel's table. `ours` are the addresses that an earlier process of ours added.
-    pub fn open(config: &config::Director, ours: BTreeSet<IpAddr>) -> Result<Self, DirectorError> {
+    /// Opens the kernel's table, with what an earlier process of ours remembered.
+    pub fn open(config: &config::Director, memory: &Memory) -> Result<Self, DirectorError> {
+        let saved = memory.services.iter();
+        let saved = || saved.filter_map(|saved| saved.id.vip()).collect();
         Ok(Self {
             thread: KernelThread::start()?,
             interface: config.interface.clone(),
             rules: Rules::new(config.snat_backend),
-            ours,
+            ours: memory.addresses.clone(),
+            ownership: config.ownership.clone(),
+            lost: memory.addresses_lost.then(saved),
+        })
+    }
+
+    /// The interface's addresses, and which of them are ours.
+    fn addresses(&mut self, table: &Table) -> Result<Addresses, DirectorError> {
+        let listed = address::list(&self.interface)?;
+        if let Some(saved) = self.lost.take() {
+            let adopted = address::adopted(&listed, table, &saved, &self.ownership);
+            if !adopted.is_empty() {
+                warn!(
+                    ?adopted,
+                    "what is known of our addresses was lost; these are taken for ours, for they are VIPs of a table"
+                );
+            }
+            self.ours.extend(adopted);
+        }
+        let present: BTreeSet<IpAddr> = listed.iter().map(|one| one.address).collect();
+        self.ours.retain(|vip| present.contains(vip));
+        let labelled = listed.iter().filter(|one| one.labelled);
+        self.ours.extend(labelled.map(|one| one.address));
+        Ok(Addresses {
+            present,
+            ours: self.ours.clone(),
         })
     }
 
     /// Counts connections beside whatever the director does.
     pub fn counter(&self) -> Counter {
-        Counter {
-            thread: self.thread.clone(),
-        }
+        Counter::start(self.thread.clone())
     }
 
     /// Waits until the netlink thread is no more.
@@ -92,30 +122,6 @@ impl KernelDirector {
     }
 }
 
-/// Counts connections, one virtual service at a time, so that changes never wait for a large table.
-#[derive(Debug, Clone)]
-pub struct Counter {
-    thread: KernelThread,
-}
-
-impl Counter {
-    /// What can't be counted is left out.
-    pub async fn count(&self, services: Vec<ServiceId>) -> Counts {
-        let mut counts = Counts::new();
-        for id in services {
-            let Ok(Ok(reals)) = self.thread.ask(move |client| client.reals(&id)).await else {
-                continue;
-            };
-            counts.extend(
-                reals
-                    .into_iter()
-                    .map(|(real, connections)| ((id, real.address), connections)),
-            );
-        }
-        counts
-    }
-}
-
 impl Director for KernelDirector {
     async fn read(&mut self, expected: &Table) -> Result<Reading, DirectorError> {
         for setting in sysctl::of_every_director(&self.interface) {
@@ -126,13 +132,8 @@ impl Director for KernelDirector {
             .thread
             .ask(move |client| client.read(&expected))
             .await??;
-        let present = address::list(&self.interface)?;
-        self.ours.retain(|vip| present.contains(vip));
+        let addresses = self.addresses(&live.table)?;
         let snat = self.rules.read().await?;
-        let addresses = Addresses {
-            present,
-            ours: self.ours.clone(),
-        };
         Ok(Reading {
             table: live.table,
             counts: live.connections,

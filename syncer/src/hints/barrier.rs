@@ -1,22 +1,25 @@
 //! The drain barrier on a director: waits until a task's real servers take nothing and carry nothing.
 //!
-//! "Not here" is answered only by a director that has read Nomad and knows what it says: one that does not know the
-//! allocation yet may well send it packets.
+//! It reads what the loop publishes and counts the connections of the task's own virtual services; the loop is not asked.
+//! What is published may be older than the hint, so nothing is concluded before a pass has seen it. "Not here" is answered
+//! only by a director that has read Nomad and knows what it says: one that does not know the allocation yet may well send
+//! it packets.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use ipvs::{ServiceId, Weight};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admin::Count;
 use crate::model::AllocId;
 use crate::model::fleet::Fleet;
-use crate::reconcile;
+use crate::reconcile::PassState;
 use crate::source::Published;
-use crate::source::driver::{Board, Hint};
-use crate::status::RealServerView;
+use crate::source::driver::{Board, Hint, Refusal, Speaker};
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -35,12 +38,31 @@ pub enum Outcome {
     TimedOut,
 }
 
+/// Why a hint is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error(
+        "allocation {alloc} is on Nomad node {node} ({id}), and the certificate has neither of them nor the node's \
+         address among its subject alternative names"
+    )]
+    OtherNode {
+        alloc: AllocId,
+        node: Arc<str>,
+        id: Arc<str>,
+    },
+    #[error("allocation {alloc} has no task {task:?}")]
+    NoTask { alloc: AllocId, task: String },
+    #[error(transparent)]
+    Board(#[from] Refusal),
+}
+
 /// What the barrier watches.
 #[derive(Clone)]
 pub struct Barrier {
     pub board: Board,
-    pub fleet: Option<watch::Receiver<Published<Fleet>>>,
-    pub ask: mpsc::Sender<oneshot::Sender<reconcile::Told>>,
+    pub fleet: watch::Receiver<Published<Fleet>>,
+    pub passes: watch::Receiver<Arc<PassState>>,
+    /// Counts connections beside the loop.
     pub count: Count,
 }
 
@@ -59,13 +81,8 @@ enum Traffic {
     Flowing,
 }
 
-/// A task, and which ports it has.
-struct Subject<'a> {
-    alloc: String,
-    task: &'a str,
-    ports: Ports,
-}
-
+/// Which ports a task has.
+#[derive(Debug)]
 enum Ports {
     Known(BTreeSet<SocketAddr>),
     /// Nomad has been read and has no such allocation.
@@ -74,52 +91,79 @@ enum Ports {
     Unread,
 }
 
-impl Subject<'_> {
-    /// By its port, or by what the catalogue says of where a registration comes from.
-    fn has(&self, real: &RealServerView) -> bool {
-        let of_alloc = real.alloc.as_ref() == Some(&self.alloc);
-        match &self.ports {
-            Ports::Known(ports) => real
-                .address
-                .parse()
-                .is_ok_and(|address| ports.contains(&address)),
-            Ports::Unlisted | Ports::Unread => {
-                of_alloc && real.task.as_deref().is_none_or(|task| task == self.task)
-            }
-        }
-    }
-}
+/// A task's real server in one virtual service.
+type OwnReal = (ServiceId, SocketAddr, Weight);
 
 impl Barrier {
     /// Takes a hint; answers a withdrawal when it is drained, or at the deadline.
-    pub async fn take(&self, alloc: AllocId, task: &str, hint: Hint, limit: Duration) -> Outcome {
+    pub async fn take(
+        &self,
+        speaker: &Speaker,
+        alloc: AllocId,
+        task: &str,
+        hint: Hint,
+        limit: Duration,
+    ) -> Result<Outcome, Refused> {
+        let serves = self.admit(speaker, alloc, task)?;
         if hint != Hint::Withdrawn {
-            self.board.tell(alloc, task, hint, limit);
-            return Outcome::Noted;
+            if serves {
+                self.board.tell(speaker, alloc, task, hint, limit)?;
+            }
+            return Ok(Outcome::Noted);
         }
+        if !serves {
+            return Ok(Outcome::Absent);
+        }
+        // What serves is looked at before the hint changes it.
+        let served = !Self::own(&self.state(), &self.ports(alloc, task), alloc).is_empty();
+        self.board.tell(speaker, alloc, task, hint, limit)?;
+        let drained = self.drained(alloc, task, served, self.board.version());
         let deadline = Instant::now() + limit;
-        timeout_at(deadline, self.drained(alloc, task, limit))
-            .await
-            .unwrap_or(Outcome::TimedOut)
+        let outcome = timeout_at(deadline, drained).await;
+        Ok(outcome.unwrap_or(Outcome::TimedOut))
     }
 
-    async fn drained(&self, alloc: AllocId, task: &str, limit: Duration) -> Outcome {
+    /// Whether the speaker may, as far as Nomad's view says; and whether the task may serve anything at all.
+    fn admit(&self, speaker: &Speaker, id: AllocId, task: &str) -> Result<bool, Refused> {
+        let published = self.fleet.borrow();
+        let Some(alloc) = published.view.as_ref().and_then(|fleet| fleet.get(id)) else {
+            return Ok(true);
+        };
+        if !speaker.speaks_for(alloc) {
+            return Err(Refused::OtherNode {
+                alloc: id,
+                node: Arc::clone(&alloc.node_name),
+                id: Arc::clone(&alloc.node_id),
+            });
+        }
+        // Tasks that were not started yet are not listed.
+        if !alloc.tasks.is_empty() && !alloc.tasks.iter().any(|known| *known.name == *task) {
+            return Err(Refused::NoTask {
+                alloc: id,
+                task: task.to_owned(),
+            });
+        }
+        Ok(alloc.ports.iter().any(|port| alloc.serves(task, port)))
+    }
+
+    /// Waits until nothing flows, as a pass says that has seen the hint.
+    async fn drained(&self, alloc: AllocId, task: &str, mut served: bool, told: u64) -> Outcome {
         let started = Instant::now();
-        let mut served = false;
-        // What serves is looked at before the hint changes it.
-        let mut traffic = self.traffic(&self.subject(alloc, task)).await;
-        self.board.withdraw(alloc, task, limit, started);
         // The kernel counts a handshake as active, but what it sent on last may be on its way yet: idle twice in a row is idle.
         let mut idle = 0;
         loop {
-            match traffic {
-                (Traffic::None, _) if served => return Outcome::Drained,
-                (Traffic::None, Knowledge::Whole) => return Outcome::Absent,
-                (Traffic::None, Knowledge::Unlisted) if started.elapsed() >= UNLISTED => {
+            let state = self.state();
+            let ports = self.ports(alloc, task);
+            let traffic = self.traffic(&state, &ports, alloc).await;
+            let seen = state.read && state.hints >= told;
+            match (traffic, &ports) {
+                (Traffic::None, _) if seen && served => return Outcome::Drained,
+                (Traffic::None, Ports::Known(_)) if seen => return Outcome::Absent,
+                (Traffic::None, Ports::Unlisted) if seen && started.elapsed() >= UNLISTED => {
                     return Outcome::Absent;
                 }
                 (Traffic::None, _) => {}
-                (Traffic::Quiesced(0), _) if served => idle += 1,
+                (Traffic::Quiesced(0), _) if seen && served => idle += 1,
                 (Traffic::Quiesced(_) | Traffic::Flowing, _) => {
                     served = true;
                     idle = 0;
@@ -129,80 +173,63 @@ impl Barrier {
                 return Outcome::Drained;
             }
             tokio::time::sleep(POLL).await;
-            traffic = self.traffic(&self.subject(alloc, task)).await;
         }
     }
 
-    fn subject<'a>(&self, id: AllocId, task: &'a str) -> Subject<'a> {
-        let ports = self.fleet.as_ref().map_or(Ports::Unlisted, |fleet| {
-            let published = fleet.borrow();
-            let Some(view) = &published.view else {
-                return Ports::Unread;
-            };
-            match view.get(id) {
-                Some(alloc) => {
-                    let own = alloc.ports.iter().filter(|port| alloc.serves(task, port));
-                    Ports::Known(own.map(|port| port.address).collect())
-                }
-                None if published.error.is_some() => Ports::Unread,
-                None => Ports::Unlisted,
+    fn state(&self) -> Arc<PassState> {
+        Arc::clone(&self.passes.borrow())
+    }
+
+    fn ports(&self, id: AllocId, task: &str) -> Ports {
+        let published = self.fleet.borrow();
+        let Some(view) = &published.view else {
+            return Ports::Unread;
+        };
+        match view.get(id) {
+            Some(alloc) => {
+                let own = alloc.ports.iter().filter(|port| alloc.serves(task, port));
+                Ports::Known(own.map(|port| port.address).collect())
             }
-        });
-        Subject {
-            alloc: id.to_string(),
-            task,
-            ports,
+            None if published.error.is_some() => Ports::Unread,
+            None => Ports::Unlisted,
         }
     }
 
-    async fn traffic(&self, subject: &Subject<'_>) -> (Traffic, Knowledge) {
-        let knowledge = match subject.ports {
-            Ports::Known(_) => Knowledge::Whole,
-            Ports::Unlisted => Knowledge::Unlisted,
-            Ports::Unread => Knowledge::None,
-        };
-        (self.carried(subject).await, knowledge)
+    /// The task's real servers: by its ports, or by what the catalogue says of where a registration comes from.
+    fn own(state: &PassState, ports: &Ports, alloc: AllocId) -> Vec<OwnReal> {
+        match ports {
+            Ports::Known(ports) => {
+                let at = |address: &SocketAddr| {
+                    let address = *address;
+                    let there = state.at(address);
+                    there.map(move |(id, weight)| (id, address, weight))
+                };
+                ports.iter().flat_map(at).collect()
+            }
+            Ports::Unlisted | Ports::Unread => state.of_alloc(alloc).collect(),
+        }
     }
 
-    async fn carried(&self, subject: &Subject<'_>) -> Traffic {
-        let (answer, answered) = oneshot::channel();
-        if self.ask.send(answer).await.is_err() {
-            return Traffic::Flowing;
-        }
-        let Ok(told) = answered.await else {
-            return Traffic::Flowing;
-        };
-        let reals = told
-            .services
-            .iter()
-            .flat_map(|service| &service.real_servers);
-        let own: Vec<&RealServerView> = reals
-            .filter(|real| real.weight.is_some() && subject.has(real))
-            .collect();
+    async fn traffic(&self, state: &PassState, ports: &Ports, alloc: AllocId) -> Traffic {
+        let own = Self::own(state, ports, alloc);
         if own.is_empty() {
             return Traffic::None;
         }
-        if own.iter().any(|real| real.weight > Some(0)) {
+        if own.iter().any(|(_, _, weight)| weight.serves()) {
             return Traffic::Flowing;
         }
-        let own: BTreeSet<SocketAddr> = own
-            .iter()
-            .filter_map(|real| real.address.parse().ok())
-            .collect();
-        let counts = (self.count)(told.ids).await;
-        let own = counts
-            .iter()
-            .filter(|((_, address), _)| own.contains(address));
-        Traffic::Quiesced(own.map(|(_, connections)| connections.active).sum())
+        let ids: BTreeSet<ServiceId> = own.iter().map(|(id, _, _)| *id).collect();
+        let counts = (self.count)(ids.into_iter().collect()).await;
+        let mut active: u32 = 0;
+        for (id, address, _) in &own {
+            match counts.get(&(*id, *address)) {
+                Some(count) => active = active.saturating_add(count.active),
+                // Gone meanwhile, or it could not be counted: a pass will tell, and until then nobody says that it is idle.
+                None => return Traffic::Flowing,
+            }
+        }
+        Traffic::Quiesced(active)
     }
-}
-
-/// What "no real server of it" is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Knowledge {
-    Whole,
-    Unlisted,
-    None,
 }
 
 #[cfg(test)]

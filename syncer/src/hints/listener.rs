@@ -2,7 +2,7 @@
 //!
 //! Each hint goes to the [`Barrier`] as it comes; a withdrawal waits beside what comes after it, so answers come in any
 //! order. A hint that can't be taken is answered as such, and its stream goes on. What a node can make the director keep
-//! is bounded: so many withdrawals wait a stream, and so many altogether.
+//! and do is bounded: so many connections, so many withdrawals that wait a stream and altogether, so many hints a second.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,18 +14,22 @@ use nomad_ipvs_proto::hints::hints_server::{Hints, HintsServer};
 use nomad_ipvs_proto::hints::{Answer, Hint as Message};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::TlsConnectInfo;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::debug;
+use tracing::{debug, warn};
 
-use super::{Barrier, wire};
+use super::guest::{Call, Guest, guests};
+use super::rate::{Origin, Rates};
+use super::{Barrier, Refused, wire};
 use crate::config::{Tls, TlsError};
+use crate::connections::Connections;
+use crate::files;
 use crate::model::AllocId;
-use crate::source::driver::Hint;
+use crate::source::driver::{Hint, Speaker};
 
 /// Withdrawals that may wait on one stream: more than a node stops at once.
 const WAITING: usize = 256;
@@ -35,6 +39,12 @@ const ALL_WAITING: usize = 1024;
 
 /// Answers that are ready and not yet read by the node; behind them, its hints wait.
 const ANSWERS: usize = 64;
+
+/// Connections at a time: one a node, and those that are left over. Fewer where half of the process's files are fewer.
+const CONNECTIONS: usize = 4096;
+
+/// Of them, such without a stream: half-open, or in their handshake.
+const IDLE_CONNECTIONS: usize = 128;
 
 /// A hint is an id and a task's name.
 const LARGEST: usize = 4096;
@@ -61,7 +71,8 @@ pub enum ListenError {
 #[derive(Debug)]
 pub struct Listener {
     address: SocketAddr,
-    incoming: TcpIncoming,
+    socket: TcpListener,
+    connections: Connections,
     server: Server,
 }
 
@@ -76,10 +87,12 @@ pub async fn listen(address: SocketAddr, tls: Option<&Tls>) -> Result<Listener, 
         None => plain,
     };
     let failed = |source| ListenError::Address { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let socket = TcpListener::bind(address).await.map_err(failed)?;
+    let limit = files::limit().map_or(CONNECTIONS, |files| CONNECTIONS.min(files / 2));
     Ok(Listener {
-        address: listener.local_addr().map_err(failed)?,
-        incoming: TcpIncoming::from(listener).with_nodelay(Some(true)),
+        address: socket.local_addr().map_err(failed)?,
+        socket,
+        connections: Connections::new(limit, IDLE_CONNECTIONS),
         server,
     })
 }
@@ -98,19 +111,27 @@ impl Listener {
     ) -> Result<(), tonic::transport::Error> {
         let director = Director {
             barrier,
+            rates: Rates::default(),
             room: Arc::new(Semaphore::new(ALL_WAITING)),
             stop: stop.clone(),
         };
         let service = HintsServer::new(director).max_decoding_message_size(LARGEST);
+        let accept = async |listener: &TcpListener| {
+            let (stream, address) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok((stream, Some(address)))
+        };
+        let incoming = guests(self.socket, accept, self.connections, "hints.listen");
         self.server
             .add_service(service)
-            .serve_with_incoming_shutdown(self.incoming, stop.cancelled_owned())
+            .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
             .await
     }
 }
 
 struct Director {
     barrier: Barrier,
+    rates: Rates,
     room: Arc<Semaphore>,
     stop: CancellationToken,
 }
@@ -123,13 +144,39 @@ impl Hints for Director {
         &self,
         request: Request<Streaming<Message>>,
     ) -> Result<Response<Self::TellStream>, Status> {
-        debug!(node = ?request.remote_addr(), "a node's stream of hints is open");
+        let guest = request.extensions().get::<Guest>();
+        let address = guest.and_then(Guest::address);
+        let call = guest.map(Guest::call);
+        let certificate = request
+            .extensions()
+            .get::<TlsConnectInfo<Guest>>()
+            .and_then(TlsConnectInfo::peer_certs)
+            .and_then(|chain| chain.first().cloned().map(Arc::new));
+        debug!(?address, "a node's stream of hints is open");
+        let (speaker, origin) = match certificate {
+            Some(certificate) => (
+                Speaker::Node(Arc::clone(&certificate)),
+                Origin::Certificate(certificate),
+            ),
+            None => (Speaker::Anybody, Origin::Address(address.map(|at| at.ip()))),
+        };
         let (answers, outgoing) = mpsc::channel(ANSWERS);
         let node = Node {
             barrier: self.barrier.clone(),
+            speaker,
+            address,
             room: Arc::clone(&self.room),
+            _call: call,
         };
-        let hints = request.into_inner();
+        let turns = self.rates.of(origin);
+        // What comes before its turn waits, and what comes after it stays with the node.
+        let hints = request.into_inner().then(move |hint| {
+            let turns = turns.clone();
+            async move {
+                turns.next().await;
+                hint
+            }
+        });
         let stop = self.stop.clone();
         tokio::spawn(async move { stop.run_until_cancelled(node.hear(hints, answers)).await });
         Ok(Response::new(ReceiverStream::new(outgoing)))
@@ -139,7 +186,10 @@ impl Hints for Director {
 /// One node's stream.
 struct Node {
     barrier: Barrier,
+    speaker: Speaker,
+    address: Option<SocketAddr>,
     room: Arc<Semaphore>,
+    _call: Option<Call>,
 }
 
 /// A withdrawal that was let in.
@@ -161,10 +211,11 @@ impl Node {
     /// Until either side has gone. What waits then waits for nobody, and ends.
     async fn hear(
         self,
-        mut hints: Streaming<Message>,
+        hints: impl Stream<Item = Result<Message, Status>>,
         answers: mpsc::Sender<Result<Answer, Status>>,
     ) {
         let mut waiting = FuturesUnordered::new();
+        tokio::pin!(hints);
         loop {
             // Both are cancel-safe: a hint half read, and a withdrawal half waited for, are where they were. Withdrawals come
             // first: one begins before the hint after it is read, which may be of the same task.
@@ -201,8 +252,7 @@ impl Node {
         };
         let (task, limit) = (message.task, wire::limit(message.deadline));
         if hint != Hint::Withdrawn {
-            let outcome = self.barrier.take(alloc, &task, hint, limit).await;
-            return Taken::Now(answer(number, Said::Outcome(wire::told(outcome).into())));
+            return Taken::Now(self.tell(number, alloc, &task, hint, limit).await);
         }
         if waiting >= WAITING {
             return refused(format!("{WAITING} withdrawals of this node wait already"));
@@ -227,11 +277,31 @@ impl Node {
             limit,
             _room,
         } = withdrawal;
-        let outcome = self
+        self.tell(number, alloc, &task, Hint::Withdrawn, limit)
+            .await
+    }
+
+    async fn tell(
+        &self,
+        number: u64,
+        alloc: AllocId,
+        task: &str,
+        hint: Hint,
+        limit: Duration,
+    ) -> Answer {
+        let taken = self
             .barrier
-            .take(alloc, &task, Hint::Withdrawn, limit)
+            .take(&self.speaker, alloc, task, hint, limit)
             .await;
-        answer(number, Said::Outcome(wire::told(outcome).into()))
+        match taken {
+            Ok(outcome) => answer(number, Said::Outcome(wire::told(outcome).into())),
+            Err(refused) => {
+                if let Refused::OtherNode { .. } = refused {
+                    warn!(node = ?self.address, %refused, "a hint is refused");
+                }
+                answer(number, Said::Refused(refused.to_string()))
+            }
+        }
     }
 }
 

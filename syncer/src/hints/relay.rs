@@ -3,9 +3,6 @@
 //! A director that can't be reached is tried again, for as long as the hint is of use: a withdrawal until its deadline,
 //! anything else for a second, behind the driver's back. How, is [`super::link`]'s.
 
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,25 +14,24 @@ use nomad_ipvs_proto::syncer::{
     WithdrawRequest, WithdrawResponse,
 };
 use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::debug;
 
+use super::guest::{Call, Guest, guests};
 use super::link::{Link, Unsaid, link};
+use super::socket::{SocketError, bind};
 use super::{Outcome, prompt, wire};
 use crate::config::{self, Tls};
+use crate::connections::Connections;
 use crate::parts::Parts;
 use crate::source::driver::Hint;
 
-/// The socket can't be had.
-#[derive(Debug, thiserror::Error)]
-#[error("hints.socket {}: {doing}", path.display())]
-pub struct RelayError {
-    path: PathBuf,
-    doing: &'static str,
-    source: io::Error,
-}
+/// Connections of drivers at a time.
+const CONNECTIONS: usize = 256;
+
+/// Of them, such that have asked for nothing.
+const IDLE_CONNECTIONS: usize = 64;
 
 /// What each director answered.
 type Answers = Vec<(String, Result<Outcome, Unsaid>)>;
@@ -46,12 +42,12 @@ pub fn serve(
     tls: Option<&Tls>,
     parts: &mut Parts,
     stop: &CancellationToken,
-) -> Result<(), RelayError> {
+) -> Result<(), SocketError> {
     let thread = prompt::thread();
-    let listener = {
+    let (listener, lock) = {
         // The thread that accepts has to be the one that is woken.
         let _there = thread.enter();
-        listen(&relay.socket)?
+        bind(&relay.socket)?
     };
     let mut links = Vec::new();
     for director in &relay.directors {
@@ -68,39 +64,18 @@ pub fn serve(
     let server = tonic::transport::Server::builder().add_service(SyncerServer::new(relay));
     let stop = stop.clone();
     parts.spawn_on(&thread, "the socket for hints", async move {
-        let connections = UnixListenerStream::new(listener);
+        let accept = async |listener: &UnixListener| Ok((listener.accept().await?.0, None));
+        let connections = Connections::new(CONNECTIONS, IDLE_CONNECTIONS);
+        let incoming = guests(listener, accept, connections, "hints.socket");
         let served = server
-            .serve_with_incoming_shutdown(connections, stop.cancelled())
+            .serve_with_incoming_shutdown(incoming, stop.cancelled())
             .await;
+        drop(lock);
         if let Err(error) = served {
             tracing::error!(%error, "the socket for hints is no longer served");
         }
     });
     Ok(())
-}
-
-fn listen(socket: &Path) -> Result<UnixListener, RelayError> {
-    let failed = |doing| {
-        move |source| RelayError {
-            path: socket.to_owned(),
-            doing,
-            source,
-        }
-    };
-    if let Some(dir) = socket.parent() {
-        std::fs::create_dir_all(dir).map_err(failed("create its directory"))?;
-    }
-    // Left behind by a process that was killed; one that lives would still be connected to by nobody but us.
-    match std::fs::remove_file(socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("replace it")(error));
-        }
-        _ => {}
-    }
-    let listener = UnixListener::bind(socket).map_err(failed("listen"))?;
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))
-        .map_err(failed("make it root's"))?;
-    Ok(listener)
 }
 
 #[derive(Debug, Clone)]
@@ -138,12 +113,18 @@ impl Relay {
     }
 }
 
+/// As long as it is answered, its connection stays.
+fn call<T>(request: &Request<T>) -> Option<Call> {
+    request.extensions().get::<Guest>().map(Guest::call)
+}
+
 #[tonic::async_trait]
 impl Syncer for Relay {
     async fn announce(
         &self,
         request: Request<AnnounceRequest>,
     ) -> Result<Response<AnnounceResponse>, Status> {
+        let _call = call(&request);
         let AnnounceRequest { alloc_id, task, .. } = request.into_inner();
         self.tell_behind(&alloc_id, &task, Hint::Running);
         Ok(Response::new(AnnounceResponse {}))
@@ -153,6 +134,7 @@ impl Syncer for Relay {
         &self,
         request: Request<ExitedRequest>,
     ) -> Result<Response<ExitedResponse>, Status> {
+        let _call = call(&request);
         let ExitedRequest { alloc_id, task } = request.into_inner();
         self.tell_behind(&alloc_id, &task, Hint::Exited);
         Ok(Response::new(ExitedResponse {}))
@@ -162,6 +144,7 @@ impl Syncer for Relay {
         &self,
         request: Request<WithdrawRequest>,
     ) -> Result<Response<WithdrawResponse>, Status> {
+        let _call = call(&request);
         let WithdrawRequest {
             alloc_id,
             task,

@@ -89,7 +89,7 @@ impl<D: Director> Reconciler<D> {
         let told = error.told();
         warn!(%step, error = told, "step failed");
         let state = &mut self.state;
-        state.told.failed(format!("{step}: {told}"));
+        state.errors.add(format!("{step}: {told}"));
         match (step, error) {
             (Step::Ipvs(command), DirectorError::Refused(refused)) if !contradicts(refused) => {
                 state.refusals.note(command, Instant::now());

@@ -18,15 +18,11 @@ use crate::model::catalog::Catalog;
 use crate::model::fleet::Fleet;
 use crate::plan::{Observed, Plan, plan};
 use crate::source;
-use crate::source::driver::Answered;
 use crate::store::Memory;
 use crate::warm::Key;
 
 /// How long Nomad is waited for before Consul alone decides about new instances.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Nomad's view, and when Nomad last answered.
-type FleetRead = (Option<Arc<Fleet>>, Option<Instant>);
 
 /// How often a held-back loss is read again: so that answers that take their time are apart as well.
 const CONFIRM_EVERY: Duration = APART.saturating_add(Duration::from_secs(1));
@@ -40,22 +36,23 @@ impl<D: Director> Reconciler<D> {
                 failed: 1,
                 ..Done::default()
             };
-            self.state.told.passed(reason, started, failed, false);
+            self.conclude(reason, started, failed, false);
             return;
         }
         let (catalog, arrived) = {
             let published = self.inputs.catalog.borrow_and_update();
             (published.view.clone(), published.arrived)
         };
-        let fleet = self.inputs.fleet.as_mut().map(|fleet| {
-            let published = fleet.borrow_and_update();
-            (published.view.clone(), published.read_at)
-        });
+        let fleet = self
+            .inputs
+            .fleet
+            .as_mut()
+            .map(|fleet| fleet.borrow_and_update().view.clone());
         let now = source::now();
         let first = !self.state.desired.complete;
         let mut desired = self.desire(catalog.as_ref(), fleet.as_ref());
         self.hold_back(&mut desired, catalog.as_deref(), now);
-        let plan = self.decide(&desired, now);
+        let (plan, scope) = self.decide(&desired, now);
         let done = self.act(&desired, &plan).await;
         let (steps, failed) = (done.steps, done.failed);
         if failed == 0 {
@@ -64,14 +61,14 @@ impl<D: Director> Reconciler<D> {
         let fresh = self.state.seen_arrival != arrived;
         self.state.seen_arrival = arrived;
         if let Some(arrived) = arrived.filter(|_| fresh && steps > 0 && failed == 0) {
-            let micros = u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
-            self.state.acknowledged.saturating_record(micros);
+            self.acknowledged(arrived);
         }
         self.remember(desired, &plan, first || steps > 0);
         self.warm(&plan);
         self.schedule(&plan, done, now);
         let whole = failed == done.refused && !self.state.doubtful;
-        self.state.told.passed(reason, started, done, whole);
+        self.publish(&scope, catalog.as_deref());
+        self.conclude(reason, started, done, whole);
         let micros = started.elapsed().as_micros();
         if steps > 0 {
             info!(reason = reason.word(), steps, failed, micros, "pass");
@@ -90,9 +87,11 @@ impl<D: Director> Reconciler<D> {
                         state.read && !state.doubtful && reading.table != state.mirror.table;
                     if foreign {
                         warn!("somebody else changed the table; what is ours is put right");
+                        note_drift(&mut state.drift, "the table is not as it was left");
                     }
                     if reading.snat != state.mirror.snat && state.read && !state.doubtful {
                         warn!("somebody else changed the SNAT rules; they are set again");
+                        note_drift(&mut state.drift, "the SNAT rules are not as they were left");
                     }
                     state.mirror = reading;
                     state.scope = Scope::Whole;
@@ -101,8 +100,8 @@ impl<D: Director> Reconciler<D> {
                 }
                 Err(error) => {
                     state
-                        .told
-                        .failed(format!("reading the kernel: {}", error.told()));
+                        .errors
+                        .add(format!("reading the kernel: {}", error.told()));
                     state.doubtful = true;
                     state.wake = Some(Instant::now() + state.failures.failed());
                     return false;
@@ -117,29 +116,30 @@ impl<D: Director> Reconciler<D> {
             match self.director.count(&draining).await {
                 Ok(counts) => state.mirror.counts = counts,
                 Err(error) => state
-                    .told
-                    .failed(format!("counting connections: {}", error.told())),
+                    .errors
+                    .add(format!("counting connections: {}", error.told())),
             }
         }
         true
     }
 
     /// What should be; the scope learns what of it may not be as it was.
-    fn desire(&mut self, catalog: Option<&Arc<Catalog>>, fleet: Option<&FleetRead>) -> Desired {
-        let answered = fleet.and_then(|(_, read_at)| *read_at);
-        let fleet = match fleet.map(|(view, _)| view) {
+    fn desire(
+        &mut self,
+        catalog: Option<&Arc<Catalog>>,
+        fleet: Option<&Option<Arc<Fleet>>>,
+    ) -> Desired {
+        let fleet = match fleet {
             Some(Some(fleet)) => FleetView::Known(fleet),
             Some(None) if self.started.elapsed() < PATIENCE => FleetView::Awaited,
             None | Some(None) => FleetView::Absent,
         };
         let state = &mut self.state;
         let nomad = match fleet {
-            FleetView::Known(fleet) => Some(Answered {
-                fleet,
-                at: answered,
-            }),
+            FleetView::Known(fleet) => Some(&**fleet),
             FleetView::Absent | FleetView::Awaited => None,
         };
+        self.passed.hints = self.inputs.board.version();
         let hints = self.inputs.board.phases(nomad);
         let snapshots = Snapshots {
             catalog,
@@ -188,7 +188,8 @@ impl<D: Director> Reconciler<D> {
         state.losses = losses;
     }
 
-    fn decide(&mut self, desired: &Desired, now: Moment) -> Plan {
+    /// The plan, and what it has looked at.
+    fn decide(&mut self, desired: &Desired, now: Moment) -> (Plan, Scope) {
         // The whole again, if what is planned now does not come to its end.
         let scope = std::mem::take(&mut self.state.scope);
         let mirror = &self.state.mirror;
@@ -198,14 +199,15 @@ impl<D: Director> Reconciler<D> {
             addresses: &mirror.addresses,
             snat: mirror.snat.as_ref(),
         };
-        plan(
+        let plan = plan(
             desired,
             &observed,
             &self.state.drains,
             &self.policy.ownership,
             &scope,
             now,
-        )
+        );
+        (plan, scope)
     }
 
     fn remember(&mut self, desired: Desired, plan: &Plan, changed: bool) {
@@ -218,6 +220,7 @@ impl<D: Director> Reconciler<D> {
             services: Arc::clone(&state.last),
             drains: state.drains.clone(),
             addresses: state.mirror.addresses.ours.clone(),
+            addresses_lost: false,
         });
         state.desired = desired;
     }
@@ -270,6 +273,13 @@ impl<D: Director> Reconciler<D> {
             wakes.push(self.started + PATIENCE);
         }
         state.wake = wakes.into_iter().min();
+    }
+}
+
+/// Until a whole pass has put it right.
+fn note_drift(drift: &mut Vec<String>, what: &str) {
+    if !drift.iter().any(|known| known == what) {
+        drift.push(what.to_owned());
     }
 }
 

@@ -1,4 +1,6 @@
-//! What is remembered of refusals.
+//! What is remembered of refusals; and, in `state`, what is published.
+
+mod state;
 
 use std::time::Duration;
 

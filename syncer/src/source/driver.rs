@@ -1,27 +1,41 @@
 //! What drivers tell: a task runs, has ended, or is about to stop. Hints that make things fast, never the truth.
 //!
-//! The board holds what was told last about each task. It is laid over Nomad's view by host port, and forgotten once
-//! Nomad says as much itself, shows that the task was started anew, or the hint's time is over.
+//! The board holds what was told about each task since its start. It is laid over Nomad's view by host port, as far as the
+//! one who told it speaks for the allocation. Each kind counts for a bounded time ([`note`]), and is forgotten once Nomad
+//! says as much itself or shows that the task was started anew. How many notes there are is bounded, too.
+
+mod note;
+mod speaker;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::debug;
+
+use note::Note;
+pub use speaker::Speaker;
 
 use crate::desired::Hinted;
 use crate::model::AllocId;
-use crate::model::fleet::{Allocation, Fleet, Phase, TaskState};
+use crate::model::fleet::{Allocation, Fleet, Phase};
 
-/// How long an exit counts against a Nomad that answers and says nothing of it: the start after it was not told to us.
-pub const EXITED: Duration = Duration::from_secs(15);
+/// How long an exit counts: by then Nomad and Consul say it themselves.
+pub const EXIT_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long a withdrawal counts after its own deadline.
-pub const WITHDRAWN: Duration = Duration::from_secs(30);
+pub const WITHDRAWAL_MARGIN: Duration = Duration::from_secs(30);
 
-/// How long any hint counts while Nomad does not answer at all.
-pub const KEPT: Duration = Duration::from_mins(10);
+/// Of a withdrawal's own deadline no more counts.
+pub const LONGEST_WITHDRAWAL: Duration = Duration::from_mins(10);
+
+/// Tasks of one node that are noted at a time: more than a node has.
+pub const NODE_NOTES: usize = 1024;
+
+/// Tasks that are noted at a time.
+pub const ALL_NOTES: usize = 8192;
 
 /// What was told about a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,161 +48,137 @@ pub enum Hint {
     Exited,
 }
 
-/// What was told last about a task.
-#[derive(Debug, Clone)]
-struct Note {
-    hint: Hint,
-    at: Instant,
-    until: Instant,
-    /// The task's start as Nomad showed it when it was first looked at: another one is a later one.
-    start: Option<Arc<str>>,
+/// Why a hint is not noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("hints about {NODE_NOTES} tasks of this node are noted already")]
+    NodeFull,
+    #[error("hints about {ALL_NOTES} tasks are noted already")]
+    Full,
 }
 
-type Notes = BTreeMap<(AllocId, String), Note>;
-
-/// Nomad's view, and when Nomad last answered.
-#[derive(Debug, Clone, Copy)]
-pub struct Answered<'a> {
-    pub fleet: &'a Fleet,
-    pub at: Option<Instant>,
-}
+type Notes = BTreeMap<(AllocId, Arc<str>), Note>;
 
 /// All hints; clones share them.
 #[derive(Debug, Clone)]
 pub struct Board {
-    told: Arc<Mutex<Notes>>,
-    changed: watch::Sender<()>,
+    notes: Arc<Mutex<Notes>>,
+    /// How often what they come to has changed.
+    version: watch::Sender<u64>,
 }
 
 impl Default for Board {
     fn default() -> Self {
         Self {
-            told: Arc::default(),
-            changed: watch::Sender::new(()),
+            notes: Arc::default(),
+            version: watch::Sender::new(0),
         }
     }
 }
 
 impl Board {
-    /// Notes a hint and wakes whoever listens. `limit` is how long a withdrawal has.
-    pub fn tell(&self, alloc: AllocId, task: &str, hint: Hint, limit: Duration) {
-        let key = (alloc, task.to_owned());
-        let at = Instant::now();
-        let until = match hint {
-            Hint::Running | Hint::Exited => at + EXITED,
-            Hint::Withdrawn => at + limit.min(KEPT) + WITHDRAWN,
-        };
-        let note = Note {
-            hint,
-            at,
-            until,
-            start: None,
-        };
-        let mut told = self.lock();
-        match hint {
-            Hint::Running => drop(told.remove(&key)),
-            Hint::Withdrawn | Hint::Exited => drop(told.insert(key, note)),
+    /// Notes a hint, and wakes whoever listens if it changes anything. `limit` is how long a withdrawal has.
+    pub fn tell(
+        &self,
+        speaker: &Speaker,
+        alloc: AllocId,
+        task: &str,
+        hint: Hint,
+        limit: Duration,
+    ) -> Result<(), Refusal> {
+        let now = Instant::now();
+        let mut notes = self.lock();
+        let key = (alloc, Arc::from(task));
+        if !notes.contains_key(&key) {
+            if hint == Hint::Running {
+                return Ok(());
+            }
+            if notes.len() >= ALL_NOTES {
+                return Err(Refusal::Full);
+            }
+            let of_node = notes.values().filter(|note| note.speaker == *speaker);
+            if *speaker != Speaker::Anybody && of_node.count() >= NODE_NOTES {
+                return Err(Refusal::NodeFull);
+            }
         }
-        drop(told);
-        self.changed.send_replace(());
+        let note = notes
+            .entry(key)
+            .or_insert_with(|| Note::new(speaker.clone()));
+        // A node's certificate may have been replaced meanwhile; its hints' time runs on.
+        note.speaker = speaker.clone();
+        let before = note.phase(now);
+        note.tell(hint, limit, now);
+        let changed = note.phase(now) != before;
+        drop(notes);
+        if changed {
+            self.version.send_modify(|version| *version += 1);
+        }
+        Ok(())
     }
 
-    /// Notes a withdrawal that came at that time and is taken only now: an exit that was told meanwhile stays.
-    pub fn withdraw(&self, alloc: AllocId, task: &str, limit: Duration, came: Instant) {
-        let exited = |note: &Note| note.hint == Hint::Exited && note.at >= came;
-        let stays = self
-            .lock()
-            .get(&(alloc, task.to_owned()))
-            .is_some_and(exited);
-        if !stays {
-            self.tell(alloc, task, Hint::Withdrawn, limit);
-        }
+    /// Wakes with each hint that changes anything.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
     }
 
-    /// Wakes with each hint.
-    pub fn subscribe(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
+    /// How often anything has changed; whoever looks at the hints later has seen as many changes.
+    pub fn version(&self) -> u64 {
+        *self.version.borrow()
     }
 
     /// When the next hint's time is over.
     pub fn next_end(&self) -> Option<Instant> {
         let now = Instant::now();
-        let told = self.lock();
-        told.values()
-            .map(|note| note.until)
-            .filter(|until| *until > now)
-            .min()
+        let notes = self.lock();
+        notes.values().filter_map(|note| note.next_end(now)).min()
     }
 
     /// The hints as phases of host ports. Those that Nomad's view has caught up with are forgotten.
-    pub fn phases(&self, nomad: Option<Answered<'_>>) -> Hinted {
-        let Some(nomad) = nomad else {
-            return Hinted::new();
-        };
+    pub fn phases(&self, fleet: Option<&Fleet>) -> Hinted {
+        let now = Instant::now();
         let mut hinted = Hinted::new();
         self.lock().retain(|(id, task), note| {
-            if note.is_over(nomad.at) {
-                return false;
-            }
-            let Some(alloc) = nomad.fleet.get(*id) else {
-                return true;
+            let Some((fleet, alloc)) = fleet.and_then(|fleet| Some((fleet, fleet.get(*id)?))) else {
+                return !note.is_spent(now);
             };
-            if note.started_anew(alloc, task) {
+            if !note.speaker.speaks_for(alloc) {
+                debug!(alloc = %id, "a hint of a node on which the allocation is not; it is forgotten");
                 return false;
             }
-            let mut needed = false;
-            for port in alloc.ports.iter().filter(|port| alloc.serves(task, port)) {
-                let phase = alloc.phase(port.address);
-                if phase.over() || phase == Phase::Lost {
-                    continue;
-                }
-                needed = true;
-                // Another allocation may have got the port by now.
-                if nomad
-                    .fleet
-                    .at(port.address)
-                    .is_some_and(|holder| holder.id == *id)
-                {
-                    hinted.insert(port.address, note.phase());
-                }
-            }
-            needed
+            !note.started_anew(alloc, task) && lay(&mut hinted, fleet, alloc, task, note.phase(now))
         });
         hinted
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Notes> {
-        self.told
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Note {
-    fn phase(&self) -> Phase {
-        match self.hint {
-            Hint::Exited => Phase::Complete,
-            Hint::Withdrawn | Hint::Running => Phase::Stopping,
+/// Lays a task's phase over its ports; says whether it may still be of use.
+fn lay(
+    hinted: &mut Hinted,
+    fleet: &Fleet,
+    alloc: &Allocation,
+    task: &str,
+    phase: Option<Phase>,
+) -> bool {
+    let mut needed = false;
+    for port in alloc.ports.iter().filter(|port| alloc.serves(task, port)) {
+        let known = alloc.phase(port.address);
+        if known.over() || known == Phase::Lost {
+            continue;
+        }
+        needed = true;
+        // Another allocation may have got the port by now.
+        let holder = fleet.at(port.address);
+        if let Some(phase) = phase
+            && holder.is_some_and(|holder| holder.id == alloc.id)
+        {
+            hinted.insert(port.address, phase);
         }
     }
-
-    /// Its time is over. A Nomad that has not answered since had no chance to say anything.
-    fn is_over(&self, answered: Option<Instant>) -> bool {
-        let heard = answered.is_some_and(|answered| answered > self.at);
-        self.at.elapsed() >= KEPT
-            || (self.until <= Instant::now() && (heard || self.hint == Hint::Withdrawn))
-    }
-
-    /// Whether Nomad shows that the task was started after this was told.
-    fn started_anew(&mut self, alloc: &Allocation, task: &str) -> bool {
-        let Some(task) = alloc.tasks.iter().find(|one| *one.name == *task) else {
-            return false;
-        };
-        if self.start.is_none() {
-            self.start.clone_from(&task.started);
-        }
-        task.state == TaskState::Running && self.start != task.started
-    }
+    needed
 }
 
 #[cfg(test)]

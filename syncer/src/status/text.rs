@@ -3,13 +3,14 @@
 use std::fmt::Write;
 
 use super::Status;
+use crate::terminal::escaped;
 
-/// What `ipvs-syncer status` prints.
+/// What `ipvs-syncer status` prints. Each line is one line, whatever names and messages hold.
 pub fn text(status: &Status) -> String {
     let mut text = String::new();
     // Writing into a String does not fail.
     let mut line = |line: String| {
-        let _ = writeln!(text, "{line}");
+        let _ = writeln!(text, "{}", escaped(&line));
     };
     let ready = if status.ready { "ready" } else { "not ready" };
     let stale = if status.stale {
@@ -22,6 +23,13 @@ pub fn text(status: &Status) -> String {
         status.version,
         status.roles.join("+")
     ));
+    let wrong = if status.ready { "unwell" } else { "NOT READY" };
+    for reason in &status.reasons {
+        line(format!("  {wrong}: {reason}"));
+    }
+    for warning in &status.warnings {
+        line(format!("  WARNING {warning}"));
+    }
     for source in &status.sources {
         let age = source.age_ms.map_or_else(
             || "never read".to_owned(),
@@ -81,4 +89,34 @@ pub fn text(status: &Status) -> String {
         line(format!("error {} ms ago: {}", failure.age_ms, failure.what));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::Rejection;
+
+    #[test]
+    fn a_name_can_t_forge_a_line_or_steer_a_terminal() {
+        let status = Status {
+            rejected: vec![Rejection {
+                service: "web\nREJECTED nobody\u{1b}[2J".to_owned(),
+                reason: "tag ipvs.vip=\r\u{9b}1;1H".to_owned(),
+            }],
+            ..Status::default()
+        };
+        let text = text(&status);
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| line.contains("REJECTED"))
+            .collect();
+        assert_eq!(
+            lines,
+            ["REJECTED web\\nREJECTED nobody\\u{1b}[2J: tag ipvs.vip=\\r\\u{9b}1;1H"]
+        );
+        assert!(
+            !text.contains(|c: char| c.is_control() && c != '\n'),
+            "{text:?}"
+        );
+    }
 }

@@ -3,88 +3,83 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use ipvs::{Forwarding, RealServer, ServiceId, Table};
+use ipvs::{Forwarding, RealServer, Scheduler, ServiceId};
 
 use super::{RealServerView, Service};
-use crate::desired::{Declared, Desired, DesiredService, Endpoint, SavedService, Want};
+use crate::desired::{Declared, Desired, DesiredService, Endpoint, Want};
+use crate::director::Counts;
 use crate::model::Moment;
 use crate::model::catalog::Health;
 use crate::model::fleet::Phase;
-use crate::plan::{Drain, Drains};
+use crate::plan::Drain;
+use crate::reconcile::{PassState, ServiceState};
 
-/// What a pass left behind.
-#[derive(Debug, Clone, Copy)]
-pub struct PassView<'a> {
-    pub desired: &'a Desired,
-    pub table: &'a Table,
-    pub drains: &'a Drains,
-    /// Names of services that are on their way out.
-    pub last: &'a [SavedService],
-    pub now: Moment,
+/// All virtual services of ours, those on their way out included; with `counts`, as far as those go.
+pub fn services(state: &PassState, counts: &Counts, now: Moment) -> Vec<Service> {
+    let views = state.services.iter();
+    views
+        .map(|(id, service)| view(id, service, &state.outline, counts, now))
+        .collect()
 }
 
-/// All virtual services of ours, those on their way out included.
-pub fn services(pass: &PassView<'_>, owns: impl Fn(&ServiceId) -> bool) -> Vec<Service> {
-    let mut views: BTreeMap<ServiceId, Service> = BTreeMap::new();
-    for (id, service) in &pass.desired.services {
-        views.insert(*id, service_view(pass, id, service));
-    }
-    for (id, there) in pass.table.iter().filter(|(id, _)| owns(id)) {
-        if views.contains_key(id) {
-            continue;
-        }
-        let saved = pass.last.iter().find(|saved| saved.id == *id);
-        let reals = there
-            .reals()
-            .iter()
-            .map(|real| leaving(pass, id, real))
-            .collect();
-        let (vip, protocol) = parts(id);
-        let service = Service {
-            name: saved.map_or_else(|| id.to_string(), |saved| saved.name.to_string()),
-            vip,
-            protocol,
-            scheduler: there.settings.scheduler,
-            forward: there
-                .reals()
-                .first()
-                .map_or("masq", |real| forward(real.forwarding))
-                .to_owned(),
-            snat: saved.is_some_and(|saved| saved.snat),
-            declared: "gone".to_owned(),
-            real_servers: reals,
-        };
-        views.insert(*id, service);
-    }
-    views.into_values().collect()
-}
-
-fn service_view(pass: &PassView<'_>, id: &ServiceId, service: &DesiredService) -> Service {
-    let there = pass.table.get(id);
+fn view(
+    id: &ServiceId,
+    service: &ServiceState,
+    outline: &Desired,
+    counts: &Counts,
+    now: Moment,
+) -> Service {
+    let actual = service.actual.as_ref();
+    let drain = |address| service.drain(address);
     let mut reals: BTreeMap<SocketAddr, RealServerView> = BTreeMap::new();
-    for real in there.map(ipvs::VirtualService::reals).unwrap_or_default() {
-        reals.insert(real.address, leaving(pass, id, real));
+    for real in actual.map(ipvs::VirtualService::reals).unwrap_or_default() {
+        let endpoint = leaving(outline, real);
+        let view = endpoint_view(outline, &endpoint, Some(real), drain(real.address), now);
+        reals.insert(real.address, view);
     }
-    for endpoint in &service.endpoints {
-        let real = there.and_then(|there| there.real(endpoint.address));
-        let drain = pass.drains.0.get(&(*id, endpoint.address));
-        reals.insert(endpoint.address, endpoint_view(pass, endpoint, real, drain));
+    let wanted = service.wanted.as_ref();
+    for endpoint in wanted
+        .map(|wanted| &wanted.endpoints[..])
+        .unwrap_or_default()
+    {
+        let real = actual.and_then(|actual| actual.real(endpoint.address));
+        let view = endpoint_view(outline, endpoint, real, drain(endpoint.address), now);
+        reals.insert(endpoint.address, view);
+    }
+    for (address, view) in &mut reals {
+        if let Some(connections) = counts.get(&(*id, *address)) {
+            view.active = Some(connections.active);
+            view.inactive = Some(connections.inactive);
+        }
     }
     let (vip, protocol) = parts(id);
     Service {
         name: service.name.to_string(),
         vip,
         protocol,
-        scheduler: service.settings.scheduler,
-        forward: forward(service.forwarding).to_owned(),
+        scheduler: wanted
+            .map(|wanted| wanted.settings.scheduler)
+            .or(actual.map(|actual| actual.settings.scheduler))
+            .unwrap_or(Scheduler::WRR),
+        forward: forward(forwarding(service)).to_owned(),
         snat: service.snat,
-        declared: match service.declared {
-            Declared::Config => "config",
-            Declared::Tags => "tags",
-            Declared::Disk => "disk",
-        }
-        .to_owned(),
+        declared: declared(wanted).to_owned(),
         real_servers: reals.into_values().collect(),
+    }
+}
+
+fn forwarding(service: &ServiceState) -> Forwarding {
+    let of_real = || Some(service.actual.as_ref()?.reals().first()?.forwarding);
+    let wanted = service.wanted.as_ref().map(|wanted| wanted.forwarding);
+    wanted.or_else(of_real).unwrap_or(Forwarding::Masquerade)
+}
+
+fn declared(wanted: Option<&DesiredService>) -> &'static str {
+    match wanted.map(|wanted| wanted.declared) {
+        Some(Declared::Config) => "config",
+        Some(Declared::Tags) => "tags",
+        Some(Declared::Disk) => "disk",
+        None => "gone",
     }
 }
 
@@ -105,28 +100,27 @@ fn forward(forwarding: Forwarding) -> &'static str {
     }
 }
 
-/// A real server that the catalogue has not.
-fn leaving(pass: &PassView<'_>, id: &ServiceId, real: &RealServer) -> RealServerView {
-    let (want, phase) = pass.desired.fate(real.address);
-    let endpoint = Endpoint {
+/// A real server that is missing from the catalogue.
+fn leaving(outline: &Desired, real: &RealServer) -> Endpoint {
+    let (want, phase) = outline.fate(real.address);
+    Endpoint {
         address: real.address,
         want,
         phase,
         health: None,
         alloc: None,
         held: false,
-    };
-    let drain = pass.drains.0.get(&(*id, real.address));
-    endpoint_view(pass, &endpoint, Some(real), drain)
+    }
 }
 
 fn endpoint_view(
-    pass: &PassView<'_>,
+    outline: &Desired,
     endpoint: &Endpoint,
     real: Option<&RealServer>,
     drain: Option<&Drain>,
+    now: Moment,
 ) -> RealServerView {
-    let fleet = pass.desired.fleet.as_ref();
+    let fleet = outline.fleet.as_ref();
     let alloc = fleet.and_then(|fleet| match endpoint.alloc {
         Some(id) => fleet.get(id),
         None => fleet.at(endpoint.address),
@@ -172,9 +166,8 @@ fn endpoint_view(
         inactive: None,
         state: state.to_owned(),
         why,
-        deadline_ms: drain.map(|drain| {
-            u64::try_from(drain.deadline.since(pass.now).as_millis()).unwrap_or(u64::MAX)
-        }),
+        deadline_ms: drain
+            .map(|drain| u64::try_from(drain.deadline.since(now).as_millis()).unwrap_or(u64::MAX)),
     }
 }
 

@@ -1,7 +1,5 @@
 //! Good days: what Nomad and Consul say is what the table has.
 
-use std::time::Duration;
-
 use ipvs::{Connections, ServiceId};
 use ipvs_syncer::source::driver::Hint;
 use serde_json::json;
@@ -195,9 +193,9 @@ async fn a_driver_s_word_is_faster_than_nomad_and_is_taken_back_by_a_new_start()
     lab.expect(&["198.18.0.11:20000 1", "198.18.0.11:20001 1"])
         .await;
     let alloc = super::harness::ALLOCS[1].parse().unwrap();
-    lab.board.tell(alloc, "www", Hint::Exited, Duration::ZERO);
+    lab.tell(alloc, Hint::Exited);
     lab.expect(&["198.18.0.11:20000 1"]).await;
-    lab.board.tell(alloc, "www", Hint::Running, Duration::ZERO);
+    lab.tell(alloc, Hint::Running);
     lab.expect(&["198.18.0.11:20000 1", "198.18.0.11:20001 1"])
         .await;
     let id: ServiceId = "198.18.0.29:80".parse().unwrap();
@@ -210,8 +208,7 @@ async fn a_driver_s_word_is_faster_than_nomad_and_is_taken_back_by_a_new_start()
         .kernel
         .connections
         .insert((id, address(1)), busy);
-    lab.board
-        .tell(alloc, "www", Hint::Withdrawn, Duration::ZERO);
+    lab.tell(alloc, Hint::Withdrawn);
     lab.expect(&["198.18.0.11:20000 1", "198.18.0.11:20001 0"])
         .await;
 }

@@ -2,18 +2,22 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipvs_syncer::admin::{Admin, DirectorView};
 use ipvs_syncer::config::{self, Config};
-use ipvs_syncer::model::catalog::Catalog;
+use ipvs_syncer::director::Counts;
+use ipvs_syncer::model::AllocId;
 use ipvs_syncer::model::policy::Policy;
 use ipvs_syncer::parts::Parts;
-use ipvs_syncer::reconcile::{Inputs, Reconciler, Told};
-use ipvs_syncer::source::driver::Board;
-use ipvs_syncer::source::{Published, consul, nomad};
+use ipvs_syncer::reconcile::{Inputs, Reconciler};
+use ipvs_syncer::source::driver::{Board, Hint, Speaker};
+use ipvs_syncer::source::{consul, nomad};
+use ipvs_syncer::status::Status;
 use ipvs_syncer::store::Store;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -99,17 +103,26 @@ impl Lab {
         let settings = config.director.clone().unwrap();
         let stop = self.stop.child_token();
         let mut parts = Parts::default();
-        let fleet = nomad::start(&config.nomad.unwrap(), &mut parts, stop.clone()).unwrap();
+        let (consul_at, nomad_at) = (config.consul.clone(), config.nomad.unwrap());
+        let fleet = nomad::start(&nomad_at, &mut parts, stop.clone()).unwrap();
         let names = settings.services.keys().cloned().collect();
         let source = consul::start(&config.consul, names, &mut parts, stop.clone()).unwrap();
-        let (ask, asked) = mpsc::channel(4);
-        let catalog = source.published.clone();
+        let mut admin = Admin {
+            started: tokio::time::Instant::now(),
+            consul: (
+                consul_at.address.to_string(),
+                Some(source.published.clone()),
+            ),
+            nomad: Some((nomad_at.address.to_string(), fleet.clone())),
+            director: None,
+            registrar: None,
+            warnings: watch::channel(Vec::new()).1,
+        };
         let inputs = Inputs {
             catalog: source.published,
             fleet: Some(fleet),
             confirm: source.confirm,
             board: self.board.clone(),
-            asked,
         };
         let (store, memory) = Store::open(&PathBuf::from(self.state.path())).unwrap();
         let director = self.director.clone();
@@ -117,15 +130,23 @@ impl Lab {
         let policy = watch::Sender::new(settings.policy());
         let reconciler = Reconciler::new(director, settings.policy(), audit, inputs, store, memory)
             .following(policy.subscribe());
+        let count = |_| Box::pin(async { Counts::new() }) as _;
+        admin.director = Some(DirectorView::of(&reconciler, Arc::new(count)));
         let task = tokio::spawn(reconciler.run(stop.clone()));
         Daemon {
-            ask,
-            catalog,
+            admin,
             policy,
             stop,
             task,
             _parts: parts,
         }
+    }
+
+    /// Tells something about that allocation's task, as its driver does.
+    pub(crate) fn tell(&self, alloc: AllocId, hint: Hint) {
+        let speaker = &Speaker::Anybody;
+        let told = self.board.tell(speaker, alloc, "www", hint, Duration::ZERO);
+        told.unwrap();
     }
 
     /// Waits until the real servers are these.
@@ -171,8 +192,7 @@ impl Drop for Lab {
 
 /// One running daemon.
 pub(crate) struct Daemon {
-    ask: mpsc::Sender<oneshot::Sender<Told>>,
-    catalog: watch::Receiver<Published<Catalog>>,
+    pub(crate) admin: Admin,
     policy: watch::Sender<Policy>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -180,10 +200,11 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) async fn told(&self) -> Told {
-        let (answer, answered) = oneshot::channel();
-        self.ask.send(answer).await.unwrap();
-        answered.await.unwrap()
+    /// As it is served.
+    pub(crate) async fn told(&self) -> Status {
+        // Whoever waits for it in a loop lets others go on.
+        tokio::task::yield_now().await;
+        self.admin.status(&Counts::new())
     }
 
     /// As SIGHUP does with that config.
@@ -193,7 +214,7 @@ impl Daemon {
     }
 
     /// Waits until what it tells is so, and returns that; fails with what it told last.
-    pub(crate) async fn becomes(&self, what: &str, so: impl Fn(&Told) -> bool) -> Told {
+    pub(crate) async fn becomes(&self, what: &str, so: impl Fn(&Status) -> bool) -> Status {
         let end = Instant::now() + IN_TIME;
         loop {
             let told = self.told().await;
@@ -210,7 +231,7 @@ impl Daemon {
 
     /// Waits for two more passes that nothing but the audit's timer has set off: what was going to happen has happened.
     pub(crate) async fn is_audited_twice(&self) {
-        let audits = |told: &Told| {
+        let audits = |told: &Status| {
             let pass = told.pass.as_ref();
             pass.filter(|pass| pass.reason == "audit")
                 .map(|pass| pass.number)
@@ -226,7 +247,7 @@ impl Daemon {
 
     /// What is wrong with Consul.
     pub(crate) fn consul_error(&self) -> Option<String> {
-        self.catalog.borrow().error.clone()
+        self.admin.status(&Counts::new()).sources[0].error.clone()
     }
 
     /// As SIGTERM does.

@@ -7,6 +7,7 @@ mod fake;
 mod following;
 mod harness;
 mod kernel;
+mod ready;
 mod refused;
 mod registering;
 mod reloading;

@@ -1,14 +1,15 @@
-//! The barrier before a loop that answers as told.
+//! The barrier beside a loop that publishes as it is told.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use ipvs::Connections;
+use ipvs::{
+    Connections, Forwarding, RealServer, Scheduler, ServiceSettings, Thresholds, VirtualService,
+};
 
 use super::*;
-use crate::director::Counts;
-use crate::model::fleet::{Allocation, ClientStatus, Port, Task, TaskState};
-use crate::reconcile::Told;
-use crate::status::{Acknowledged, Service};
+use crate::desired::{Declared, Desired, DesiredService, Endpoint, Want};
+use crate::model::fleet::{Allocation, ClientStatus, Phase, Port, Task, TaskState};
 
 pub(in crate::hints) const ID: AllocId = AllocId(1);
 const LIMIT: Duration = Duration::from_secs(20);
@@ -39,85 +40,101 @@ pub(in crate::hints) fn fleet() -> Fleet {
     }])
 }
 
-fn real(weight: Option<u32>) -> RealServerView {
-    RealServerView {
-        address: "198.18.0.11:20000".into(),
-        alloc: Some(ID.to_string()),
-        job: None,
-        group: None,
-        task: None,
-        node: None,
-        nomad: None,
-        consul: "passing".into(),
-        weight,
-        active: None,
-        inactive: None,
-        state: "active".into(),
-        why: String::new(),
-        deadline_ms: None,
-    }
-}
+const REAL: &str = "198.18.0.11:20000";
 
-fn told(reals: Vec<RealServerView>) -> Told {
-    Told {
-        ready: true,
-        stale: false,
-        pass: None,
-        services: vec![Service {
-            name: "web".into(),
-            vip: "198.18.0.29:80".into(),
-            protocol: "tcp".into(),
-            scheduler: ipvs::Scheduler::WRR,
-            forward: "masq".into(),
-            snat: false,
-            declared: "config".into(),
-            real_servers: reals,
-        }],
-        ids: Vec::new(),
-        rejected: Vec::new(),
-        held: None,
-        errors: Vec::new(),
-        kernel_ack: Acknowledged::default(),
-    }
+/// What a loop publishes that has one real server of that weight, or none, and has seen as many hints.
+fn passed(weight: Option<u32>, hints: u64) -> PassState {
+    let id: ServiceId = "198.18.0.29:80".parse().unwrap();
+    let address: SocketAddr = REAL.parse().unwrap();
+    let settings = ServiceSettings::new(Scheduler::WRR);
+    let reals = weight.map(|weight| RealServer {
+        address,
+        weight: Weight::saturating(weight),
+        forwarding: Forwarding::Masquerade,
+        thresholds: Thresholds::default(),
+    });
+    let endpoint = Endpoint {
+        address,
+        want: Want::Keep,
+        phase: None,
+        health: None,
+        alloc: Some(ID),
+        held: false,
+    };
+    let wanted = DesiredService {
+        name: "web".into(),
+        settings,
+        forwarding: Forwarding::Masquerade,
+        snat: false,
+        drain: LIMIT,
+        declared: Declared::Config,
+        complete: true,
+        endpoints: vec![endpoint],
+    };
+    let mut state = PassState {
+        read: true,
+        hints,
+        ..PassState::default()
+    };
+    let desired = Desired {
+        services: [(id, wanted)].into(),
+        complete: true,
+        ..Desired::default()
+    };
+    let table = [(
+        id,
+        VirtualService::new(settings, reals.into_iter().collect()),
+    )];
+    state.follow_whole(&desired, &table.into_iter().collect());
+    state
 }
 
 pub(in crate::hints) struct Around {
     pub(in crate::hints) barrier: Barrier,
     fleet: watch::Sender<Published<Fleet>>,
     pub(in crate::hints) weight: Arc<Mutex<Option<u32>>>,
-    pub(in crate::hints) active: Arc<Mutex<u32>>,
+    pub(in crate::hints) active: Arc<Mutex<Option<u32>>>,
+    /// The loop makes no passes any more.
+    pub(in crate::hints) hangs: Arc<AtomicBool>,
 }
 
-/// A loop that has one real server of that weight, or none.
+/// A loop that has one real server of that weight, or none, and makes a pass every few milliseconds.
 pub(in crate::hints) fn around(weight: Option<u32>) -> Around {
     let (fleet, seen) = watch::channel(Published::default());
-    let (ask, mut asked) = mpsc::channel::<oneshot::Sender<Told>>(1);
-    let (weight, active) = (Arc::new(Mutex::new(weight)), Arc::new(Mutex::new(0)));
-    let answers = Arc::clone(&weight);
+    let (publisher, passes) = watch::channel(Arc::new(passed(weight, 0)));
+    let (weight, active) = (Arc::new(Mutex::new(weight)), Arc::new(Mutex::new(Some(0))));
+    let (hangs, board) = (Arc::new(AtomicBool::new(false)), Board::default());
+    let (now, stuck, hints) = (Arc::clone(&weight), Arc::clone(&hangs), board.clone());
     tokio::spawn(async move {
-        while let Some(answer) = asked.recv().await {
-            let weight = *answers.lock().unwrap();
-            let reals = weight.map(|weight| real(Some(weight)));
-            let _ = answer.send(told(reals.into_iter().collect()));
+        while !publisher.is_closed() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if !stuck.load(Ordering::SeqCst) {
+                let weight = *now.lock().unwrap();
+                publisher.send_replace(Arc::new(passed(weight, hints.version())));
+            }
         }
     });
     let counted = Arc::clone(&active);
-    let count: Count = Arc::new(move |_| {
-        let active = *counted.lock().unwrap();
-        let key = (
-            "198.18.0.29:80".parse().unwrap(),
-            "198.18.0.11:20000".parse().unwrap(),
+    let count: Count = Arc::new(move |ids| {
+        assert_eq!(
+            ids,
+            ["198.18.0.29:80".parse().unwrap()],
+            "its own services only"
         );
-        let connections = Connections {
-            active,
-            ..Connections::default()
-        };
-        Box::pin(async move { Counts::from([(key, connections)]) })
+        let active = *counted.lock().unwrap();
+        let counts = active.map(|active| {
+            let connections = Connections {
+                active,
+                ..Connections::default()
+            };
+            ((ids[0], REAL.parse().unwrap()), connections)
+        });
+        Box::pin(async move { counts.into_iter().collect() })
     });
     let barrier = Barrier {
-        board: Board::default(),
-        fleet: Some(seen),
-        ask,
+        board,
+        fleet: seen,
+        passes,
         count,
     };
     Around {
@@ -125,6 +142,7 @@ pub(in crate::hints) fn around(weight: Option<u32>) -> Around {
         fleet,
         weight,
         active,
+        hangs,
     }
 }
 
@@ -136,8 +154,12 @@ impl Around {
 
     async fn withdraw(&self, task: &str) -> (Outcome, Duration) {
         let started = Instant::now();
-        let outcome = self.barrier.take(ID, task, Hint::Withdrawn, LIMIT).await;
-        (outcome, started.elapsed())
+        let withdrawn = Hint::Withdrawn;
+        let outcome = self
+            .barrier
+            .take(&Speaker::Anybody, ID, task, withdrawn, LIMIT)
+            .await;
+        (outcome.unwrap(), started.elapsed())
     }
 }
 
@@ -171,42 +193,71 @@ async fn open_connections_are_waited_for_and_a_sidecar_waits_for_nobody() {
     let around = around(Some(1));
     around.read(fleet());
     assert_eq!(around.withdraw("sidecar").await.0, Outcome::Absent);
-    *around.active.lock().unwrap() = 1;
+    *around.active.lock().unwrap() = Some(1);
     let drain = async {
         *around.weight.lock().unwrap() = Some(0);
         tokio::time::sleep(Duration::from_secs(3)).await;
-        *around.active.lock().unwrap() = 0;
+        *around.active.lock().unwrap() = Some(0);
     };
     let ((outcome, took), ()) = tokio::join!(around.withdraw("www"), drain);
     assert_eq!(outcome, Outcome::Drained);
     assert!(took >= Duration::from_secs(3), "{took:?}");
-    *around.active.lock().unwrap() = 1;
+    *around.active.lock().unwrap() = Some(1);
     assert_eq!(around.withdraw("www").await, (Outcome::TimedOut, LIMIT));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loop_that_does_not_answer_is_not_waited_for_beyond_the_deadline() {
-    let mut around = around(Some(1));
+async fn a_loop_that_makes_no_pass_is_not_waited_for_beyond_the_deadline_and_nothing_is_concluded()
+{
+    for weight in [None, Some(0), Some(1)] {
+        let around = around(weight);
+        around.read(fleet());
+        around.hangs.store(true, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(around.withdraw("www").await, (Outcome::TimedOut, LIMIT));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_can_t_be_counted_are_not_taken_for_none() {
+    let around = around(Some(0));
     around.read(fleet());
-    let (ask, _asked) = mpsc::channel(1);
-    around.barrier.ask = ask;
+    *around.active.lock().unwrap() = None;
     assert_eq!(around.withdraw("www").await, (Outcome::TimedOut, LIMIT));
+    *around.active.lock().unwrap() = Some(0);
+    assert_eq!(around.withdraw("www").await.0, Outcome::Drained);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_exit_that_comes_while_a_withdrawal_looks_what_serves_stays() {
+async fn an_exit_that_comes_while_a_withdrawal_waits_stays() {
     let around = around(Some(1));
     around.read(fleet());
     let exit = async {
         let board = &around.barrier.board;
-        board.tell(ID, "www", Hint::Exited, Duration::ZERO);
+        let anybody = &Speaker::Anybody;
+        board
+            .tell(anybody, ID, "www", Hint::Exited, Duration::ZERO)
+            .unwrap();
         *around.weight.lock().unwrap() = None;
     };
     let ((outcome, _), ()) = tokio::join!(around.withdraw("www"), exit);
-    assert_eq!(outcome, Outcome::Absent);
-    let (fleet, at) = (fleet(), None);
-    let nomad = crate::source::driver::Answered { fleet: &fleet, at };
-    let phases = around.barrier.board.phases(Some(nomad));
-    assert!(phases.values().all(|phase| phase.over()), "{phases:?}");
-    assert_eq!(phases.len(), 1);
+    assert_eq!(outcome, Outcome::Drained);
+    let phases = around.barrier.board.phases(Some(&fleet()));
+    assert_eq!(phases.into_values().collect::<Vec<_>>(), [Phase::Complete]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_task_that_serves_nothing_does_reaches_neither_board_nor_loop() {
+    let around = around(Some(1));
+    around.read(fleet());
+    for hint in [Hint::Exited, Hint::Withdrawn, Hint::Running] {
+        let barrier = &around.barrier;
+        let told = barrier.take(&Speaker::Anybody, ID, "sidecar", hint, LIMIT);
+        assert!(told.await.is_ok());
+    }
+    assert_eq!(around.barrier.board.version(), 0);
+    let unknown = around
+        .barrier
+        .take(&Speaker::Anybody, ID, "none", Hint::Exited, LIMIT);
+    assert!(matches!(unknown.await, Err(Refused::NoTask { .. })));
 }

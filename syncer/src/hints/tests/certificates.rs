@@ -28,14 +28,19 @@ impl Authority {
         self.file("ca.pem")
     }
 
-    /// A certificate for whoever is at 127.0.0.1.
+    /// A certificate for whoever is at 127.0.0.1, or is the Nomad node that the test's allocation is on.
     pub(super) fn issue(&self, name: &str) -> Tls {
-        self.issue_for(name, "127.0.0.1")
+        self.issue_to(name, &["127.0.0.1", "node1"])
     }
 
     pub(super) fn issue_for(&self, name: &str, host: &str) -> Tls {
+        self.issue_to(name, &[host])
+    }
+
+    fn issue_to(&self, name: &str, hosts: &[&str]) -> Tls {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let params = CertificateParams::new(hosts).unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         let (cert_file, key_file) = (
             self.file(&format!("{name}.pem")),

@@ -45,7 +45,7 @@ impl Listening {
     /// What was sent to the task goes away.
     pub(in crate::hints) fn drain(&self) {
         *self.around.weight.lock().unwrap() = Some(0);
-        *self.around.active.lock().unwrap() = 0;
+        *self.around.active.lock().unwrap() = Some(0);
     }
 
     pub(in crate::hints) async fn end(self) {

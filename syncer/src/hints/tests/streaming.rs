@@ -32,7 +32,7 @@ async fn withdrawn(
 
 async fn busy(tls: Option<&crate::config::Tls>) -> Listening {
     let director = director("127.0.0.1:0", tls, Some(1)).await;
-    *director.around.active.lock().unwrap() = 1;
+    *director.around.active.lock().unwrap() = Some(1);
     director
 }
 
@@ -220,4 +220,91 @@ async fn only_so_many_withdrawals_of_a_node_wait() {
         .iter()
         .filter(|outcome| matches!(outcome, Err(Unsaid::Refused(_))));
     assert_eq!(refused.count(), 300 - 256);
+}
+
+#[tokio::test]
+async fn half_open_connections_keep_no_node_out_and_most_are_ended() {
+    crate::files::raise_limit().unwrap();
+    let ca = Authority::new();
+    let director = director("127.0.0.1:0", Some(&ca.issue("director")), Some(0)).await;
+    let mut half_open = Vec::new();
+    for _ in 0..600 {
+        half_open.push(TcpStream::connect(director.address).await.unwrap());
+    }
+    let node = node(director.address, Some(&ca.issue("node")));
+    let started = Instant::now();
+    let withdrawal = node.tell(&ID.to_string(), "www", Hint::Withdrawn, LIMIT);
+    assert_eq!(withdrawal.await, Ok(Outcome::Drained));
+    assert!(started.elapsed() < Duration::from_secs(3));
+    let is_open = |stream: &TcpStream| {
+        let read = stream.try_read(&mut [0]);
+        matches!(read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    let few = || half_open.iter().filter(|stream| is_open(stream)).count() <= 128;
+    until("few half-open connections", few).await;
+    // The node's own stream is none of them: it goes on.
+    let exit = node.tell(&ID.to_string(), "www", Hint::Exited, Duration::ZERO);
+    assert_eq!(exit.await, Ok(Outcome::Noted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_on_which_nothing_is_asked_is_ended_in_time() {
+    let director = director("127.0.0.1:0", None, Some(0)).await;
+    let mut silent = TcpStream::connect(director.address).await.unwrap();
+    let started = Instant::now();
+    let mut rest = Vec::new();
+    let read = tokio::io::AsyncReadExt::read_to_end(&mut silent, &mut rest);
+    let _ = tokio::time::timeout(Duration::from_mins(1), read)
+        .await
+        .expect("an end");
+    assert!(started.elapsed() >= Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_node_says_nothing_about_tasks_of_another_node_and_is_told_why() {
+    let (log, _guard) = Log::start();
+    let ca = Authority::new();
+    let director = busy(Some(&ca.issue("director"))).await;
+    let thief = node(director.address, Some(&ca.issue_for("node2", "node2")));
+    for hint in [Hint::Exited, Hint::Withdrawn, Hint::Running] {
+        let told = thief.tell(&ID.to_string(), "www", hint, LIMIT).await;
+        let Err(Unsaid::Refused(why)) = told else {
+            panic!("{told:?}");
+        };
+        assert!(why.contains("is on Nomad node node1 (n)"), "{why}");
+        assert!(why.contains("subject alternative names"), "{why}");
+    }
+    assert_eq!(director.around.barrier.board.version(), 0);
+    assert!(!log.with("a hint is refused").is_empty());
+    for name in ["node1", "198.18.0.11"] {
+        let own = node(director.address, Some(&ca.issue_for(name, name)));
+        let told = own.tell(&ID.to_string(), "www", Hint::Exited, Duration::ZERO);
+        assert_eq!(told.await, Ok(Outcome::Noted), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_one_node_is_slowed_down_and_another_node_does_not_notice() {
+    let ca = Authority::new();
+    let director = busy(Some(&ca.issue("director"))).await;
+    let flooding = node(director.address, Some(&ca.issue("node1")));
+    let started = Instant::now();
+    // Twice what passes at once; the link itself lets no more wait.
+    let flood = (0..1000).map(|_| flooding.tell(OTHER, "www", Hint::Running, Duration::ZERO));
+    let flood: Vec<_> = flood.collect();
+    let flood = tokio::spawn(futures_util::future::join_all(flood));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let other = node(director.address, Some(&ca.issue("node1-again")));
+    let told = Instant::now();
+    let exit = other.tell(&ID.to_string(), "www", Hint::Exited, Duration::ZERO);
+    assert_eq!(exit.await, Ok(Outcome::Noted));
+    assert!(
+        told.elapsed() < Duration::from_millis(700),
+        "{:?}",
+        told.elapsed()
+    );
+    let outcomes = flood.await.unwrap();
+    let taken = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    let most = 512 + started.elapsed().as_millis() / 20 + 2;
+    assert!(taken as u128 <= most, "{taken} of {}", outcomes.len());
 }

@@ -1,0 +1,86 @@
+//! Connection counts for whoever looks: counted at most once a second, however many ask.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipvs::ServiceId;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use crate::director::Counts;
+
+/// Counts the connections of some virtual services, beside the loop.
+pub type Count =
+    Arc<dyn Fn(Vec<ServiceId>) -> Pin<Box<dyn Future<Output = Counts> + Send>> + Send + Sync>;
+
+/// Counts are shown for so long.
+const COUNTS_AGE: Duration = Duration::from_secs(1);
+
+/// A count of a large table that takes longer is left out.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The last counts of all virtual services; clones share them.
+#[derive(Clone)]
+pub struct Recent {
+    count: Count,
+    last: Arc<Mutex<Option<Counted>>>,
+}
+
+/// When, and what.
+type Counted = (Instant, Arc<Counts>);
+
+impl std::fmt::Debug for Recent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recent").finish_non_exhaustive()
+    }
+}
+
+impl Recent {
+    pub fn new(count: Count) -> Self {
+        Self {
+            count,
+            last: Arc::default(),
+        }
+    }
+
+    /// Those of a moment ago, or new ones; who asks while they are counted gets the same.
+    pub async fn get(&self, ids: Vec<ServiceId>) -> Arc<Counts> {
+        let mut last = self.last.lock().await;
+        if let Some((at, counts)) = &*last
+            && at.elapsed() < COUNTS_AGE
+        {
+            return Arc::clone(counts);
+        }
+        let counted = timeout(COUNT_TIMEOUT, (self.count)(ids)).await;
+        let counts = Arc::new(counted.unwrap_or_default());
+        *last = Some((Instant::now(), Arc::clone(&counts)));
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_ask_the_kernel_is_asked_once_a_second() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        let recent = Recent::new(Arc::new(move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                Counts::new()
+            })
+        }));
+        let all = (0..200).map(|_| recent.get(Vec::new()));
+        futures_util::future::join_all(all).await;
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        tokio::time::advance(COUNTS_AGE).await;
+        recent.get(Vec::new()).await;
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+}

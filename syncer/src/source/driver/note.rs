@@ -1,0 +1,95 @@
+//! What is known of one task: which hints about it count, and until when at the latest.
+//!
+//! A kind of hint counts once for each start of the task: its time runs from the first of that kind, whatever is told
+//! again, and whether or not Nomad answers. A new start, as Nomad shows it, begins with a new note.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{EXIT_LIMIT, Hint, LONGEST_WITHDRAWAL, Speaker, WITHDRAWAL_MARGIN};
+use crate::model::fleet::{Allocation, Phase, TaskState};
+
+/// A hint of one kind.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    until: Instant,
+    /// Not taken back by a later *running*.
+    holds: bool,
+}
+
+/// All that was told about one task since its start.
+#[derive(Debug, Clone)]
+pub(super) struct Note {
+    pub(super) speaker: Speaker,
+    exited: Option<Told>,
+    withdrawn: Option<Told>,
+    /// The task's start as Nomad showed it when it was first looked at: another one is a later one.
+    start: Option<Arc<str>>,
+}
+
+impl Note {
+    pub(super) fn new(speaker: Speaker) -> Self {
+        Self {
+            speaker,
+            exited: None,
+            withdrawn: None,
+            start: None,
+        }
+    }
+
+    /// Takes a hint in. `limit` is how long a withdrawal has.
+    pub(super) fn tell(&mut self, hint: Hint, limit: Duration, now: Instant) {
+        let (told, lasts) = match hint {
+            Hint::Running => {
+                let all = [&mut self.exited, &mut self.withdrawn];
+                for told in all.into_iter().flatten() {
+                    told.holds = false;
+                }
+                return;
+            }
+            Hint::Exited => (&mut self.exited, EXIT_LIMIT),
+            Hint::Withdrawn => {
+                let limit = limit.min(LONGEST_WITHDRAWAL);
+                (&mut self.withdrawn, limit + WITHDRAWAL_MARGIN)
+            }
+        };
+        let until = now + lasts;
+        told.get_or_insert(Told { until, holds: true }).holds = true;
+    }
+
+    /// What it makes of the task's ports now.
+    pub(super) fn phase(&self, now: Instant) -> Option<Phase> {
+        let counts = |told: Option<Told>| told.is_some_and(|told| told.holds && now < told.until);
+        if counts(self.exited) {
+            Some(Phase::Complete)
+        } else {
+            counts(self.withdrawn).then_some(Phase::Stopping)
+        }
+    }
+
+    /// When the next of what counts now is over.
+    pub(super) fn next_end(&self, now: Instant) -> Option<Instant> {
+        let told = [self.exited, self.withdrawn].into_iter().flatten();
+        let counting = told.filter(|told| told.holds && now < told.until);
+        counting.map(|told| told.until).min()
+    }
+
+    /// All of it is over: it is of use only to know that it was told already.
+    pub(super) fn is_spent(&self, now: Instant) -> bool {
+        let mut told = [self.exited, self.withdrawn].into_iter().flatten();
+        told.all(|told| told.until <= now)
+    }
+
+    /// Whether Nomad shows that the task was started after this was told.
+    pub(super) fn started_anew(&mut self, alloc: &Allocation, task: &str) -> bool {
+        let Some(task) = alloc.tasks.iter().find(|known| *known.name == *task) else {
+            return false;
+        };
+        if self.start.is_none() {
+            self.start.clone_from(&task.started);
+        }
+        task.state == TaskState::Running && self.start != task.started
+    }
+}
