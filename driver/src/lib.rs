@@ -21,6 +21,7 @@ pub mod fingerprint;
 pub mod image;
 pub mod logs;
 pub mod name;
+pub mod open_files;
 pub mod reap;
 pub mod spec;
 pub mod stats;

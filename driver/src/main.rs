@@ -8,6 +8,7 @@ use anyhow::Context;
 use docker_ipvs::driver::DockerDriver;
 use docker_ipvs::engine::docker::DockerEngine;
 use docker_ipvs::name::DriverName;
+use docker_ipvs::open_files;
 use nomad_driver_sdk::{Handshake, Identity, hclog, serve};
 
 fn main() -> ExitCode {
@@ -25,6 +26,7 @@ fn run() -> anyhow::Result<()> {
     let handshake = Handshake::from_env()?;
     let name = DriverName::from_executable()?;
     hclog::install("docker-ipvs", &["docker_ipvs"]);
+    open_files::raise_limit();
     let identity = Identity {
         name: name.as_str().to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

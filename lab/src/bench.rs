@@ -9,6 +9,7 @@ use crate::ui;
 
 mod capture;
 mod exit;
+mod hostile;
 mod lag;
 mod lost;
 mod memory;
@@ -43,6 +44,8 @@ pub enum Figure {
     Stats,
     /// How latency, memory and processor time grow with the number of services, up to ten thousand.
     Scale,
+    /// How old a quiet task's log is beside hostile ones, and how large the plugin.
+    Hostile,
 }
 
 /// Takes one figure and prints its lines.
@@ -56,6 +59,7 @@ pub fn run(lab: &Lab, figure: Figure) -> Result<()> {
         Figure::Recover => recover::measure(lab)?,
         Figure::Stats => stats::measure(lab)?,
         Figure::Scale => scale::measure(lab)?,
+        Figure::Hostile => hostile::measure(lab)?,
     };
     for line in lines {
         ui::print(&line);

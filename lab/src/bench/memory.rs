@@ -93,7 +93,7 @@ fn command_line(pid: i32) -> String {
 }
 
 /// Kilobytes.
-fn pss(pid: i32) -> u32 {
+pub(super) fn pss(pid: i32) -> u32 {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
     line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())

@@ -17,7 +17,7 @@ use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tower::ServiceExt;
 use tracing::trace;
 
@@ -144,15 +144,17 @@ impl Transport {
                 })?;
                 Ok(Box::pin(stream))
             }
-            Endpoint::Tcp(uri) => {
-                let connected = self.tcp.clone().oneshot(uri.clone()).await;
-                let stream = connected.map_err(|error| {
-                    let reason = nomad_driver_sdk::error::chain(&error);
-                    io::Error::other(format!("{uri}: {reason}"))
-                })?;
-                Ok(Box::pin(stream.into_inner()))
-            }
+            Endpoint::Tcp(uri) => Ok(Box::pin(self.tcp(uri).await?)),
         }
+    }
+
+    async fn tcp(&self, uri: &Uri) -> io::Result<TcpStream> {
+        let connected = self.tcp.clone().oneshot(uri.clone()).await;
+        let stream = connected.map_err(|error| {
+            let reason = nomad_driver_sdk::error::chain(&error);
+            io::Error::other(format!("{uri}: {reason}"))
+        })?;
+        Ok(stream.into_inner())
     }
 }
 
@@ -162,4 +164,43 @@ pub(super) fn versioned(version: &ClientVersion, path: &str) -> String {
         "/v{}.{}{path}",
         version.major_version, version.minor_version
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::getsockopt;
+    use nix::sys::socket::sockopt::{KeepAlive, TcpKeepCount, TcpKeepIdle, TcpUserTimeout};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_dies_is_noticed_by_who_only_listens() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
+        let transport = Transport::new(Endpoint::parse(&endpoint).unwrap());
+        let Endpoint::Tcp(uri) = &transport.endpoint else {
+            panic!("{endpoint}")
+        };
+        let stream = transport.tcp(uri).await.unwrap();
+        assert!(getsockopt(&stream, KeepAlive).unwrap());
+        assert_eq!(getsockopt(&stream, TcpKeepIdle).unwrap(), 30);
+        assert_eq!(getsockopt(&stream, TcpKeepCount).unwrap(), 3);
+        assert_eq!(getsockopt(&stream, TcpUserTimeout).unwrap(), 60_000);
+    }
+
+    #[test]
+    fn what_is_no_endpoint_is_named() {
+        for text in [
+            "",
+            "unix://",
+            "unix://relative",
+            "tcp://",
+            "ssh://host",
+            "tcp://a b",
+        ] {
+            let error = Endpoint::parse(text).unwrap_err().to_string();
+            assert!(error.contains("is wanted"), "{text}: {error}");
+        }
+    }
 }
