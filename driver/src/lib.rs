@@ -18,6 +18,8 @@ pub mod driver;
 pub mod engine;
 pub mod exec;
 pub mod fingerprint;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod image;
 pub mod logs;
 pub mod name;

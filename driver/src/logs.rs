@@ -37,6 +37,8 @@ use resume::Skip;
 use sink::Sink;
 
 pub use place::{Paths, Place, PlaceError};
+#[cfg(any(test, fuzzing))]
+pub(crate) use resume::fuzz as fuzz_stored_log;
 
 /// Chunks taken at once; many small lines then become one write.
 const BATCH: usize = 256;

@@ -75,6 +75,18 @@ pub struct Losses {
     let_go: BTreeMap<Key, LetGo>,
 }
 
+impl Losses {
+    /// The config has that virtual service no more: its real servers go because somebody wants it, and none is held.
+    pub fn intend(&mut self, id: ServiceId, reals: &[RealServer], now: Moment) {
+        let intended = LetGo {
+            at: now,
+            confirmed: true,
+        };
+        let keys = reals.iter().map(|real| (id, real.address));
+        self.let_go.extend(keys.map(|key| (key, intended)));
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct LetGo {
     at: Moment,

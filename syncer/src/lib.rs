@@ -17,6 +17,8 @@ pub mod desired;
 pub mod director;
 pub mod error;
 pub mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod guard;
 pub mod hints;
 pub mod lock;

@@ -37,9 +37,9 @@ use crate::model::catalog::Catalog;
 use crate::model::fleet::Fleet;
 use crate::model::policy::Policy;
 use crate::plan::Drains;
-use crate::source::Published;
 use crate::source::blocking::Backoff;
 use crate::source::driver::Board;
+use crate::source::{self, Published};
 use crate::store::{Memory, Store};
 use crate::warm::{Key, Prober};
 
@@ -200,8 +200,18 @@ impl<D: Director> Reconciler<D> {
 
     /// All that was decided by the earlier policy is decided anew.
     fn adopt_policy(&mut self) {
-        if let Some(policies) = &mut self.policies {
-            self.policy = policies.borrow_and_update().clone();
+        let Some(policies) = &mut self.policies else {
+            return;
+        };
+        let next = policies.borrow_and_update().clone();
+        let before = std::mem::replace(&mut self.policy, next);
+        let wanted: BTreeSet<_> = self.policy.services.values().map(|vip| vip.id).collect();
+        let gone = before.services.values().map(|vip| vip.id);
+        for id in gone.filter(|id| !wanted.contains(id)) {
+            if let Some(service) = self.state.mirror.table.get(&id) {
+                let now = source::now();
+                self.state.losses.intend(id, service.reals(), now);
+            }
         }
         self.state.desired.basis = None;
         self.state.scope = Scope::Whole;

@@ -12,6 +12,8 @@ pub mod blocking;
 pub mod consul;
 mod consul_json;
 pub mod driver;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod http;
 pub mod nomad;
 mod nomad_json;

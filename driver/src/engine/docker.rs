@@ -32,6 +32,8 @@ use crate::stats::Sample;
 use frames::{Form, FrameError, Piece};
 
 pub use connection::DockerEngine;
+#[cfg(any(test, fuzzing))]
+pub(crate) use frames::fuzz as fuzz_frames;
 
 /// For calls that only read or flip a state.
 const QUICK: Duration = Duration::from_secs(10);

@@ -7,6 +7,9 @@
 
 mod search;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use search::fuzz;
+
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 

@@ -11,6 +11,9 @@ use crate::config::Api;
 use crate::source::consul::{TOKEN_HEADER, encoded};
 use crate::source::http::{Http, HttpError, SetupError};
 
+/// Says that the token's rights made the answer shorter.
+const FILTERED_HEADER: &str = "X-Consul-Results-Filtered-By-ACLs";
+
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// One agent.
@@ -43,7 +46,16 @@ impl Agent {
     /// Everything it has registered, by id.
     pub async fn services(&self) -> Result<BTreeMap<String, Registered>, HttpError> {
         let path = "/v1/agent/services";
-        let services: BTreeMap<String, Service> = self.http.get(path, LIMIT).await?.json(path)?;
+        let answer = self.http.get(path, LIMIT).await?;
+        if answer.flag(FILTERED_HEADER) == Some(true) {
+            // What is not shown would be taken for missing, and registered a second time.
+            let why = "the token may not see all services of the agent; it needs service_prefix \"\" { policy = \"read\" }";
+            return Err(HttpError::Unusable {
+                path: path.to_owned(),
+                why: why.to_owned(),
+            });
+        }
+        let services: BTreeMap<String, Service> = answer.json(path)?;
         let registered = |one: Service| Registered {
             name: one.name,
             address: one.address,

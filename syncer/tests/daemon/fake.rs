@@ -47,6 +47,8 @@ pub(crate) struct World {
     pub(crate) fault: Fault,
     /// Services that the token may not read.
     pub(crate) unreadable: BTreeSet<String>,
+    /// The token sees a part of the agent's registrations.
+    pub(crate) filtered: bool,
     pub(crate) requests: u64,
 }
 
@@ -242,8 +244,15 @@ async fn agent_self(State(fake): State<Fake>) -> Response {
 }
 
 async fn agent_services(State(fake): State<Fake>) -> Response {
-    fake.answer(&HashMap::new(), |world| json!(world.registered))
-        .await
+    let mut response = fake
+        .answer(&HashMap::new(), |world| json!(world.registered))
+        .await;
+    if fake.look(|world| world.filtered) {
+        let filtered = HeaderValue::from_static("true");
+        let headers = response.headers_mut();
+        headers.insert("x-consul-results-filtered-by-acls", filtered);
+    }
+    response
 }
 
 async fn register(State(fake): State<Fake>, body: Bytes) -> StatusCode {

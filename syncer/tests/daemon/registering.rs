@@ -129,6 +129,19 @@ async fn next_audit(lab: &Lab) {
 }
 
 #[tokio::test]
+async fn an_agent_that_may_not_show_all_services_is_told_of_none() {
+    let lab = with_job(false).await;
+    lab.consul.change(|world| world.filtered = true);
+    let (_running, status) = start(&lab);
+    let error = || status.borrow().error.clone().unwrap_or_default();
+    let named = || error().contains("the token may not see all services of the agent");
+    lab.eventually(named, &true).await;
+    assert_eq!(ids(&lab), [""; 0]);
+    lab.consul.change(|world| world.filtered = false);
+    lab.eventually(|| ids(&lab).len(), &1).await;
+}
+
+#[tokio::test]
 async fn a_nomad_that_lists_nothing_at_all_takes_no_registration_away() {
     let lab = with_job(false).await;
     let (_running, status) = start(&lab);

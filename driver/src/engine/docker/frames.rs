@@ -176,5 +176,44 @@ impl State {
     }
 }
 
+/// See [`crate::fuzz::frames`]. No more bytes come out than went in, and of a raw stream all.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    let [form, step, stream @ ..] = data else {
+        return;
+    };
+    let form = Form::of(form % 2 == 0);
+    let mut frames = Frames::new(form);
+    let (mut buffer, mut arrived) = (BytesMut::new(), 0);
+    let mut ended = Ok(());
+    for chunk in stream.chunks(usize::from(*step).max(1)) {
+        buffer.extend_from_slice(chunk);
+        ended = drain(&mut frames, &mut buffer, &mut arrived);
+        if ended.is_err() {
+            break;
+        }
+        assert!(buffer.len() < HEADER, "what can be passed on is not kept");
+    }
+    while ended.is_ok()
+        && let Ok(Some(piece)) = frames.decode_eof(&mut buffer)
+    {
+        arrived += piece.bytes.len();
+    }
+    assert!(arrived <= stream.len());
+    assert!(form == Form::Framed || arrived == stream.len());
+}
+
+#[cfg(any(test, fuzzing))]
+fn drain(
+    frames: &mut Frames,
+    buffer: &mut BytesMut,
+    arrived: &mut usize,
+) -> Result<(), FrameError> {
+    while let Some(piece) = frames.decode(buffer)? {
+        *arrived += piece.bytes.len();
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests;

@@ -109,3 +109,32 @@ fn nearer(earlier: Option<(i128, Skip)>, later: Option<(i128, Skip)>) -> Option<
         (earlier, later) => later.or(earlier),
     }
 }
+
+/// See [`crate::fuzz::stored_log`]. The first byte is the tail's length, the second an entry's; of an entry's text no more
+/// than there is has arrived.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    let [tail, entry, rest @ ..] = data else {
+        return;
+    };
+    let (tail, log) = rest.split_at(usize::from(*tail).min(rest.len()));
+    let end = End {
+        tail: tail.to_vec(),
+        written: std::time::SystemTime::UNIX_EPOCH,
+    };
+    let mut search = Search::new(Source::Stdout, &end);
+    let length = usize::from(*entry).max(1);
+    for (number, bytes) in log.chunks(length).enumerate() {
+        // Two entries have one time.
+        let second = i64::try_from(number / 2).unwrap_or(i64::MAX);
+        let entry = Stamped {
+            source: Source::Stdout,
+            at: Timestamp::from_second(second).unwrap_or(Timestamp::MAX),
+            bytes: bytes::Bytes::copy_from_slice(bytes),
+        };
+        search.push(&entry);
+    }
+    if let Some(skip) = search.finish() {
+        assert!(skip.bytes < length, "an entry that has arrived is whole");
+    }
+}

@@ -1,0 +1,47 @@
+//! What fuzzing feeds: each function takes any bytes and must come to an end without a panic, and with what it promises.
+//! Built for tests and under cargo-fuzz alone; `tests/fuzz` holds the targets and what they found.
+
+use nomad_driver_sdk::cty;
+
+use crate::config::PluginConfig;
+use crate::engine::docker;
+use crate::logs;
+use crate::task::handle::State;
+use crate::task::options::TaskOptions;
+
+/// The engine's output, framed or raw by the first byte, in pieces as long as the second says.
+pub fn frames(data: &[u8]) {
+    docker::fuzz_frames(data);
+}
+
+/// The end of the log files, looked for in the engine's stored log.
+pub fn stored_log(data: &[u8]) {
+    logs::fuzz_stored_log(data);
+}
+
+/// What a job and an agent send in msgpack: options of a task, of the plugin, and a task's handle.
+pub fn msgpack(data: &[u8]) {
+    drop(cty::from_slice::<TaskOptions>(data));
+    drop(PluginConfig::from_msgpack(data));
+    drop(State::decode(data));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// Feeds all files of a corpus, so that what was once found stays mended.
+    fn replay(corpus: &str, feed: fn(&[u8])) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus");
+        let files = std::fs::read_dir(folder.join(corpus)).unwrap();
+        let files = files.map(|file| feed(&std::fs::read(file.unwrap().path()).unwrap()));
+        assert!(files.count() > 0, "the corpus {corpus} is empty");
+    }
+
+    #[test]
+    fn what_fuzzing_found_does_no_harm() {
+        replay("frames", super::frames);
+        replay("stored_log", super::stored_log);
+        replay("msgpack", super::msgpack);
+    }
+}

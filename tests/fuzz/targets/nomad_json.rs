@@ -1,0 +1,4 @@
+//! See [`ipvs_syncer::fuzz::nomad_json`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ipvs_syncer::fuzz::nomad_json(data));
