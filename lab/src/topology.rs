@@ -122,6 +122,12 @@ impl Topology {
         self.address(31)
     }
 
+    /// Where VIPs may be: nobody of the lab has an address there.
+    pub fn vip_ranges(&self) -> Vec<String> {
+        let range = |(host, length)| format!("{}/{length}", self.address(host));
+        [(29, 32), (30, 31), (32, 27)].map(range).to_vec()
+    }
+
     /// Network namespace of a node, or of the fabric itself.
     pub fn netns(&self, node: &str) -> String {
         format!("nomad-ipvs-{}-{node}", self.profile)
@@ -171,6 +177,27 @@ impl Topology {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_vips_may_be_nobody_lives_and_all_vips_are_there() {
+        let topology = Topology::of("default").unwrap();
+        let ranges: Vec<Ipv4Net> = topology
+            .vip_ranges()
+            .iter()
+            .map(|range| range.parse().unwrap())
+            .collect();
+        let inside = |address: Ipv4Addr| ranges.iter().any(|range| range.contains(&address));
+        for node in Node::ALL {
+            assert!(!inside(topology.node_address(node)), "{node:?}");
+        }
+        assert!(!inside(topology.host_address()));
+        let vips = [
+            *topology.vip().ip(),
+            *topology.second_vip().ip(),
+            topology.third_vip(),
+        ];
+        assert!(vips.into_iter().all(inside));
+    }
 
     #[test]
     fn the_default_profile_has_the_addresses_of_the_articles() {

@@ -121,7 +121,7 @@ impl World {
                 Arc::clone(&name),
                 Arc::new(CatalogService {
                     instances,
-                    tagged: None,
+                    hosts: vec![([10, 0, 0, 1].into(), "node".into())],
                 }),
             );
             let id = vip(service);
@@ -132,7 +132,7 @@ impl World {
                 snat: true,
                 drain: None,
             };
-            world.policy.services.insert(name, policy);
+            world.policy.services.insert(name, policy.into());
             let thresholds = Thresholds::default();
             // The change: one real server of one service has another weight than it should.
             let weight = |number| {
@@ -163,12 +163,14 @@ impl World {
     fn passes(&self) -> Took {
         let warmed = BTreeSet::new();
         let (last, hints) = (Vec::new(), Hinted::new());
+        let occupied = Arc::default();
         let snapshots = |catalog| Snapshots {
             catalog: Some(catalog),
             fleet: FleetView::Known(&self.fleet),
             warmed: &warmed,
             last: &last,
             hints: &hints,
+            occupied: &occupied,
         };
         let first = Arc::new(self.catalog.clone());
         let (whole, desired, plan) =
@@ -187,6 +189,7 @@ impl World {
         let evidence = Evidence {
             table: &self.table,
             last: &last,
+            catalog: Some(&second),
             confirmations: 0,
         };
         let started = Instant::now();
@@ -227,6 +230,7 @@ fn instance(number: u32) -> Instance {
         weight_warning: 1,
         node: "node".into(),
         origin: Some(Origin { alloc: id(number) }),
+        tags: Arc::default(),
     }
 }
 

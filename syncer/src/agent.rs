@@ -20,7 +20,7 @@ use ipvs_syncer::parts::Parts;
 use ipvs_syncer::reconcile::{Inputs, Reconciler};
 use ipvs_syncer::registrar;
 use ipvs_syncer::source::driver::Board;
-use ipvs_syncer::source::{Published, consul, nomad};
+use ipvs_syncer::source::{Published, consul, nomad, place};
 use ipvs_syncer::store::Store;
 use ipvs_syncer::terminal::EscapedFields;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -167,10 +167,16 @@ fn direct(
     });
     let board = Board::default();
     admin.consul.1 = Some(source.published.clone());
+    let nomad = config.nomad.as_ref();
+    let sources = [
+        ("Consul", config.consul.address.host()),
+        ("Nomad", nomad.and_then(|api| api.address.host())),
+    ];
     let inputs = Inputs {
         catalog: source.published,
         fleet: fleet.clone(),
         confirm: source.confirm,
+        sources: place::follow(&sources, parts, stop.clone()),
         board: board.clone(),
     };
     let reconciler = Reconciler::new(

@@ -25,7 +25,7 @@ pub use hints::{Hints, HostPort, Relay};
 pub use tls::{HttpsTls, IdentityFiles, Tls, TlsError, no_tls};
 pub use token::{Token, TokenError};
 
-use crate::model::policy::{Ownership, Policy, VipPolicy};
+use crate::model::policy::{Ownership, Policy, ServiceBlock};
 
 /// How to rewrite clients' addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub struct Director {
     pub audit_interval: Duration,
     /// In percent.
     pub shrink_guard: u8,
-    pub services: BTreeMap<Arc<str>, VipPolicy>,
+    pub services: BTreeMap<Arc<str>, ServiceBlock>,
 }
 
 impl Director {

@@ -7,10 +7,13 @@
 
 mod claim;
 mod endpoint;
+mod members;
+mod occupied;
 mod renew;
 pub mod rule;
 mod saved;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,10 +22,12 @@ use std::time::Duration;
 use ipvs::{Family, Forwarding, ServiceId, ServiceSettings};
 
 pub use endpoint::{Endpoint, Want};
+pub use occupied::{Holder, Occupied};
 pub use renew::{Scope, renew};
-pub use saved::SavedService;
+pub use saved::{SavedService, saved};
 
-use claim::Claim;
+use claim::{Claim, Grounds};
+use members::Members;
 use renew::Basis;
 
 use crate::model::catalog::Catalog;
@@ -51,6 +56,8 @@ pub struct Snapshots<'a> {
     pub last: &'a [SavedService],
     /// Phases that drivers told ahead of Nomad.
     pub hints: &'a Hinted,
+    /// Where no VIP may be, whatever the catalogues say.
+    pub occupied: &'a Arc<Occupied>,
 }
 
 /// Phases by host port, told by drivers.
@@ -85,7 +92,10 @@ pub enum Declared {
 #[derive(Debug, Clone, Default)]
 pub struct Desired {
     pub services: BTreeMap<ServiceId, DesiredService>,
+    /// What is not as it was asked for, by service, in order.
     pub rejected: Vec<(Arc<str>, Rejected)>,
+    /// Drain deadlines of virtual services that were applied and are not wanted any more.
+    pub leaving: BTreeMap<ServiceId, Duration>,
     /// Whether the sources have been read: if not, what is missing here may still exist, and nothing may be removed.
     pub complete: bool,
     /// Nomad's view, for the fate of what the catalogue has not.
@@ -104,6 +114,7 @@ impl Desired {
         Self {
             services: BTreeMap::new(),
             rejected: Vec::new(),
+            leaving: BTreeMap::new(),
             complete: self.complete,
             fleet: self.fleet.clone(),
             hints: self.hints.clone(),
@@ -147,7 +158,7 @@ impl Desired {
 /// What should be, given what is known.
 pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
     let Some(catalog) = snapshots.catalog else {
-        return saved::from_disk(snapshots.last, policy);
+        return saved::from_disk(snapshots.last, snapshots.occupied, policy);
     };
     let mut desired = Desired {
         complete: true,
@@ -158,17 +169,43 @@ pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
     if let FleetView::Known(fleet) = snapshots.fleet {
         desired.fleet = Some(Arc::clone(fleet));
     }
-    let claims = claim::claims(catalog, snapshots.last, policy, &mut desired.rejected);
+    let nodes = Arc::new(occupied::nodes(catalog, snapshots, policy));
+    let grounds = Grounds {
+        policy,
+        occupied: snapshots.occupied,
+        nodes: &nodes,
+        last: snapshots.last,
+    };
+    let granted = claim::claims(catalog, &grounds, &mut desired.rejected);
     let rejected = &mut desired.rejected;
-    let services = claims.into_iter().map(|claim| {
+    let services = granted.claims.into_iter().map(|claim| {
         let id = claim.vip.id;
         (id, service(claim, snapshots, policy, rejected))
     });
     // In order already: built from the bottom, not searched for each.
     desired.services = services.collect();
     refuse_loops(&mut desired, policy);
-    desired.basis = Basis::of(&desired, catalog, snapshots.warmed);
+    desired.rejected.sort_by(by_service_and_reason);
+    desired.leaving = leaving(&desired, snapshots.last, policy);
+    if !granted.entangled {
+        desired.basis = Basis::of(&desired, catalog, snapshots, &nodes);
+    }
     desired
+}
+
+fn by_service_and_reason(one: &(Arc<str>, Rejected), other: &(Arc<str>, Rejected)) -> Ordering {
+    let reasons = || one.1.reason.cmp(&other.1.reason);
+    one.0.cmp(&other.0).then_with(reasons)
+}
+
+fn leaving(
+    desired: &Desired,
+    last: &[SavedService],
+    policy: &Policy,
+) -> BTreeMap<ServiceId, Duration> {
+    let leaves = |saved: &&SavedService| !desired.services.contains_key(&saved.id);
+    let drain = |saved: &SavedService| (saved.id, saved.drain.unwrap_or(policy.drain));
+    last.iter().filter(leaves).map(drain).collect()
 }
 
 fn service(
@@ -181,14 +218,14 @@ fn service(
         name,
         vip,
         declared,
-        instances,
+        members,
         saved,
     } = claim;
-    let mut endpoints: Vec<Endpoint> = match instances {
-        Some(instances) => Vec::with_capacity(instances.len()),
+    let mut endpoints: Vec<Endpoint> = match &members {
+        Some(members) => Vec::with_capacity(members.len()),
         None => saved.map(SavedService::endpoints).unwrap_or_default(),
     };
-    for instance in instances.unwrap_or_default() {
+    for instance in members.iter().flat_map(Members::iter) {
         if Family::of(&instance.address.ip()) != vip.id.family() {
             let reason = format!(
                 "instance {} is not of the VIP's address family",
@@ -215,7 +252,7 @@ fn service(
         snat: vip.snat,
         drain: vip.drain.unwrap_or(policy.drain),
         declared,
-        complete: instances.is_some(),
+        complete: members.is_some(),
         endpoints,
     }
 }

@@ -8,23 +8,26 @@ mod address;
 mod command;
 mod counter;
 mod kernel;
+mod neighbour;
 mod rules;
 pub mod snat;
 mod sysctl;
 mod thread;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipvs::{Connections, ServiceId, Table};
 
 pub use command::CommandError;
 pub use counter::Counter;
 pub use kernel::KernelDirector;
+pub use neighbour::NeighbourError;
 pub use snat::SnatError;
 pub use sysctl::SysctlError;
 pub use thread::ThreadError;
 
+use crate::desired::Holder;
 use crate::plan::{Addresses, SnatSet, Step};
 
 /// Connections by virtual service and real server.
@@ -57,6 +60,10 @@ pub enum DirectorError {
     Snat(#[from] SnatError),
     #[error(transparent)]
     Sysctl(#[from] SysctlError),
+    #[error("{vip} is {holder}; it is not added")]
+    Taken { vip: IpAddr, holder: Holder },
+    #[error(transparent)]
+    Neighbour(#[from] NeighbourError),
     #[error("interface {interface}: its addresses can't be read")]
     Addresses {
         interface: String,

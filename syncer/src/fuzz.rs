@@ -10,10 +10,10 @@ pub fn tags(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else {
         return;
     };
-    tags::ask_for_vip(text.lines());
-    if let Some(Ok(policy)) = tags::policy(text.lines()) {
+    tags::concern_us(text.lines());
+    if let Some(ask) = tags::ask(text.lines()) {
         // What is taken can be put into words.
-        drop(format!("{policy:?}"));
+        drop(format!("{ask:?}"));
     }
 }
 

@@ -10,7 +10,7 @@
 //! - where Nomad contradicts (running and wanted), until Nomad agrees or [`PATIENCE`] is over and the catalogue, read
 //!   again, still says so. Nomad registers its services anew within 30 s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +18,10 @@ use std::time::Duration;
 use ipvs::{Forwarding, RealServer, ServiceId, ServiceSettings, Table};
 
 use crate::desired::{Declared, Desired, DesiredService, Endpoint, SavedService, Want};
-use crate::model::Moment;
+use crate::model::catalog::Catalog;
 use crate::model::fleet::Phase;
-use crate::model::policy::Policy;
+use crate::model::policy::{Policy, Rejected};
+use crate::model::{AllocId, Moment};
 
 /// How long a contradiction between Nomad and Consul is resolved in favour of what serves, and how long a loss counts.
 pub const PATIENCE: Duration = Duration::from_mins(2);
@@ -101,7 +102,32 @@ type Key = (ServiceId, SocketAddr);
 pub struct Evidence<'a> {
     pub table: &'a Table,
     pub last: &'a [SavedService],
+    pub catalog: Option<&'a Catalog>,
     pub confirmations: u64,
+}
+
+/// Instances by address, with their allocations. What the catalogue still has somewhere asks for something else now, or
+/// its virtual service has another owner: that is somebody's will and no loss.
+struct Elsewhere(HashMap<SocketAddr, Vec<Option<AllocId>>>);
+
+impl Elsewhere {
+    fn of(catalog: Option<&Catalog>) -> Self {
+        let mut all: HashMap<SocketAddr, Vec<Option<AllocId>>> = HashMap::new();
+        let services = catalog.iter().flat_map(|catalog| catalog.services.values());
+        for instance in services.flat_map(|service| &service.instances) {
+            let alloc = instance.origin.as_ref().map(|origin| origin.alloc);
+            all.entry(instance.address).or_default().push(alloc);
+        }
+        Self(all)
+    }
+
+    /// Whether it has the very one that Nomad runs there.
+    fn has(&self, desired: &Desired, address: SocketAddr) -> bool {
+        let fleet = desired.fleet.as_ref();
+        let runs = fleet.and_then(|fleet| fleet.at(address)).map(|it| it.id);
+        let there = self.0.get(&address);
+        there.is_some_and(|allocs| runs.is_none() || allocs.contains(&runs))
+    }
 }
 
 struct Lost {
@@ -141,7 +167,7 @@ pub fn guard(
         one.at = one.at.min(now);
         now.since(one.at) < PATIENCE && is_lost(desired, id, *address)
     });
-    let (mut lost, serving) = losses(desired, evidence.table, policy);
+    let (mut lost, serving) = losses(desired, evidence, policy);
     lost.retain(|one| !let_go.get(&one.key()).is_some_and(|gone| gone.confirmed));
     let extent = extent(&lost, &let_go, serving, evidence.table);
     let suspect =
@@ -259,7 +285,9 @@ fn unexplained((want, phase): (Want, Option<Phase>)) -> bool {
 }
 
 /// Serving real servers that the catalogue lost without Nomad's consent, and how many serve in all.
-fn losses(desired: &Desired, table: &Table, policy: &Policy) -> (Vec<Lost>, usize) {
+fn losses(desired: &Desired, evidence: &Evidence<'_>, policy: &Policy) -> (Vec<Lost>, usize) {
+    let table = evidence.table;
+    let mut elsewhere = None;
     let mut lost = Vec::new();
     let mut serving = 0;
     for (id, service) in table.iter().filter(|(id, _)| policy.ownership.owns(id)) {
@@ -280,7 +308,11 @@ fn losses(desired: &Desired, table: &Table, policy: &Policy) -> (Vec<Lost>, usiz
                 continue;
             }
             let fate = desired.fate(real.address);
-            if unexplained(fate) {
+            let mut is_elsewhere = || {
+                let all = elsewhere.get_or_insert_with(|| Elsewhere::of(evidence.catalog));
+                all.has(desired, real.address)
+            };
+            if unexplained(fate) && !is_elsewhere() {
                 lost.push(Lost {
                     id: *id,
                     settings: service.settings,
@@ -294,22 +326,30 @@ fn losses(desired: &Desired, table: &Table, policy: &Policy) -> (Vec<Lost>, usiz
 }
 
 fn keep(desired: &mut Desired, lost: &Lost, last: &[SavedService], policy: &Policy) {
-    let service = desired.services.entry(lost.id).or_insert_with(|| {
-        let saved = last.iter().find(|saved| saved.id == lost.id);
-        DesiredService {
-            name: saved.map_or_else(
-                || Arc::from(lost.id.to_string()),
-                |saved| Arc::clone(&saved.name),
-            ),
-            settings: lost.settings,
-            forwarding: saved.map_or(Forwarding::Masquerade, |saved| saved.forwarding),
-            snat: saved.is_some_and(|saved| saved.snat),
-            drain: policy.drain,
-            declared: Declared::Disk,
-            complete: true,
-            endpoints: Vec::new(),
-        }
-    });
+    let saved = last.iter().find(|saved| saved.id == lost.id);
+    let before = || DesiredService {
+        name: saved.map_or_else(
+            || Arc::from(lost.id.to_string()),
+            |saved| Arc::clone(&saved.name),
+        ),
+        settings: lost.settings,
+        forwarding: saved.map_or(Forwarding::Masquerade, |saved| saved.forwarding),
+        snat: saved.is_some_and(|saved| saved.snat),
+        drain: saved.and_then(|saved| saved.drain).unwrap_or(policy.drain),
+        declared: Declared::Disk,
+        complete: true,
+        endpoints: Vec::new(),
+    };
+    let service = desired.services.entry(lost.id).or_insert_with(before);
+    // Nobody's clients are sent to somebody else's servers: a new owner waits until the old one's loss is certain.
+    if let Some(saved) = saved.filter(|saved| saved.name != service.name) {
+        let why = format!(
+            "{} is kept for {} until its loss is certain",
+            lost.id, saved.name
+        );
+        let owner = std::mem::replace(service, before());
+        desired.rejected.push((owner.name, Rejected::because(why)));
+    }
     let endpoint = Endpoint {
         address: lost.real.address,
         want: Want::Keep,

@@ -21,7 +21,7 @@ use ipvs::{Command, Connections, RealServer, ServiceId, Table};
 pub use drain::{Drain, Drains, POLL};
 pub use gate::Gate;
 
-use crate::desired::{Desired, Scope};
+use crate::desired::{Desired, Occupied, Scope};
 use crate::model::Moment;
 use crate::model::policy::Ownership;
 
@@ -45,6 +45,8 @@ pub struct Addresses {
     pub present: BTreeSet<IpAddr>,
     /// Those of them that we put there, now or before a restart.
     pub ours: BTreeSet<IpAddr>,
+    /// Where no VIP may be: what else this machine has, and what somebody on the link answers for.
+    pub occupied: Occupied,
 }
 
 /// One thing to do.

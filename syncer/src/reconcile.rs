@@ -29,7 +29,7 @@ pub use state::{PassRecord, PassState, ServiceState, Unread};
 use publish::Errors;
 use refusal::Refusals;
 
-use crate::desired::{Desired, SavedService, Scope};
+use crate::desired::{Desired, Occupied, SavedService, Scope};
 use crate::director::{Director, Reading};
 use crate::guard::Losses;
 use crate::model::Moment;
@@ -82,6 +82,8 @@ pub struct Inputs {
     pub fleet: Option<watch::Receiver<Published<Fleet>>>,
     /// Asks the catalogue's source for a second, independent read.
     pub confirm: mpsc::Sender<()>,
+    /// Where the sources themselves are: no VIP may be there.
+    pub sources: watch::Receiver<Arc<Occupied>>,
     /// What drivers told.
     pub board: Board,
 }
@@ -118,6 +120,7 @@ struct State {
     drains: Drains,
     last: Arc<Vec<SavedService>>,
     desired: Desired,
+    occupied: Arc<Occupied>,
     /// What the next plan has to look at, as far as is known by now.
     scope: Scope,
     losses: Losses,
@@ -156,6 +159,7 @@ impl<D: Director> Reconciler<D> {
             drains: memory.drains,
             last: memory.services,
             desired: Desired::default(),
+            occupied: Arc::default(),
             scope: Scope::Whole,
             losses: Losses::default(),
             confirm_asked: None,
@@ -205,8 +209,13 @@ impl<D: Director> Reconciler<D> {
         };
         let next = policies.borrow_and_update().clone();
         let before = std::mem::replace(&mut self.policy, next);
-        let wanted: BTreeSet<_> = self.policy.services.values().map(|vip| vip.id).collect();
-        let gone = before.services.values().map(|vip| vip.id);
+        let wanted: BTreeSet<_> = self
+            .policy
+            .services
+            .values()
+            .map(|block| block.vip.id)
+            .collect();
+        let gone = before.services.values().map(|block| block.vip.id);
         for id in gone.filter(|id| !wanted.contains(id)) {
             if let Some(service) = self.state.mirror.table.get(&id) {
                 let now = source::now();

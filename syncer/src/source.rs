@@ -17,6 +17,7 @@ pub(crate) mod fuzz;
 pub mod http;
 pub mod nomad;
 mod nomad_json;
+pub mod place;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};

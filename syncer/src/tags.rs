@@ -1,69 +1,118 @@
-//! `ipvs.*` tags of a Consul service, as a policy. Pure.
+//! `ipvs.*` tags of an instance, as what it asks for. Pure.
 //!
 //! `ipvs.vip=198.18.0.29:80` asks for a virtual service; `ipvs.scheduler`, `ipvs.forward`, `ipvs.snat` and
 //! `ipvs.drain_deadline` shape it. The same words are the keys of a `service` block in the config file, so both are
-//! read here. A tag that is wrong rejects the service, with the reason.
+//! read here. A tag that is wrong, or that is one of ours but for a slip of the pen, makes the whole unusable, with the
+//! reason: what somebody wrote for us is never just another tag.
+
+mod spelling;
 
 use std::time::Duration;
 
 use ipvs::{Forwarding, Scheduler, ServiceFlags, ServiceId, ServiceSettings};
 
-use crate::model::policy::{Rejected, VipPolicy};
+use crate::model::policy::{Ask, Rejected, VipPolicy, usable};
+use spelling::{Spelling, nearest};
 
 const PREFIX: &str = "ipvs.";
+const KEYS: [&str; 5] = ["vip", "scheduler", "forward", "snat", "drain_deadline"];
 
-/// Whether any of these asks for a virtual service.
-pub fn ask_for_vip<'a>(tags: impl IntoIterator<Item = &'a str>) -> bool {
-    tags.into_iter().any(|tag| tag.starts_with("ipvs.vip="))
+/// Whether any of these is meant for us, however it is spelt.
+pub fn concern_us<'a>(tags: impl IntoIterator<Item = &'a str>) -> bool {
+    tags.into_iter()
+        .any(|tag| spelling::of(tag) != Spelling::Foreign)
 }
 
-/// The policy in a service's tags; `None` where none of them is ours.
-pub fn policy<'a>(tags: impl IntoIterator<Item = &'a str>) -> Option<Result<VipPolicy, Rejected>> {
-    let mut ours = tags
-        .into_iter()
-        .filter_map(|tag| tag.strip_prefix(PREFIX))
-        .peekable();
-    ours.peek()?;
-    Some(read(ours))
-}
-
-fn read<'a>(tags: impl Iterator<Item = &'a str>) -> Result<VipPolicy, Rejected> {
-    let (mut vip, mut scheduler, mut forwarding, mut snat, mut drain) =
-        (None, None, None, None, None);
+/// What an instance's tags ask for; `None` where none of them is meant for us.
+pub fn ask<'a>(tags: impl IntoIterator<Item = &'a str>) -> Option<Ask> {
+    let mut words = Words::default();
+    let mut wrong = None;
+    let mut ours = false;
     for tag in tags {
-        let wrong = |reason: String| Rejected::because(format!("tag ipvs.{tag}: {reason}"));
+        let read = match spelling::of(tag) {
+            Spelling::Foreign => continue,
+            Spelling::Ours(rest) => words.take(rest),
+            Spelling::Slip(meant) => Err(format!("did you mean {meant}")),
+        };
+        ours = true;
+        if let Err(reason) = read
+            && wrong.is_none()
+        {
+            wrong = Some(Rejected::because(format!("tag {tag}: {reason}")));
+        }
+    }
+    let vip = words.vip;
+    let done = match wrong {
+        Some(why) => Err(why),
+        None => words.policy(),
+    };
+    ours.then(|| done.map_or_else(|why| Ask::Unusable { vip, why }, Ask::Vip))
+}
+
+/// The values so far.
+#[derive(Default)]
+struct Words {
+    vip: Option<ServiceId>,
+    scheduler: Option<Scheduler>,
+    forwarding: Option<Forwarding>,
+    snat: Option<bool>,
+    drain: Option<Duration>,
+}
+
+impl Words {
+    /// One tag of ours without its prefix.
+    fn take(&mut self, tag: &str) -> Result<(), String> {
         let (key, value) = tag
             .split_once('=')
-            .ok_or_else(|| wrong("expected ipvs.KEY=VALUE".into()))?;
+            .ok_or_else(|| "expected ipvs.KEY=VALUE".to_owned())?;
         match key {
-            "vip" => once(
-                &mut vip,
-                value.parse::<ServiceId>().map_err(|e| e.to_string()),
-            ),
-            "scheduler" => once(
-                &mut scheduler,
-                value.parse::<Scheduler>().map_err(|e| e.to_string()),
-            ),
-            "forward" => once(&mut forwarding, forwarding_of(value)),
+            "vip" => once(&mut self.vip, vip(value)),
+            "scheduler" => once(&mut self.scheduler, scheduler(value)),
+            "forward" => once(&mut self.forwarding, forwarding_of(value)),
             "snat" => once(
-                &mut snat,
+                &mut self.snat,
                 value
-                    .parse::<bool>()
-                    .map_err(|_| "expected true or false".into()),
+                    .parse()
+                    .map_err(|_| "expected true or false".to_owned()),
             ),
-            "drain_deadline" => once(&mut drain, duration(value)),
-            _ => Err("unknown key; known are vip, scheduler, forward, snat, drain_deadline".into()),
+            "drain_deadline" => once(&mut self.drain, duration(value)),
+            _ => {
+                let meant = nearest(key, &KEYS)
+                    .map(|key| format!(" did you mean {PREFIX}{key}?"))
+                    .unwrap_or_default();
+                Err(format!("unknown key;{meant} known are {}", KEYS.join(", ")))
+            }
         }
-        .map_err(wrong)?;
     }
-    let id = vip.ok_or_else(|| Rejected::because("tags ipvs.* without ipvs.vip=IP:PORT"))?;
-    Ok(assemble(
-        id,
-        scheduler,
-        forwarding,
-        snat.unwrap_or(false),
-        drain,
-    ))
+
+    fn policy(self) -> Result<VipPolicy, Rejected> {
+        let id = self
+            .vip
+            .ok_or_else(|| Rejected::because("tags ipvs.* without ipvs.vip=IP:PORT"))?;
+        Ok(assemble(
+            id,
+            self.scheduler,
+            self.forwarding,
+            self.snat.unwrap_or(false),
+            self.drain,
+        ))
+    }
+}
+
+/// A VIP that a virtual service can have.
+pub fn vip(text: &str) -> Result<ServiceId, String> {
+    let id = text
+        .parse::<ServiceId>()
+        .map_err(|error| error.to_string())?;
+    usable(&id).map(|()| id)
+}
+
+/// A scheduler that schedules.
+pub fn scheduler(word: &str) -> Result<Scheduler, String> {
+    match word {
+        "none" => Err("none is no scheduler: every connection would be dropped".to_owned()),
+        _ => word.parse::<Scheduler>().map_err(|error| error.to_string()),
+    }
 }
 
 fn once<T: PartialEq>(slot: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
@@ -135,6 +184,13 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
+    fn reason(tags: &[&str]) -> String {
+        match ask(tags.iter().copied()) {
+            Some(Ask::Unusable { why, .. }) => why.reason,
+            other => panic!("{tags:?} are {other:?}"),
+        }
+    }
+
     #[test]
     fn tags_make_a_policy_and_other_tags_do_not_disturb_it() {
         let tags = [
@@ -144,16 +200,25 @@ mod tests {
             "ipvs.snat=true",
             "ipvs.forward=masq",
         ];
-        let policy = policy(tags).unwrap().unwrap();
+        let Some(Ask::Vip(policy)) = ask(tags) else {
+            panic!("{:?}", ask(tags));
+        };
         assert_eq!(policy.id.to_string(), "tcp://198.18.0.29:80");
         assert_eq!(policy.settings.scheduler.as_str(), "rr");
         assert!(policy.snat);
-        assert!(super::policy(["http", "ipvsish"]).is_none());
+        let foreign = [
+            "http",
+            "ipvsish",
+            "ipvsadm.vip=1",
+            "ipv6.vip=x",
+            "vip=198.18.0.29:80",
+        ];
+        assert_eq!(ask(foreign), None);
+        assert!(!concern_us(foreign));
     }
 
     #[test]
-    fn a_wrong_tag_rejects_with_the_tag_and_the_reason() {
-        let reason = |tags: &[&str]| policy(tags.iter().copied()).unwrap().unwrap_err().reason;
+    fn a_wrong_tag_is_unusable_with_the_tag_and_the_reason() {
         assert!(reason(&["ipvs.vip=nowhere"]).contains("ipvs.vip=nowhere: expected IP:PORT"));
         assert!(reason(&["ipvs.vip=198.18.0.29:80", "ipvs.colour=red"]).contains("unknown key"));
         assert!(
@@ -162,6 +227,60 @@ mod tests {
         assert!(reason(&["ipvs.scheduler=rr"]).contains("without ipvs.vip"));
         assert!(reason(&["ipvs.vip=198.18.0.29:80", "ipvs.forward=dr"]).contains("not available"));
         assert!(reason(&["ipvs.vip"]).contains("KEY=VALUE"));
+    }
+
+    #[test]
+    fn a_wrong_tag_beside_a_vip_leaves_the_vip_readable() {
+        let tags = ["ipvs.scheduler=R R", "ipvs.vip=198.18.0.29:80"];
+        let Some(Ask::Unusable { vip: Some(vip), .. }) = ask(tags) else {
+            panic!("{:?}", ask(tags));
+        };
+        assert_eq!(vip.to_string(), "tcp://198.18.0.29:80");
+    }
+
+    #[test]
+    fn what_nobody_can_have_is_refused_with_what_it_is() {
+        for (wrong, why) in [
+            ("198.18.0.29:0", "port 0"),
+            ("udp://198.18.0.29:0", "port 0"),
+            ("0.0.0.0:80", "unspecified"),
+            ("0.1.2.3:80", "this network"),
+            ("255.255.255.255:80", "the broadcast address"),
+            ("224.0.0.1:80", "multicast"),
+            ("127.0.0.1:80", "loopback"),
+            ("[::]:80", "unspecified"),
+            ("[::1]:80", "loopback"),
+            ("[ff02::1]:80", "multicast"),
+            ("[fe80::1]:80", "one link only"),
+        ] {
+            let reason = reason(&[&format!("ipvs.vip={wrong}")]);
+            assert!(reason.contains(why), "{wrong}: {reason}");
+        }
+        let none = reason(&["ipvs.vip=198.18.0.29:80", "ipvs.scheduler=none"]);
+        assert!(none.contains("no scheduler"), "{none}");
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_is_seen_and_what_was_meant_is_said() {
+        for (slip, meant) in [
+            ("IPVS.VIP=198.18.0.29:80", "ipvs.vip=198.18.0.29:80"),
+            ("Ipvs.vip=198.18.0.29:80", "ipvs.vip=198.18.0.29:80"),
+            (" ipvs.vip=198.18.0.29:80", "ipvs.vip=198.18.0.29:80"),
+            ("ivps.vip=198.18.0.29:80", "ipvs.vip=198.18.0.29:80"),
+            ("ipvs-vip=198.18.0.29:80", "ipvs.vip=198.18.0.29:80"),
+            ("ipvs/vip=198.18.0.29:80", "ipvs.vip=198.18.0.29:80"),
+            ("ipvs.vpi=198.18.0.29:80", "ipvs.vip?"),
+            ("ipvs.Vip=198.18.0.29:80", "ipvs.vip?"),
+            ("ipvs.shceduler=rr", "ipvs.scheduler?"),
+            ("ipvs.drain=3s", "ipvs.drain_deadline?"),
+        ] {
+            assert!(concern_us([slip]), "{slip}");
+            let told = reason(&[slip]);
+            let expected = format!("did you mean {meant}");
+            assert!(told.contains(&expected), "{slip}: {told}");
+            assert!(told.contains(slip), "{told}");
+        }
+        assert!(!reason(&["ipvs.colour=red"]).contains("did you mean"));
     }
 
     #[test]

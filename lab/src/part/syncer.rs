@@ -227,7 +227,7 @@ hints {{
 
 director {{
   interface = "eth0"
-  own       = ["{subnet}"]
+  own       = {own:?}
 }}
 
 service "hello-world-servers" {{
@@ -238,7 +238,7 @@ service "hello-world-servers" {{
 }}
 "#,
         sources = sources(lab, folder, Node::Director)?,
-        subnet = lab.topology.subnet(),
+        own = lab.topology.vip_ranges(),
         vip = lab.topology.vip(),
         listen = lab.topology.hints_address(Node::Director),
         tls = tls(lab, Node::Director)?,

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use hcl::Value;
 use ipnet::IpNet;
-use ipvs::{Scheduler, ServiceId};
+use ipvs::ServiceId;
 
 use super::api::api;
 use super::hints::hints;
 use super::read::{Problems, Section, root};
 use super::value::{Unfit, boolean, number, parsed, text, texts};
 use super::{Config, Director, Problem, Registrar, SnatBackend};
-use crate::model::policy::{Ownership, VipPolicy};
+use crate::model::policy::{Ownership, ServiceBlock};
 use crate::tags;
 
 const DRAIN_DEADLINE: Duration = Duration::from_mins(1);
@@ -150,6 +150,17 @@ fn ranges(value: &Value) -> Result<Vec<IpNet>, Unfit> {
     texts(value)?.into_iter().map(range).collect()
 }
 
+fn words(value: &Value) -> Result<Vec<Box<str>>, Unfit> {
+    let word = |text: String| {
+        if text.is_empty() {
+            Err("expected Consul tags, not an empty text".into())
+        } else {
+            Ok(text.into_boxed_str())
+        }
+    };
+    texts(value)?.into_iter().map(word).collect()
+}
+
 fn snat_backend(word: &str) -> Result<SnatBackend, Unfit> {
     match word {
         "auto" => Ok(SnatBackend::Auto),
@@ -186,8 +197,8 @@ fn percent(share: f64) -> u8 {
     (share * 100.0).round() as u8
 }
 
-fn services_of(sections: Vec<Section>, ownership: &Ownership) -> BTreeMap<Arc<str>, VipPolicy> {
-    let mut services: BTreeMap<Arc<str>, VipPolicy> = BTreeMap::new();
+fn services_of(sections: Vec<Section>, ownership: &Ownership) -> BTreeMap<Arc<str>, ServiceBlock> {
+    let mut services: BTreeMap<Arc<str>, ServiceBlock> = BTreeMap::new();
     for section in sections {
         let Some((name, _)) = section.label.clone() else {
             continue;
@@ -198,7 +209,7 @@ fn services_of(sections: Vec<Section>, ownership: &Ownership) -> BTreeMap<Arc<st
         let taken = |id: &ServiceId| {
             services
                 .iter()
-                .find(|(_, other)| other.id == *id)
+                .find(|(_, other)| other.vip.id == *id)
                 .map(|(name, _)| Arc::clone(name))
         };
         if let Some(policy) = service(section, ownership, taken) {
@@ -212,11 +223,9 @@ fn service(
     mut section: Section,
     ownership: &Ownership,
     taken: impl Fn(&ServiceId) -> Option<Arc<str>>,
-) -> Option<VipPolicy> {
+) -> Option<ServiceBlock> {
     let vip = |text: &str| {
-        let id = text
-            .parse::<ServiceId>()
-            .map_err(|error| error.to_string())?;
+        let id = tags::vip(text)?;
         if !ownership.owns(&id) {
             return Err(format!("{id} is outside the ranges in director.own"));
         }
@@ -226,15 +235,16 @@ fn service(
         }
     };
     let id = section.required("vip", parsed(vip));
-    let scheduler = section.value(
-        "scheduler",
-        parsed(|text| text.parse::<Scheduler>().map_err(|e| e.to_string())),
-    );
+    let scheduler = section.value("scheduler", parsed(tags::scheduler));
     let forwarding = section.value("forward", parsed(tags::forwarding_of));
     let snat = section.value("snat", boolean).unwrap_or(false);
     let drain = section.value("drain_deadline", parsed(tags::duration));
+    let only_tags = section.value("only_tags", words).unwrap_or_default();
     section.end();
-    Some(tags::assemble(id?, scheduler, forwarding, snat, drain))
+    Some(ServiceBlock {
+        vip: tags::assemble(id?, scheduler, forwarding, snat, drain),
+        only_tags,
+    })
 }
 
 fn registrar(mut section: Section) -> Registrar {

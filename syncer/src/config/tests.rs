@@ -45,8 +45,8 @@ fn a_good_file_is_read_with_its_defaults() {
         (SnatBackend::Auto, 50)
     );
     let service = &director.services["hello-world-servers"];
-    assert_eq!(service.id.to_string(), "tcp://198.18.0.29:80");
-    assert!(service.snat);
+    assert_eq!(service.vip.id.to_string(), "tcp://198.18.0.29:80");
+    assert!(service.vip.snat);
 }
 
 #[test]

@@ -1,155 +1,217 @@
 //! Which service gets which VIP: the config file first, then tags. Pure.
 //!
-//! A VIP is one service's. Of two that ask for it by their tags the one that has it keeps it: whoever writes tags must not
-//! take over what serves. A tag that went bad, or asks for what it can't have, takes nothing down either: the policy
-//! that was applied last holds on.
+//! A VIP is one service's, and nobody else's address. Of two services that ask for it by their tags the one that has it
+//! keeps it: whoever writes tags must not take over what serves. A tag that went bad, or asks for what it can't have,
+//! takes nothing down either: the policy that was applied last holds on ([`hold`]).
 
+mod hold;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Declared, SavedService};
-use crate::model::catalog::{Catalog, CatalogService, Instance};
-use crate::model::policy::{Policy, Rejected, VipPolicy};
+use ipvs::ServiceId;
 
-/// A service and the VIP that it gets.
-#[derive(Debug, Clone, Copy)]
+use super::members::{Asks, Members, Refused, refused, sentences};
+use super::occupied::{Holder, Occupied};
+use super::{Declared, SavedService};
+use crate::model::catalog::{Catalog, CatalogService};
+use crate::model::policy::{Policy, Rejected, ServiceBlock, VipPolicy};
+
+/// A service and a VIP that it gets.
+#[derive(Debug, Clone)]
 pub(super) struct Claim<'a> {
     pub(super) name: &'a Arc<str>,
     pub(super) vip: VipPolicy,
     pub(super) declared: Declared,
     /// `None`: not read yet.
-    pub(super) instances: Option<&'a [Instance]>,
+    pub(super) members: Option<Members<'a>>,
     /// As it was applied last, for what has not been read.
     pub(super) saved: Option<&'a SavedService>,
 }
 
-/// All that are granted, in order of VIP, none twice. Why others are not goes to `rejected`.
+/// All that are granted.
+#[derive(Debug, Default)]
+pub(super) struct Granted<'a> {
+    /// In order of VIP, none twice.
+    pub(super) claims: Vec<Claim<'a>>,
+    /// Another service, or what was applied last, had a say in one of them.
+    pub(super) entangled: bool,
+}
+
+/// What decides about a claim beside the service itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grounds<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) occupied: &'a Occupied,
+    pub(super) nodes: &'a Occupied,
+    pub(super) last: &'a [SavedService],
+}
+
+/// What one service is granted, as far as no other asks for the same.
+#[derive(Debug, Default)]
+pub(super) struct OfService<'a> {
+    pub(super) claims: Vec<Claim<'a>>,
+    /// Instances that do not get what they ask for, and may keep what they had.
+    pub(super) refused: Vec<Refused<'a>>,
+    pub(super) rejected: Vec<Rejected>,
+}
+
+impl<'a> Grounds<'a> {
+    /// Whether that VIP can be had; why not, or what is odd about it.
+    fn judge(&self, vip: &VipPolicy) -> Result<Option<Rejected>, Rejected> {
+        let Some(ip) = vip
+            .id
+            .vip()
+            .filter(|ip| self.policy.ownership.contains(*ip))
+        else {
+            return Err(outside(vip));
+        };
+        let is_taken = |holder: &Holder| Rejected::because(format!("{ip} is {holder}"));
+        if let Some(holder) = self.occupied.get(&ip) {
+            return Err(is_taken(holder));
+        }
+        match self.nodes.get(&ip) {
+            Some(holder) if self.holds(&vip.id) => Ok(Some(Rejected::because(format!(
+                "{ip} is {holder}, too; {} is kept, for it was there first, and one of the two has to go",
+                vip.id
+            )))),
+            Some(holder) => Err(is_taken(holder)),
+            None => Ok(None),
+        }
+    }
+
+    fn holds(&self, id: &ServiceId) -> bool {
+        let has = |saved: &SavedService| saved.id == *id && !saved.leaving;
+        self.last.iter().any(has)
+    }
+
+    /// What one service that was read asks for and gets.
+    pub(super) fn of_service(
+        &self,
+        name: &'a Arc<str>,
+        service: &'a CatalogService,
+        block: Option<&'a ServiceBlock>,
+    ) -> OfService<'a> {
+        let (asks, declared) = match block {
+            Some(block) => (Asks::of_block(block, service), Declared::Config),
+            None => (Asks::of_tags(service), Declared::Tags),
+        };
+        let all = service.instances.len();
+        let mut of_service = OfService {
+            refused: asks.refused,
+            rejected: sentences(&asks.named, 0),
+            ..OfService::default()
+        };
+        for (vip, members) in asks.groups {
+            match self.judge(&vip) {
+                Ok(odd) => {
+                    of_service.rejected.extend(odd);
+                    of_service.claims.push(Claim {
+                        name,
+                        vip,
+                        declared,
+                        members: Some(members),
+                        saved: None,
+                    });
+                }
+                Err(why) if block.is_some() => of_service.rejected.push(why),
+                Err(why) => {
+                    let members = members.iter();
+                    of_service.refused.extend(refused(members, &why.reason));
+                }
+            }
+        }
+        let refusals = sentences(&of_service.refused, all);
+        of_service.rejected.extend(refusals);
+        of_service
+    }
+}
+
+/// Why others are not granted goes to `rejected`.
 pub(super) fn claims<'a>(
     catalog: &'a Catalog,
-    last: &'a [SavedService],
-    policy: &'a Policy,
+    grounds: &Grounds<'a>,
     rejected: &mut Vec<(Arc<str>, Rejected)>,
-) -> Vec<Claim<'a>> {
-    let mut claims = Vec::with_capacity(catalog.services.len());
-    configured(&mut claims, catalog, last, policy, rejected);
-    tagged(&mut claims, catalog, last, policy, rejected);
-    unread(&mut claims, catalog, last, policy);
-    // Stable: what comes from the config file stays before what comes from tags.
-    claims.sort_by_key(|claim| claim.vip.id);
-    let losers = settle(&mut claims, last, rejected);
-    for loser in losers {
-        let before = saved(last, loser.name).map(SavedService::policy);
-        let Some(vip) = before.filter(|vip| policy.ownership.owns(&vip.id)) else {
-            continue;
-        };
-        if let Err(at) = claims.binary_search_by_key(&vip.id, |claim| claim.vip.id) {
-            let declared = Declared::Disk;
-            claims.insert(
-                at,
-                Claim {
-                    vip,
-                    declared,
-                    ..loser
-                },
-            );
-        }
-    }
-    claims
-}
-
-fn configured<'a>(
-    claims: &mut Vec<Claim<'a>>,
-    catalog: &'a Catalog,
-    last: &'a [SavedService],
-    policy: &'a Policy,
-    rejected: &mut Vec<(Arc<str>, Rejected)>,
-) {
-    // Both are in order of name; looking each name up would cost more than all the rest.
-    let mut known = catalog.services.iter().peekable();
-    for (name, vip) in &policy.services {
-        while known.next_if(|(other, _)| *other < name).is_some() {}
-        let service = known.next_if(|(other, _)| *other == name);
-        if !policy.ownership.owns(&vip.id) {
-            rejected.push((Arc::clone(name), outside(vip)));
-            continue;
-        }
-        let instances = service.map(|(_, service)| service.instances.as_slice());
-        let of_vip = |saved: &&SavedService| saved.id == vip.id;
-        claims.push(Claim {
-            name,
-            vip: *vip,
-            declared: Declared::Config,
-            instances,
-            saved: instances
-                .is_none()
-                .then(|| last.iter().find(of_vip))
-                .flatten(),
-        });
-    }
-}
-
-fn tagged<'a>(
-    claims: &mut Vec<Claim<'a>>,
-    catalog: &'a Catalog,
-    last: &'a [SavedService],
-    policy: &Policy,
-    rejected: &mut Vec<(Arc<str>, Rejected)>,
-) {
-    let asks = |(name, service): (&'a Arc<str>, &'a Arc<CatalogService>)| {
-        let tagged = service.tagged.as_ref()?;
-        Some((name, service, tagged))
+) -> Granted<'a> {
+    let mut granted = Granted {
+        claims: Vec::with_capacity(catalog.services.len()),
+        entangled: false,
     };
-    for (name, service, tagged) in catalog.services.iter().filter_map(asks) {
-        if policy.services.contains_key(name) {
-            continue;
+    let mut refusals: BTreeMap<&Arc<str>, Vec<Refused<'_>>> = BTreeMap::new();
+    // Both are in order of name; looking each name up would cost more than all the rest.
+    let mut blocks = grounds.policy.services.iter().peekable();
+    for (name, service) in &catalog.services {
+        while let Some(block) = blocks.next_if(|(other, _)| *other < name) {
+            absent(&mut granted.claims, block, grounds, rejected);
         }
-        let owned = |vip: &VipPolicy| policy.ownership.owns(&vip.id);
-        let asked = match tagged {
-            Ok(vip) if owned(vip) => Ok(*vip),
-            Ok(vip) => Err(outside(vip)),
-            Err(rejected) => Err(rejected.clone()),
-        };
-        let (vip, declared) = match asked {
-            Ok(vip) => (vip, Declared::Tags),
-            Err(why) => {
-                rejected.push((Arc::clone(name), why));
-                let before = saved(last, name).map(SavedService::policy);
-                let Some(vip) = before.filter(owned) else {
-                    continue;
-                };
-                (vip, Declared::Disk)
-            }
-        };
-        claims.push(Claim {
-            name,
-            vip,
-            declared,
-            instances: Some(&service.instances),
-            saved: None,
-        });
+        let block = blocks.next_if(|(other, _)| *other == name);
+        let of_service = grounds.of_service(name, service, block.map(|(_, block)| block));
+        granted.claims.extend(of_service.claims);
+        let named = of_service.rejected.into_iter();
+        rejected.extend(named.map(|why| (Arc::clone(name), why)));
+        if !of_service.refused.is_empty() {
+            refusals.insert(name, of_service.refused);
+        }
     }
+    for block in blocks {
+        absent(&mut granted.claims, block, grounds, rejected);
+    }
+    unread(&mut granted.claims, catalog, grounds);
+    // Stable: of one VIP, claims are in order of name but for those that nothing was read of.
+    granted
+        .claims
+        .sort_by_key(|claim| (claim.vip.id, claim.declared != Declared::Config));
+    let losers = settle(&mut granted.claims, grounds.last, rejected);
+    granted.entangled = !losers.is_empty();
+    for (loser, why) in losers {
+        if loser.declared == Declared::Tags {
+            let members = loser.members.iter().flat_map(Members::iter);
+            let lost = refused(members, &why.reason);
+            refusals.entry(loser.name).or_default().extend(lost);
+        }
+    }
+    granted.entangled |= hold::hold(&mut granted.claims, &refusals, grounds);
+    granted
+}
+
+/// A service of the config file that the catalogue has not, or not read.
+fn absent<'a>(
+    claims: &mut Vec<Claim<'a>>,
+    (name, block): (&'a Arc<str>, &'a ServiceBlock),
+    grounds: &Grounds<'a>,
+    rejected: &mut Vec<(Arc<str>, Rejected)>,
+) {
+    let odd = match grounds.judge(&block.vip) {
+        Ok(odd) => odd,
+        Err(why) => return rejected.push((Arc::clone(name), why)),
+    };
+    rejected.extend(odd.map(|why| (Arc::clone(name), why)));
+    let of_vip = |saved: &&SavedService| saved.id == block.vip.id;
+    claims.push(Claim {
+        name,
+        vip: block.vip,
+        declared: Declared::Config,
+        members: None,
+        saved: grounds.last.iter().find(of_vip),
+    });
 }
 
 /// Services that had their VIP from tags, and whose tags nobody could read yet.
-fn unread<'a>(
-    claims: &mut Vec<Claim<'a>>,
-    catalog: &Catalog,
-    last: &'a [SavedService],
-    policy: &Policy,
-) {
+fn unread<'a>(claims: &mut Vec<Claim<'a>>, catalog: &Catalog, grounds: &Grounds<'a>) {
     if !catalog.unlisted && catalog.unread.is_empty() {
         return;
     }
-    let unread = last.iter().filter(|saved| {
+    let unread = grounds.last.iter().filter(|saved| {
         let read = catalog.services.contains_key(&saved.name);
-        let configured = policy.services.contains_key(&saved.name);
+        let configured = grounds.policy.services.contains_key(&saved.name);
         let may_be = catalog.unlisted || catalog.unread.contains(&saved.name);
-        may_be && !read && !configured && policy.ownership.owns(&saved.id)
+        may_be && !read && !configured && saved.is_had(grounds.policy, grounds.occupied)
     });
     claims.extend(unread.map(|saved| Claim {
         name: &saved.name,
         vip: saved.policy(),
         declared: Declared::Disk,
-        instances: None,
+        members: None,
         saved: Some(saved),
     }));
 }
@@ -159,7 +221,7 @@ fn settle<'a>(
     claims: &mut Vec<Claim<'a>>,
     last: &[SavedService],
     rejected: &mut Vec<(Arc<str>, Rejected)>,
-) -> Vec<Claim<'a>> {
+) -> Vec<(Claim<'a>, Rejected)> {
     let mut losers = Vec::new();
     let contested = |pair: &[Claim<'_>]| matches!(pair, [a, b] if a.vip.id == b.vip.id);
     if !claims.windows(2).any(contested) {
@@ -175,7 +237,9 @@ fn settle<'a>(
             continue;
         };
         let incumbent = |claim: &Claim<'_>| {
-            let has = |saved: &SavedService| saved.id == claim.vip.id && saved.name == *claim.name;
+            let has = |saved: &SavedService| {
+                saved.id == claim.vip.id && saved.name == *claim.name && !saved.leaving
+            };
             claim.declared != Declared::Config && last.iter().any(has)
         };
         let takes = holder.declared != Declared::Config && !incumbent(holder) && incumbent(&claim);
@@ -184,17 +248,13 @@ fn settle<'a>(
         } else {
             claim
         };
-        let reason = format!("{} is taken by service {}", loser.vip.id, holder.name);
-        rejected.push((Arc::clone(loser.name), Rejected::because(reason)));
-        losers.push(loser);
+        let why = format!("{} is taken by service {}", loser.vip.id, holder.name);
+        let why = Rejected::because(why);
+        rejected.push((Arc::clone(loser.name), why.clone()));
+        losers.push((loser, why));
     }
     *claims = granted;
-    losers.retain(|loser| loser.declared == Declared::Tags);
     losers
-}
-
-fn saved<'a>(last: &'a [SavedService], name: &Arc<str>) -> Option<&'a SavedService> {
-    last.iter().find(|saved| saved.name == *name)
 }
 
 fn outside(vip: &VipPolicy) -> Rejected {

@@ -5,16 +5,19 @@
 //! the rest. Where more may differ than instances, hints and trials of single services (Nomad told something, a tag
 //! changed, something was refused, held back or not read yet), all of it is decided anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ipvs::ServiceId;
 
-use super::claim::Claim;
-use super::{Desired, DesiredService, FleetView, Hinted, Snapshots, desired, service};
-use crate::model::catalog::{Catalog, CatalogService};
-use crate::model::policy::{Policy, VipPolicy};
+use super::claim::{Grounds, OfService};
+use super::{
+    Desired, DesiredService, FleetView, Hinted, Occupied, SavedService, Snapshots,
+    by_service_and_reason, desired, service as service_of,
+};
+use crate::model::catalog::Catalog;
+use crate::model::policy::{Policy, Rejected, VipPolicy};
 
 /// Which virtual services may differ from what they were, and with them everything else that may.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -44,21 +47,26 @@ impl Scope {
 pub(crate) struct Basis {
     catalog: Arc<Catalog>,
     warmed: BTreeSet<(ServiceId, SocketAddr)>,
+    occupied: Arc<Occupied>,
+    nodes: Arc<Occupied>,
 }
 
 impl Basis {
-    /// `None` where something else had a say: another service, or the table on disk.
+    /// `None` where something else had a say: what was applied last.
     pub(super) fn of(
         desired: &Desired,
         catalog: &Arc<Catalog>,
-        warmed: &BTreeSet<(ServiceId, SocketAddr)>,
+        snapshots: &Snapshots<'_>,
+        nodes: &Arc<Occupied>,
     ) -> Option<Self> {
         // What holds on from the disk is either not read or refused.
         let read = |service: &DesiredService| service.complete;
-        let plain = desired.rejected.is_empty() && desired.services.values().all(read);
+        let plain = desired.services.values().all(read);
         plain.then(|| Self {
             catalog: Arc::clone(catalog),
-            warmed: warmed.clone(),
+            warmed: snapshots.warmed.clone(),
+            occupied: Arc::clone(snapshots.occupied),
+            nodes: Arc::clone(nodes),
         })
     }
 }
@@ -77,27 +85,116 @@ fn renewed(
     policy: &Policy,
 ) -> Option<(Desired, BTreeSet<ServiceId>)> {
     let (basis, catalog) = (before.basis.take()?, snapshots.catalog?);
-    if !same_fleet(&before, snapshots.fleet) {
+    if !same_fleet(&before, snapshots.fleet) || basis.occupied != *snapshots.occupied {
         return None;
     }
-    let mut ids = changed(&basis.catalog, catalog, policy)?;
+    let mut anew = Anew {
+        names: changed(&basis.catalog, catalog)?,
+        ids: BTreeSet::new(),
+    };
     let trials = basis.warmed.symmetric_difference(snapshots.warmed);
-    ids.extend(trials.map(|(id, _)| *id));
-    ids.extend(told_of(&before, snapshots.hints));
-    ids.retain(|id| before.services.contains_key(id));
-    for id in &ids {
-        let anew = again(before.services.get(id)?, snapshots, policy, catalog)?;
-        if is_looped(&anew, &before, policy) {
-            return None;
+    let trials = trials.map(|(id, _)| *id);
+    let ids: BTreeSet<ServiceId> = trials.chain(told_of(&before, snapshots.hints)).collect();
+    for id in ids {
+        if let Some(service) = before.services.get(&id) {
+            anew.ids.insert(id);
+            // What it asks for is as it was; only what is known of its instances is not.
+            anew.names.entry(Arc::clone(&service.name)).or_default();
         }
-        before.services.insert(*id, anew);
     }
+    let grounds = Grounds {
+        policy,
+        occupied: snapshots.occupied,
+        nodes: &basis.nodes,
+        last: snapshots.last,
+    };
+    anew.decide(&mut before, &basis, snapshots, &grounds)?;
     before.hints.clone_from(snapshots.hints);
     before.basis = Some(Basis {
         catalog: Arc::clone(catalog),
         warmed: snapshots.warmed.clone(),
+        ..basis
     });
-    Some((before, ids))
+    Some((before, anew.ids))
+}
+
+/// How a catalogue entry differs from what it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Entry {
+    #[default]
+    Same,
+    Changed,
+}
+
+/// What is decided anew.
+struct Anew {
+    names: BTreeMap<Arc<str>, Entry>,
+    ids: BTreeSet<ServiceId>,
+}
+
+impl Anew {
+    /// `None` where one of them has no say alone any more.
+    fn decide(
+        &mut self,
+        desired: &mut Desired,
+        basis: &Basis,
+        snapshots: &Snapshots<'_>,
+        grounds: &Grounds<'_>,
+    ) -> Option<()> {
+        let catalog = snapshots.catalog?;
+        for (name, entry) in &self.names {
+            let block = grounds.policy.services.get(name);
+            let Some((name, service)) = catalog.services.get_key_value(name) else {
+                continue;
+            };
+            let of_service = grounds.of_service(name, service, block);
+            if *entry == Entry::Changed {
+                let was = basis.catalog.services.get(name)?;
+                let was = grounds.of_service(name, was, block);
+                let vips = |of: &OfService<'_>| -> Vec<VipPolicy> {
+                    of.claims.iter().map(|claim| claim.vip).collect()
+                };
+                if vips(&was) != vips(&of_service) {
+                    return None;
+                }
+            }
+            let had = |saved: &SavedService| saved.name == *name;
+            if !of_service.refused.is_empty() && grounds.last.iter().any(had) {
+                return None;
+            }
+            let mut rejected: Vec<(Arc<str>, Rejected)> = of_service
+                .rejected
+                .into_iter()
+                .map(|why| (Arc::clone(name), why))
+                .collect();
+            for claim in of_service.claims {
+                let id = claim.vip.id;
+                let there = desired.services.get_mut(&id)?;
+                let anew = service_of(claim, snapshots, grounds.policy, &mut rejected);
+                if *entry == Entry::Changed || *there != anew {
+                    self.ids.insert(id);
+                }
+                *there = anew;
+                if is_looped(desired.services.get(&id)?, desired, grounds.policy) {
+                    return None;
+                }
+            }
+            replace(&mut desired.rejected, name, rejected);
+        }
+        Some(())
+    }
+}
+
+/// The rejections of one service anew. All are in order.
+fn replace(
+    all: &mut Vec<(Arc<str>, Rejected)>,
+    name: &Arc<str>,
+    mut anew: Vec<(Arc<str>, Rejected)>,
+) {
+    let from = all.partition_point(|(other, _)| other < name);
+    let to = all.partition_point(|(other, _)| other <= name);
+    anew.sort_by(by_service_and_reason);
+    all.splice(from..to, anew);
 }
 
 fn same_fleet(before: &Desired, now: FleetView<'_>) -> bool {
@@ -110,12 +207,12 @@ fn same_fleet(before: &Desired, now: FleetView<'_>) -> bool {
 }
 
 /// Those whose instances changed; `None` if anything else did.
-fn changed(before: &Catalog, now: &Catalog, policy: &Policy) -> Option<BTreeSet<ServiceId>> {
+fn changed(before: &Catalog, now: &Catalog) -> Option<BTreeMap<Arc<str>, Entry>> {
     let read = !now.unlisted && now.unread.is_empty();
     if !read || before.services.len() != now.services.len() {
         return None;
     }
-    let mut ids = BTreeSet::new();
+    let mut names = BTreeMap::new();
     for ((name, was), (other, is)) in before.services.iter().zip(&now.services) {
         if !Arc::ptr_eq(name, other) && name != other {
             return None;
@@ -123,12 +220,12 @@ fn changed(before: &Catalog, now: &Catalog, policy: &Policy) -> Option<BTreeSet<
         if Arc::ptr_eq(was, is) {
             continue;
         }
-        if was.tagged != is.tagged {
+        if was.hosts != is.hosts {
             return None;
         }
-        ids.extend(asked(name, is, policy).map(|vip| vip.id));
+        names.insert(Arc::clone(other), Entry::Changed);
     }
-    Some(ids)
+    Some(names)
 }
 
 /// Those of whose instances drivers tell something else than before.
@@ -154,35 +251,9 @@ fn told_of<'a>(before: &'a Desired, hints: &'a Hinted) -> impl Iterator<Item = S
         .map(|(id, _)| *id)
 }
 
-/// One service anew; `None` where it has no say alone any more.
-fn again(
-    there: &DesiredService,
-    snapshots: &Snapshots<'_>,
-    policy: &Policy,
-    catalog: &Catalog,
-) -> Option<DesiredService> {
-    let (name, entry) = catalog.services.get_key_value(&there.name)?;
-    let claim = Claim {
-        name,
-        vip: asked(name, entry, policy)?,
-        declared: there.declared,
-        instances: Some(&entry.instances),
-        saved: None,
-    };
-    let mut rejected = Vec::new();
-    let anew = service(claim, snapshots, policy, &mut rejected);
-    rejected.is_empty().then_some(anew)
-}
-
 /// Whether an instance of it is itself a VIP.
 fn is_looped(anew: &DesiredService, all: &Desired, policy: &Policy) -> bool {
     let addresses = anew.endpoints.iter().map(|endpoint| endpoint.address.ip());
     let mut owned = addresses.filter(|address| policy.ownership.contains(*address));
     owned.any(|address| all.services.keys().any(|id| id.vip() == Some(address)))
-}
-
-/// What the config file, or else its tags, give to a service.
-fn asked(name: &Arc<str>, entry: &CatalogService, policy: &Policy) -> Option<VipPolicy> {
-    let configured = policy.services.get(name).copied();
-    configured.or_else(|| entry.tagged.as_ref()?.as_ref().ok().copied())
 }

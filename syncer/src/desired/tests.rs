@@ -1,6 +1,9 @@
 //! The join: who gets which VIP, and what becomes of each instance.
 
+mod asks;
 mod claims;
+mod leaving;
+mod occupied;
 mod opinions;
 mod renew;
 
@@ -8,9 +11,9 @@ use ipvs::{RealServer, Scheduler, Thresholds, Weight};
 
 use super::*;
 use crate::model::AllocId;
-use crate::model::catalog::{CatalogService, Health, Instance, Origin};
+use crate::model::catalog::{CatalogService, Health, Instance, Origin, Tags};
 use crate::model::fleet::{Allocation, ClientStatus, Port, Task, TaskState};
-use crate::model::policy::{Ownership, VipPolicy};
+use crate::model::policy::{Ask, Ownership, VipPolicy};
 
 const VIP: &str = "198.18.0.29:80";
 const OTHER: &str = "198.18.0.30:80";
@@ -41,7 +44,21 @@ fn instance(port: u16, health: Health, alloc: Option<u128>) -> Instance {
         origin: alloc.map(|alloc| Origin {
             alloc: AllocId(alloc),
         }),
+        tags: Arc::default(),
     }
+}
+
+/// Tags that ask for that.
+fn asking(ask: Ask) -> Arc<Tags> {
+    let words = Vec::new();
+    let ask = Some(ask);
+    Arc::new(Tags { words, ask })
+}
+
+/// Tags that nobody can read.
+fn unreadable() -> Ask {
+    let why = Rejected::because("unreadable");
+    Ask::Unusable { vip: None, why }
 }
 
 fn saved(name: &str, at: &str, weights: &[u32]) -> SavedService {
@@ -57,6 +74,8 @@ fn saved(name: &str, at: &str, weights: &[u32]) -> SavedService {
         settings: ServiceSettings::new("sh".parse().unwrap()),
         forwarding: Forwarding::Masquerade,
         snat: false,
+        drain: None,
+        leaving: false,
         reals: (1..).zip(weights).map(real).collect(),
     }
 }
@@ -68,6 +87,7 @@ struct Case {
     last: Vec<SavedService>,
     fleet: Option<Arc<Fleet>>,
     awaited: bool,
+    occupied: Arc<Occupied>,
 }
 
 impl Case {
@@ -88,22 +108,35 @@ impl Case {
             last: Vec::new(),
             fleet: None,
             awaited: false,
+            occupied: Arc::default(),
         }
     }
 
     fn configured(mut self, name: &str, at: &str) -> Self {
-        self.policy.services.insert(name.into(), vip(at));
+        self.policy.services.insert(name.into(), vip(at).into());
         self
     }
 
     fn service(
         mut self,
         name: &str,
-        tagged: impl Into<Option<Result<VipPolicy, Rejected>>>,
-        instances: Vec<Instance>,
+        ask: impl Into<Option<Ask>>,
+        mut instances: Vec<Instance>,
     ) -> Self {
-        let tagged = tagged.into();
-        let service = CatalogService { instances, tagged };
+        if let Some(ask) = ask.into() {
+            // Tags are an instance's: of a service without any nobody asks.
+            if instances.is_empty() {
+                instances.push(instance(99, Health::Critical, None));
+            }
+            let tags = asking(ask);
+            for instance in &mut instances {
+                instance.tags = Arc::clone(&tags);
+            }
+        }
+        let service = CatalogService {
+            instances,
+            ..CatalogService::default()
+        };
         self.catalog.services.insert(name.into(), Arc::new(service));
         self
     }
@@ -126,6 +159,7 @@ impl Case {
                 warmed: &BTreeSet::new(),
                 last: &self.last,
                 hints: &Hinted::new(),
+                occupied: &self.occupied,
             },
             &self.policy,
         )
@@ -197,10 +231,9 @@ fn of_two_registrations_of_one_address_the_livelier_counts_and_then_the_one_that
 
 #[test]
 fn a_tag_that_went_bad_keeps_the_last_policy_and_is_told() {
-    let bad = [Err(Rejected::because("no")), Ok(vip(OUTSIDE))];
-    for tagged in bad {
+    for ask in [unreadable(), Ask::Vip(vip(OUTSIDE))] {
         let case = Case::new()
-            .service("web", tagged, vec![instance(1, Health::Passing, None)])
+            .service("web", ask, vec![instance(1, Health::Passing, None)])
             .last(saved("web", VIP, &[1]));
         let desired = case.desired();
         let service = &desired.services[&id(VIP)];
@@ -218,8 +251,8 @@ fn of_two_services_that_ask_for_a_vip_the_one_that_has_it_keeps_it_and_the_alpha
  {
     let both = || {
         Case::new()
-            .service("aaa", Ok(vip(VIP)), Vec::new())
-            .service("web", Ok(vip(VIP)), Vec::new())
+            .service("aaa", Ask::Vip(vip(VIP)), Vec::new())
+            .service("web", Ask::Vip(vip(VIP)), Vec::new())
     };
     assert_eq!(both().owners(), ["tcp://198.18.0.29:80 aaa"]);
     let case = both().last(saved("web", VIP, &[]));
@@ -238,8 +271,8 @@ fn of_two_services_that_ask_for_a_vip_the_one_that_has_it_keeps_it_and_the_alpha
 #[test]
 fn whoever_asks_for_a_taken_vip_keeps_the_one_it_had() {
     let case = Case::new()
-        .service("aaa", Ok(vip(VIP)), Vec::new())
-        .service("web", Ok(vip(VIP)), Vec::new())
+        .service("aaa", Ask::Vip(vip(VIP)), Vec::new())
+        .service("web", Ask::Vip(vip(VIP)), Vec::new())
         .last(saved("web", VIP, &[]))
         .last(saved("aaa", OTHER, &[]));
     let owners = ["tcp://198.18.0.29:80 web", "tcp://198.18.0.30:80 aaa"];
@@ -357,6 +390,7 @@ fn before_the_catalogue_is_read_the_table_on_disk_is_what_should_be() {
         warmed: &BTreeSet::new(),
         last: &last,
         hints: &Hinted::new(),
+        occupied: &Arc::default(),
     };
     let desired = desired(&snapshots, &policy);
     assert!(!desired.complete);

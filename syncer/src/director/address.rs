@@ -5,11 +5,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use ipvs::Table;
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 
 use super::DirectorError;
 use super::command::{CommandError, run};
+use crate::desired::{Holder, Occupied};
 use crate::model::policy::Ownership;
 
 /// A label's last part; the kernel wants the interface's name before it, and 15 bytes at most.
@@ -109,7 +111,44 @@ fn label(interface: &str) -> Option<String> {
     (label.len() <= LABEL_LIMIT).then_some(label)
 }
 
-/// Adds a host address. `nodad`: a VIP answers at once, there is no other holder to look for.
+/// All addresses of this machine, and the ends of their networks, where no host can be.
+pub(super) fn occupied(interface: &str) -> Result<Occupied, DirectorError> {
+    let mut all = Occupied::new();
+    let addresses = getifaddrs().map_err(|source| DirectorError::Addresses {
+        interface: interface.to_owned(),
+        source,
+    })?;
+    for one in addresses {
+        let Some(address) = one.address.as_ref().and_then(ip) else {
+            continue;
+        };
+        let mask = one.netmask.as_ref().and_then(ip);
+        occupy(&mut all, &one.interface_name, address, mask);
+    }
+    Ok(all)
+}
+
+fn occupy(all: &mut Occupied, name: &str, ip: IpAddr, mask: Option<IpAddr>) {
+    let network = mask.and_then(|mask| IpNet::with_netmask(ip, mask).ok());
+    if let Some(network) = network.map(|network| network.trunc())
+        && network
+            .max_prefix_len()
+            .saturating_sub(network.prefix_len())
+            > 1
+    {
+        let (first, last) = (network.network(), network.broadcast());
+        all.entry(first).or_insert(Holder::Network { network });
+        if last.is_ipv4() {
+            all.entry(last).or_insert(Holder::Broadcast { network });
+        }
+    }
+    // A label stands behind a colon.
+    let name = name.split(':').next().unwrap_or(name);
+    let interface = name.into();
+    all.insert(ip, Holder::Machine { interface });
+}
+
+/// Adds a host address. `nodad`: it was looked for another holder already, and a VIP answers at once.
 pub(super) async fn add(interface: &str, vip: IpAddr) -> Result<(), CommandError> {
     let prefix = format!("{vip}/{}", host_prefix(vip));
     let mut arguments = vec!["address", "replace", &prefix, "dev", interface];
@@ -225,5 +264,39 @@ mod tests {
         let loopback = list("lo").unwrap();
         let first = loopback.iter().find(|one| one.address.is_ipv4());
         assert!(first.is_some_and(|one| !one.host && !one.labelled));
+    }
+
+    #[test]
+    fn an_address_its_network_and_its_broadcast_address_are_occupied() {
+        let mut all = Occupied::new();
+        let net = |a, b| (a, Some(IpAddr::from([255, 255, 255, b])));
+        for (name, (ip, mask)) in [
+            ("eth0", net(IpAddr::from([198, 18, 0, 2]), 0)),
+            ("eth0:ipvs", net(IpAddr::from([198, 18, 0, 29]), 255)),
+            ("eth1", net(IpAddr::from([10, 0, 0, 1]), 254)),
+            (
+                "eth1",
+                (
+                    "fe80::1".parse().unwrap(),
+                    Some("ffff:ffff:ffff:ffff::".parse().unwrap()),
+                ),
+            ),
+        ] {
+            occupy(&mut all, name, ip, mask);
+        }
+        let told: Vec<String> = all
+            .iter()
+            .map(|(ip, holder)| format!("{ip} is {holder}"))
+            .collect();
+        let expected = [
+            "10.0.0.1 is this machine's own address on eth1",
+            "198.18.0.0 is the network address of 198.18.0.0/24",
+            "198.18.0.2 is this machine's own address on eth0",
+            "198.18.0.29 is this machine's own address on eth0",
+            "198.18.0.255 is the broadcast address of 198.18.0.0/24",
+            "fe80:: is the network address of fe80::/64",
+            "fe80::1 is this machine's own address on eth1",
+        ];
+        assert_eq!(told, expected);
     }
 }

@@ -1,17 +1,22 @@
 //! The real director. Steps for the kernel's table that follow each other go in one batch; a command that finds its
 //! work done already has done it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ipvs::{Command, Kernel, Refused, ServiceId, Table, errno};
 use tracing::{debug, warn};
 
+use super::neighbour::Mac;
 use super::rules::Rules;
 use super::thread::KernelThread;
-use super::{Counter, Counts, Director, DirectorError, Reading, address, command, sysctl};
+use super::{
+    Counter, Counts, Director, DirectorError, Reading, address, command, neighbour, sysctl,
+};
 use crate::config;
+use crate::desired::Holder;
+use crate::error::chain;
 use crate::model::policy::Ownership;
 use crate::plan::{Addresses, Step};
 use crate::store::Memory;
@@ -27,6 +32,8 @@ pub struct KernelDirector {
     ownership: Ownership,
     /// VIPs of the table on disk, where what the store knew of `ours` is lost: to be found again by the first reading.
     lost: Option<BTreeSet<IpAddr>>,
+    /// VIPs that were not added, for somebody on the link answers for them.
+    taken: BTreeMap<IpAddr, Mac>,
 }
 
 impl KernelDirector {
@@ -39,6 +46,7 @@ impl KernelDirector {
             interface: config.interface.clone(),
             rules: Rules::new(config.snat_backend),
             ours: memory.addresses.clone(),
+            taken: BTreeMap::new(),
             ownership: config.ownership.clone(),
             lost: memory.addresses_lost.then(saved),
         })
@@ -61,9 +69,12 @@ impl KernelDirector {
         self.ours.retain(|vip| present.contains(vip));
         let labelled = listed.iter().filter(|one| one.labelled);
         self.ours.extend(labelled.map(|one| one.address));
+        let mut occupied = address::occupied(&self.interface)?;
+        occupied.retain(|ip, _| !self.ours.contains(ip));
         Ok(Addresses {
             present,
             ours: self.ours.clone(),
+            occupied,
         })
     }
 
@@ -99,17 +110,62 @@ impl KernelDirector {
         }
     }
 
+    /// VIPs that nobody has; then everybody is told.
+    async fn add(&mut self, vips: Vec<IpAddr>, outcomes: &mut Vec<Result<(), DirectorError>>) {
+        self.look_for(vips.clone()).await;
+        let mut added = Vec::with_capacity(vips.len());
+        for vip in vips {
+            let outcome = self.add_one(vip).await;
+            if outcome.is_ok() {
+                added.push(vip);
+            }
+            outcomes.push(outcome);
+        }
+        if !added.is_empty()
+            && let Err(error) = neighbour::announce(&self.interface, added).await
+        {
+            warn!(
+                error = chain(&error),
+                "neighbours are not told where a VIP is now; theirs have to forget it by themselves"
+            );
+        }
+    }
+
+    async fn add_one(&mut self, vip: IpAddr) -> Result<(), DirectorError> {
+        if let Some(mac) = self.taken.get(&vip) {
+            let holder = neighbour(*mac);
+            return Err(DirectorError::Taken { vip, holder });
+        }
+        if vip.is_ipv6() {
+            sysctl::ensure(&sysctl::of_ipv6())?;
+        }
+        address::add(&self.interface, vip).await?;
+        self.ours.insert(vip);
+        Ok(())
+    }
+
+    /// Asks neighbours for these and remembers who has them.
+    async fn look_for(&mut self, vips: Vec<IpAddr>) {
+        if vips.is_empty() {
+            return;
+        }
+        match neighbour::holders(&self.interface, vips.clone()).await {
+            Ok(holders) => {
+                self.taken.retain(|vip, _| !vips.contains(vip));
+                self.taken.extend(holders);
+            }
+            Err(error) => {
+                warn!(
+                    error = chain(&error),
+                    "neighbours cannot be asked whether they have a VIP; it is taken unasked"
+                );
+            }
+        }
+    }
+
     async fn one(&mut self, step: &Step) -> Result<(), DirectorError> {
         match step {
             Step::SetSnat(services) => self.rules.set(services).await,
-            Step::AddVip(vip) => {
-                if vip.is_ipv6() {
-                    sysctl::ensure(&sysctl::of_ipv6())?;
-                }
-                address::add(&self.interface, *vip).await?;
-                self.ours.insert(*vip);
-                Ok(())
-            }
             Step::RemoveVip(vip) => {
                 address::remove(&self.interface, *vip).await?;
                 self.ours.remove(vip);
@@ -117,7 +173,7 @@ impl KernelDirector {
             }
             Step::ForgetFlows(id, real) => forget_flows(id, *real).await,
             Step::ForgetUnanswered(vip) => forget_unanswered(*vip).await,
-            Step::Ipvs(_) => Ok(()),
+            Step::AddVip(_) | Step::Ipvs(_) => Ok(()),
         }
     }
 }
@@ -132,7 +188,11 @@ impl Director for KernelDirector {
             .thread
             .ask(move |client| client.read(&expected))
             .await??;
-        let addresses = self.addresses(&live.table)?;
+        let mut addresses = self.addresses(&live.table)?;
+        self.look_for(self.taken.keys().copied().collect()).await;
+        let taken = self.taken.iter();
+        let taken = taken.map(|(vip, mac)| (*vip, neighbour(*mac)));
+        addresses.occupied.extend(taken);
         let snat = self.rules.read().await?;
         Ok(Reading {
             table: live.table,
@@ -161,16 +221,31 @@ impl Director for KernelDirector {
         let mut rest = steps;
         while let Some(first) = rest.first() {
             let commands: Vec<Command> = rest.iter().map_while(command_of).collect();
-            let done = commands.len().max(1);
-            if commands.is_empty() {
+            let vips: Vec<IpAddr> = rest.iter().map_while(vip_of).collect();
+            let done = commands.len().max(vips.len()).max(1);
+            if !commands.is_empty() {
+                self.batch(commands, &mut outcomes).await;
+            } else if vips.is_empty() {
                 outcomes.push(self.one(first).await);
             } else {
-                self.batch(commands, &mut outcomes).await;
+                self.add(vips, &mut outcomes).await;
             }
             rest = rest.get(done..).unwrap_or_default();
         }
         outcomes
     }
+}
+
+fn vip_of(step: &Step) -> Option<IpAddr> {
+    match step {
+        Step::AddVip(vip) => Some(*vip),
+        _ => None,
+    }
+}
+
+fn neighbour(mac: Mac) -> Holder {
+    let link = mac.to_string().into();
+    Holder::Neighbour { link }
 }
 
 fn command_of(step: &Step) -> Option<Command> {

@@ -1,5 +1,6 @@
 //! The guard before a table of ten services, one real server each.
 
+mod elsewhere;
 mod held;
 mod share;
 
@@ -125,6 +126,7 @@ impl Day {
         let evidence = Evidence {
             table: &self.table,
             last: &[],
+            catalog: None,
             confirmations: self.confirmations,
         };
         self.losses = guard(&mut desired, &evidence, &policy(), &self.losses, self.now);
@@ -210,6 +212,7 @@ fn while_nomad_is_awaited_nothing_is_lost() {
         let evidence = Evidence {
             table: &day.table,
             last: &[],
+            catalog: None,
             confirmations: day.confirmations,
         };
         day.losses = guard(&mut all, &evidence, &policy(), &day.losses, day.now);
@@ -227,6 +230,7 @@ fn a_service_that_was_not_read_has_lost_nothing() {
     let evidence = Evidence {
         table: &day.table,
         last: &[],
+        catalog: None,
         confirmations: 0,
     };
     let losses = guard(&mut all, &evidence, &policy(), &day.losses, day.now);

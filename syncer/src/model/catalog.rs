@@ -1,11 +1,11 @@
 //! Consul's view: services, their instances, and how healthy each is. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::model::AllocId;
-use crate::model::policy::{Rejected, VipPolicy};
+use crate::model::policy::Ask;
 
 /// Worst of the node's and the service's checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,6 +29,30 @@ pub struct Instance {
     pub node: Arc<str>,
     /// Which allocation it is, when Nomad or we registered it.
     pub origin: Option<Origin>,
+    /// Instances of one service that have the same tags share them.
+    pub tags: Arc<Tags>,
+}
+
+/// Tags of an instance, and what those of ours ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tags {
+    pub words: Vec<Box<str>>,
+    /// `None` where no tag of ours is.
+    pub ask: Option<Ask>,
+}
+
+impl Tags {
+    /// What these tags are and ask for.
+    pub fn of(words: impl IntoIterator<Item = impl Into<Box<str>>>) -> Self {
+        let words: Vec<Box<str>> = words.into_iter().map(Into::into).collect();
+        let ask = crate::tags::ask(words.iter().map(|word| &**word));
+        Self { words, ask }
+    }
+
+    /// Whether all of these are among them.
+    pub fn have_all(&self, wanted: &[Box<str>]) -> bool {
+        wanted.iter().all(|word| self.words.contains(word))
+    }
 }
 
 /// What a registration's id says about where it comes from.
@@ -53,8 +77,8 @@ impl Origin {
 pub struct CatalogService {
     /// In order of address, the healthier of two registrations of one address first.
     pub instances: Vec<Instance>,
-    /// What its tags ask for; `None` where no tag of ours is.
-    pub tagged: Option<Result<VipPolicy, Rejected>>,
+    /// Addresses of the nodes that its answer shows, each with the node's name, in order and none twice.
+    pub hosts: Vec<(IpAddr, Arc<str>)>,
 }
 
 /// All services that we watch.

@@ -1,8 +1,8 @@
 //! Nomad's view: allocations, their tasks and their host ports. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::model::AllocId;
@@ -150,6 +150,8 @@ pub struct Fleet {
     claims: HashMap<SocketAddr, AllocId>,
     /// Allocations that are wanted and not over, by group.
     wanted: HashMap<Group, Vec<AllocId>>,
+    /// Addresses of hosts where ports are, each with its node's name.
+    hosts: BTreeMap<IpAddr, Arc<str>>,
 }
 
 impl Fleet {
@@ -158,6 +160,8 @@ impl Fleet {
         let mut fleet = Self::default();
         for allocation in allocations {
             for port in &allocation.ports {
+                let host = fleet.hosts.entry(port.address.ip());
+                host.or_insert_with(|| Arc::clone(&allocation.node_name));
                 let rank = |a: &Allocation| {
                     (
                         !a.phase(port.address).over() && a.client != ClientStatus::Lost,
@@ -208,6 +212,11 @@ impl Fleet {
     /// The allocation that has, or had last, this host port.
     pub fn at(&self, address: SocketAddr) -> Option<&Allocation> {
         self.get(*self.claims.get(&address)?)
+    }
+
+    /// Addresses of the hosts where allocations have ports, each with its node's name, in order.
+    pub fn hosts(&self) -> impl Iterator<Item = (IpAddr, &Arc<str>)> {
+        self.hosts.iter().map(|(ip, name)| (*ip, name))
     }
 
     /// Whether another allocation of the same group is wanted and alive, or about to be.

@@ -20,7 +20,35 @@ pub struct VipPolicy {
     pub drain: Option<Duration>,
 }
 
-/// Why a service gets no virtual service. Everything else goes on.
+/// What the tags of an instance ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    Vip(VipPolicy),
+    /// It can't be done; `vip` is the one that it would be, as far as it can be read.
+    Unusable {
+        vip: Option<ServiceId>,
+        why: Rejected,
+    },
+}
+
+/// What the config file says about one service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceBlock {
+    pub vip: VipPolicy,
+    /// Only instances that have all of these tags are its real servers; of an empty list all are.
+    pub only_tags: Vec<Box<str>>,
+}
+
+impl From<VipPolicy> for ServiceBlock {
+    fn from(vip: VipPolicy) -> Self {
+        Self {
+            vip,
+            only_tags: Vec::new(),
+        }
+    }
+}
+
+/// Why a service gets no virtual service, or an instance is no real server. Everything else goes on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Rejected {
@@ -34,6 +62,24 @@ impl Rejected {
             reason: reason.into(),
         }
     }
+}
+
+/// Why no virtual service can be at that address and port, whoever owns it.
+pub fn usable(id: &ServiceId) -> Result<(), String> {
+    let ServiceId::Address { address, .. } = id else {
+        return Ok(());
+    };
+    let kind = match address.ip() {
+        _ if address.port() == 0 => return Err(format!("{id} has port 0; a VIP is one port")),
+        ip if ip.is_unspecified() => "the unspecified address",
+        ip if ip.is_loopback() => "a loopback address, which no client reaches",
+        ip if ip.is_multicast() => "a multicast address",
+        IpAddr::V4(ip) if ip.is_broadcast() => "the broadcast address",
+        IpAddr::V4(ip) if ip.octets()[0] == 0 => "an address of \"this network\"",
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => "an address of one link only",
+        _ => return Ok(()),
+    };
+    Err(format!("{} is {kind}", address.ip()))
 }
 
 /// VIPs that are ours. IPVS has no label field, so ownership is by address; all else is never touched.
@@ -58,7 +104,7 @@ impl Ownership {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// From the config file, by Consul service name.
-    pub services: BTreeMap<Arc<str>, VipPolicy>,
+    pub services: BTreeMap<Arc<str>, ServiceBlock>,
     pub ownership: Ownership,
     pub drain: Duration,
     /// Share of the serving real servers that may vanish from the catalogue at once, in percent.

@@ -13,7 +13,7 @@ use super::{Observed, Plan, Step, edit};
 use crate::desired::{Desired, DesiredService, Endpoint, Scope, Want};
 use crate::model::Moment;
 
-/// Without a policy any more (its service is gone), a drain has this long.
+/// How long a drain has of which no policy is known: somebody else's virtual service in our ranges.
 const FORSAKEN_DRAIN: Duration = Duration::from_mins(1);
 
 /// The walk's state: what it has decided so far.
@@ -218,6 +218,8 @@ impl<'a> Merge<'a> {
         self.open.insert(*id);
         let key = (*id, real.address);
         match want {
+            // Weight 0 keeps flows, and nothing tells a UDP flow's end: they would go on while their client sends.
+            Want::Quiesce if id.protocol() == Some(Protocol::Udp) => self.remove(id, real),
             Want::Quiesce => {
                 if real.weight.serves() {
                     self.phases
@@ -231,11 +233,19 @@ impl<'a> Merge<'a> {
                 if real.weight.serves() && self.bridges(id, wanted, real) {
                     return false;
                 }
-                // Nothing tells a UDP flow's end; what is left in the tables only keeps clients from a live one.
+                // For the same reason.
                 if id.protocol() == Some(Protocol::Udp) {
                     return self.remove(id, real);
                 }
-                let limit = wanted.map_or(FORSAKEN_DRAIN, |wanted| wanted.drain);
+                let limit = match wanted {
+                    Some(wanted) => wanted.drain,
+                    None => self
+                        .desired
+                        .leaving
+                        .get(id)
+                        .copied()
+                        .unwrap_or(FORSAKEN_DRAIN),
+                };
                 let connections = self.observed.connections.get(&key);
                 let drain =
                     match self

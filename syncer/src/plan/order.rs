@@ -81,7 +81,7 @@ impl Phases {
     fn surroundings(&self, desired: &Desired, observed: &Observed<'_>) -> Surroundings {
         let (widen, narrow) = self.snat(desired, observed);
         let needed = self.vips(desired);
-        let Addresses { present, ours } = observed.addresses;
+        let Addresses { present, ours, .. } = observed.addresses;
         let is_unneeded = |vip: &&IpAddr| desired.complete && needed.binary_search(vip).is_err();
         Surroundings {
             widen,

@@ -60,6 +60,7 @@ impl Seen {
         let addresses = Addresses {
             present: vip.clone(),
             ours: vip,
+            ..Addresses::default()
         };
         let (connections, snat, drains) =
             (BTreeMap::new(), Some(SnatSet::new()), Drains::default());

@@ -99,6 +99,12 @@ impl<D: Director> Reconciler<D> {
                 state.doubtful = true;
                 false
             }
+            (Step::AddVip(vip), DirectorError::Taken { holder, .. }) => {
+                // The next look refuses whoever asks for it.
+                let occupied = &mut state.mirror.addresses.occupied;
+                occupied.insert(*vip, holder.clone());
+                false
+            }
             (Step::SetSnat(_), _) => {
                 state.mirror.snat = None;
                 false

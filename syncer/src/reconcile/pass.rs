@@ -1,6 +1,7 @@
 //! One pass: the same at a cold start, on an event and on a timer.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::act::Done;
 use super::{Reason, Reconciler, instant_of};
-use crate::desired::{Desired, FleetView, SavedService, Scope, Snapshots, Want, renew};
+use crate::desired::{Desired, FleetView, Holder, Occupied, Scope, Snapshots, Want, renew, saved};
 use crate::director::Director;
 use crate::guard::{APART, Evidence, guard};
 use crate::model::Moment;
@@ -134,6 +135,7 @@ impl<D: Director> Reconciler<D> {
             Some(None) if self.started.elapsed() < PATIENCE => FleetView::Awaited,
             None | Some(None) => FleetView::Absent,
         };
+        self.occupy();
         let state = &mut self.state;
         let nomad = match fleet {
             FleetView::Known(fleet) => Some(&**fleet),
@@ -147,11 +149,32 @@ impl<D: Director> Reconciler<D> {
             warmed: &state.warmed,
             last: &state.last,
             hints: &hints,
+            occupied: &state.occupied,
         };
         let before = std::mem::take(&mut state.desired);
         let (desired, changed) = renew(before, &snapshots, &self.policy);
         state.scope = std::mem::take(&mut state.scope).and(changed);
         desired
+    }
+
+    /// Notes where no VIP may be, as far as it matters here.
+    fn occupy(&mut self) {
+        let owned = |ip: &IpAddr| self.policy.ownership.contains(*ip);
+        let table = &self.state.mirror.table;
+        // After a lost state directory a VIP is on this machine that nobody remembers to have put there.
+        let is_vip = |ip: IpAddr| table.iter().any(|(id, _)| id.vip() == Some(ip));
+        let occupied = self.state.mirror.addresses.occupied.iter();
+        let mut now: Occupied = occupied
+            .filter(|(ip, _)| owned(ip))
+            .filter(|(ip, holder)| !(matches!(holder, Holder::Machine { .. }) && is_vip(**ip)))
+            .map(|(ip, holder)| (*ip, holder.clone()))
+            .collect();
+        let sources = self.inputs.sources.borrow();
+        let sources = sources.iter().filter(|(ip, _)| owned(ip));
+        now.extend(sources.map(|(ip, holder)| (*ip, holder.clone())));
+        if *self.state.occupied != now {
+            self.state.occupied = Arc::new(now);
+        }
     }
 
     fn hold_back(&mut self, desired: &mut Desired, catalog: Option<&Catalog>, now: Moment) {
@@ -160,6 +183,7 @@ impl<D: Director> Reconciler<D> {
         let evidence = Evidence {
             table: &state.mirror.table,
             last: &state.last,
+            catalog,
             confirmations,
         };
         let losses = guard(desired, &evidence, &self.policy, &state.losses, now);
@@ -214,7 +238,7 @@ impl<D: Director> Reconciler<D> {
         let state = &mut self.state;
         state.drains = plan.drains.clone();
         if desired.complete && changed {
-            state.last = Arc::new(saved(&desired, &state.mirror.table));
+            state.last = Arc::new(saved(&desired, &state.mirror.table, &state.last));
         }
         self.store.remember(Memory {
             services: Arc::clone(&state.last),
@@ -281,19 +305,4 @@ fn note_drift(drift: &mut Vec<String>, what: &str) {
     if !drift.iter().any(|known| known == what) {
         drift.push(what.to_owned());
     }
-}
-
-fn saved(desired: &Desired, table: &ipvs::Table) -> Vec<SavedService> {
-    let one = |(id, service): (&ServiceId, &crate::desired::DesiredService)| SavedService {
-        name: Arc::clone(&service.name),
-        id: *id,
-        settings: service.settings,
-        forwarding: service.forwarding,
-        snat: service.snat,
-        reals: table
-            .get(id)
-            .map(|there| there.reals().to_vec())
-            .unwrap_or_default(),
-    };
-    desired.services.iter().map(one).collect()
 }

@@ -31,7 +31,7 @@ use super::http::{Answer, Http, HttpError, SetupError};
 use crate::config::Api;
 use crate::model::catalog::{Catalog, CatalogService};
 use crate::parts::Parts;
-use crate::tags::ask_for_vip;
+use crate::tags::concern_us;
 
 pub use view::PATIENCE;
 use view::{Part, View};
@@ -145,7 +145,7 @@ impl Follower {
         }
     }
 
-    /// Names with a VIP tag.
+    /// Names with a tag that is meant for us.
     async fn list(&self, cursor: Cursor) -> Result<(Vec<Arc<str>>, Cursor, Instant), HttpError> {
         let path = format!("/v1/catalog/services?{}", cursor.query());
         let answer = asked(&self.http, &path, LIMIT).await?;
@@ -284,7 +284,7 @@ fn whole<T>(ended: Result<T, JoinError>) -> Option<T> {
 
 fn tagged_names(answer: &Answer, path: &str) -> Result<Vec<Arc<str>>, HttpError> {
     let names: ServiceNames = answer.json(path)?;
-    let asks = |tags: &Option<Vec<String>>| ask_for_vip(tags.iter().flatten().map(String::as_str));
+    let asks = |tags: &Option<Vec<String>>| concern_us(tags.iter().flatten().map(String::as_str));
     Ok(names
         .into_iter()
         .filter(|(_, tags)| asks(tags))

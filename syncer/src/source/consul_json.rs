@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::model::catalog::{CatalogService, Health, Instance, Origin};
-use crate::model::policy::{Rejected, VipPolicy};
-use crate::tags;
+use crate::model::catalog::{CatalogService, Health, Instance, Origin, Tags};
 
 /// `/v1/catalog/services`: names and the union of their instances' tags.
 pub(super) type ServiceNames = HashMap<String, Option<Vec<String>>>;
@@ -25,8 +23,10 @@ pub(super) struct Entry {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Node {
-    node: String,
+    #[serde(rename = "Node")]
+    name: String,
     address: String,
+    tagged_addresses: Option<HashMap<String, Option<String>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,8 +62,9 @@ struct Check {
 pub(super) fn service(entries: &[Entry]) -> (CatalogService, Vec<String>) {
     let mut instances = Vec::with_capacity(entries.len());
     let mut unusable = Vec::new();
+    let mut tags = Shared::default();
     for entry in entries {
-        match instance(entry) {
+        match instance(entry, &mut tags) {
             Some(instance) => instances.push(instance),
             None => unusable.push(format!(
                 "{} ({}:{})",
@@ -74,17 +75,14 @@ pub(super) fn service(entries: &[Entry]) -> (CatalogService, Vec<String>) {
         }
     }
     // The allocation last, so that the order of the answer decides nothing.
-    instances.sort_by_key(|instance: &Instance| {
-        let alloc = instance.origin.as_ref().map(|origin| origin.alloc);
-        (instance.address, rank(instance.health), alloc)
+    let alloc = |instance: &Instance| instance.origin.as_ref().map(|origin| origin.alloc);
+    instances.sort_by(|one: &Instance, other: &Instance| {
+        let key = |it: &Instance| (it.address, rank(it.health), alloc(it));
+        let tags = || one.tags.words.cmp(&other.tags.words);
+        key(one).cmp(&key(other)).then_with(tags)
     });
-    (
-        CatalogService {
-            instances,
-            tagged: tagged(entries),
-        },
-        unusable,
-    )
+    let hosts = hosts(entries);
+    (CatalogService { instances, hosts }, unusable)
 }
 
 fn rank(health: Health) -> u8 {
@@ -105,7 +103,7 @@ fn address(entry: &Entry) -> &str {
     }
 }
 
-fn instance(entry: &Entry) -> Option<Instance> {
+fn instance(entry: &Entry, tags: &mut Shared) -> Option<Instance> {
     let address: IpAddr = address(entry).parse().ok()?;
     let port = u16::try_from(entry.service.port)
         .ok()
@@ -123,8 +121,9 @@ fn instance(entry: &Entry) -> Option<Instance> {
             .any(|check| check.service_id == entry.service.id),
         weight_passing: u32::try_from(weights.passing).unwrap_or(0),
         weight_warning: u32::try_from(weights.warning).unwrap_or(0),
-        node: Arc::from(entry.node.node.as_str()),
+        node: Arc::from(entry.node.name.as_str()),
         origin: Origin::of_service_id(&entry.service.id),
+        tags: tags.of(entry),
     })
 }
 
@@ -145,37 +144,49 @@ fn health(checks: &[Check]) -> Health {
         .unwrap_or(Health::Passing)
 }
 
-/// What most instances ask for: while tags change from one version of a job to the next, both are there.
-fn tagged(entries: &[Entry]) -> Option<Result<VipPolicy, Rejected>> {
-    let mut votes: Vec<(Result<VipPolicy, Rejected>, usize)> = Vec::new();
-    // In order of id: of equally many the first counts, whatever the order of the answer.
-    let mut entries: Vec<&Entry> = entries.iter().collect();
-    entries.sort_by(|one, other| one.service.id.cmp(&other.service.id));
-    for entry in entries {
-        let tags = entry.service.tags.as_deref().unwrap_or_default();
-        let Some(policy) = tags::policy(tags.iter().map(String::as_str)) else {
-            continue;
-        };
-        match votes.iter_mut().find(|(there, _)| *there == policy) {
-            Some((_, count)) => *count += 1,
-            None => votes.push((policy, 1)),
+/// Each node's address, and those that it has beside it.
+fn hosts(entries: &[Entry]) -> Vec<(IpAddr, Arc<str>)> {
+    let mut hosts: Vec<(IpAddr, Arc<str>)> = Vec::new();
+    for node in entries.iter().map(|entry| &entry.node) {
+        let tagged = node.tagged_addresses.iter().flatten();
+        let addresses = tagged.filter_map(|(_, address)| address.as_ref());
+        for address in addresses.chain([&node.address]) {
+            // A node may be known by a name only.
+            let Ok(ip) = address.parse() else { continue };
+            if !hosts.iter().any(|(there, _)| *there == ip) {
+                hosts.push((ip, Arc::from(node.name.as_str())));
+            }
         }
     }
-    let most = votes
-        .iter()
-        .rev()
-        .filter(|(policy, _)| policy.is_ok())
-        .max_by_key(|(_, count)| *count);
-    most.or(votes.first()).map(|(policy, _)| policy.clone())
+    hosts.sort();
+    hosts
+}
+
+/// The tags of a service's instances: who has the same shares them.
+#[derive(Default)]
+struct Shared(HashMap<Vec<String>, Arc<Tags>>);
+
+impl Shared {
+    fn of(&mut self, entry: &Entry) -> Arc<Tags> {
+        let tags = entry.service.tags.as_deref().unwrap_or_default();
+        if let Some(shared) = self.0.get(tags) {
+            return Arc::clone(shared);
+        }
+        let shared = Arc::new(Tags::of(tags.iter().map(String::as_str)));
+        self.0.insert(tags.to_vec(), Arc::clone(&shared));
+        shared
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::policy::Ask;
 
     /// As Consul 1.14 answers, shortened.
     const ANSWER: &str = r#"[
-      {"Node":{"ID":"x","Node":"node1","Address":"198.18.0.11","Meta":null},
+      {"Node":{"ID":"x","Node":"node1","Address":"198.18.0.11","Meta":null,
+               "TaggedAddresses":{"lan":"198.18.0.11","wan":"203.0.113.9","odd":null}},
        "Service":{"ID":"_nomad-task-0f6b3d3e-6f0e-7d3c-1f2a-6f2a0c7f0b11-group-web-www-http","Service":"www",
                   "Tags":["ipvs.vip=198.18.0.29:80"],"Address":"","Port":20000,"Weights":{"Passing":5,"Warning":2}},
        "Checks":[{"CheckID":"serfHealth","Status":"passing","ServiceID":""},
@@ -203,10 +214,49 @@ mod tests {
         );
         assert!(instance.origin.is_some());
         assert_eq!(unusable, ["named (somewhere.example:1)"]);
-        assert_eq!(
-            service.tagged.unwrap().unwrap().id.to_string(),
-            "tcp://198.18.0.29:80"
-        );
+        let asked: Vec<Option<String>> = service
+            .instances
+            .iter()
+            .map(|instance| match &instance.tags.ask {
+                Some(Ask::Vip(vip)) => Some(vip.id.to_string()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(asked, [Some("tcp://198.18.0.29:80".to_owned()), None]);
+    }
+
+    #[test]
+    fn each_address_of_a_node_is_known_as_the_nodes() {
+        let entries: Vec<Entry> = serde_json::from_str(ANSWER).unwrap();
+        let (service, _) = service(&entries);
+        let hosts: Vec<String> = service
+            .hosts
+            .iter()
+            .map(|(ip, node)| format!("{node} {ip}"))
+            .collect();
+        let expected = [
+            "node1 198.18.0.11",
+            "node2 198.18.0.12",
+            "node1 203.0.113.9",
+        ];
+        assert_eq!(hosts, expected);
+    }
+
+    #[test]
+    fn instances_with_the_same_tags_share_them() {
+        let mut entries: Vec<serde_json::Value> = serde_json::from_str(ANSWER).unwrap();
+        entries.push(entries[0].clone());
+        entries[3]["Service"]["Port"] = 20001.into();
+        let read: Vec<Entry> = entries
+            .into_iter()
+            .map(|entry| serde_json::from_value(entry).unwrap())
+            .collect();
+        let (service, _) = service(&read);
+        let [first, other, twin] = service.instances.as_slice() else {
+            panic!("{:?}", service.instances);
+        };
+        assert!(Arc::ptr_eq(&first.tags, &twin.tags));
+        assert!(!Arc::ptr_eq(&first.tags, &other.tags));
     }
 
     #[test]

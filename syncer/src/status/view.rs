@@ -43,7 +43,12 @@ fn view(
         .unwrap_or_default()
     {
         let real = actual.and_then(|actual| actual.real(endpoint.address));
-        let view = endpoint_view(outline, endpoint, real, drain(endpoint.address), now);
+        let mut view = endpoint_view(outline, endpoint, real, drain(endpoint.address), now);
+        if actual.is_none() && matches!(endpoint.want, Want::Serve(_) | Want::Warm(_)) {
+            // It is the first thing that a pass does for it: nothing is tried before it is there.
+            "failed".clone_into(&mut view.state);
+            "the kernel has not taken its virtual service: see errors".clone_into(&mut view.why);
+        }
         reals.insert(endpoint.address, view);
     }
     for (address, view) in &mut reals {
@@ -204,5 +209,60 @@ fn health_word(health: Health) -> &'static str {
         Health::Warning => "warning",
         Health::Critical => "critical",
         Health::Maintenance => "maintenance",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use ipvs::{Scheduler, ServiceSettings, Table, VirtualService, Weight};
+
+    use super::*;
+    use crate::desired::DesiredService;
+
+    #[test]
+    fn an_endpoint_of_a_service_that_the_kernel_refused_has_failed() {
+        let id: ServiceId = "198.18.0.29:80".parse().unwrap();
+        let settings = ServiceSettings::new(Scheduler::WRR);
+        let endpoint = |port, want| Endpoint {
+            address: SocketAddr::from(([198, 18, 0, 11], port)),
+            want,
+            phase: None,
+            health: Some(Health::Passing),
+            alloc: None,
+            held: false,
+        };
+        let service = DesiredService {
+            name: Arc::from("web"),
+            settings,
+            forwarding: Forwarding::Masquerade,
+            snat: false,
+            drain: Duration::ZERO,
+            declared: Declared::Config,
+            complete: true,
+            endpoints: vec![
+                endpoint(1, Want::Warm(Weight::ONE)),
+                endpoint(2, Want::Serve(Weight::ONE)),
+                endpoint(3, Want::Quiesce),
+            ],
+        };
+        let desired = Desired {
+            services: [(id, service)].into(),
+            complete: true,
+            ..Desired::default()
+        };
+        let states = |table: &Table| -> Vec<String> {
+            let mut state = PassState::default();
+            state.follow_whole(&desired, table);
+            let views = services(&state, &Counts::new(), Moment(0));
+            let reals = views[0].real_servers.iter();
+            reals.map(|real| real.state.clone()).collect()
+        };
+        assert_eq!(states(&Table::default()), ["failed", "failed", "waiting"]);
+        let there = VirtualService::new(settings, Vec::new());
+        let table = [(id, there)].into_iter().collect();
+        assert_eq!(states(&table), ["warming", "failed", "waiting"]);
     }
 }

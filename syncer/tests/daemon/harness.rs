@@ -122,6 +122,7 @@ impl Lab {
             catalog: source.published,
             fleet: Some(fleet),
             confirm: source.confirm,
+            sources: watch::channel(Arc::default()).1,
             board: self.board.clone(),
         };
         let (store, memory) = Store::open(&PathBuf::from(self.state.path())).unwrap();

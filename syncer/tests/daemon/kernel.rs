@@ -1,9 +1,12 @@
 //! A director in memory: the fake kernel's table, addresses and SNAT set, shared so that it outlives a daemon.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ipvs::fake::FakeKernel;
 use ipvs::{Kernel, ServiceId, Table};
+use ipvs_syncer::desired::Holder;
 use ipvs_syncer::director::{Counts, Director, DirectorError, Reading};
 use ipvs_syncer::plan::{Addresses, SnatSet, Step};
 
@@ -14,6 +17,8 @@ pub(crate) struct Inside {
     pub(crate) snat: Option<SnatSet>,
     pub(crate) steps: Vec<Step>,
     pub(crate) reads: usize,
+    /// Who on the link answers for which address.
+    pub(crate) neighbours: BTreeMap<IpAddr, Arc<str>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -39,12 +44,21 @@ impl FakeDirector {
     }
 }
 
+fn neighbour(link: &Arc<str>) -> Holder {
+    Holder::Neighbour {
+        link: Arc::clone(link),
+    }
+}
+
 impl Director for FakeDirector {
     async fn read(&mut self, expected: &Table) -> Result<Reading, DirectorError> {
         let mut inside = self.inside();
         inside.reads += 1;
         let live = inside.kernel.read(expected)?;
-        let (addresses, snat) = (inside.addresses.clone(), inside.snat.clone());
+        let (mut addresses, snat) = (inside.addresses.clone(), inside.snat.clone());
+        let neighbours = inside.neighbours.iter();
+        let holder = |(vip, link): (&IpAddr, &Arc<str>)| (*vip, neighbour(link));
+        addresses.occupied.extend(neighbours.map(holder));
         Ok(Reading {
             table: live.table,
             counts: live.connections,
@@ -77,6 +91,10 @@ impl Director for FakeDirector {
                 Step::SetSnat(services) => {
                     inside.snat = Some(services.clone());
                     Ok(())
+                }
+                Step::AddVip(vip) if inside.neighbours.contains_key(vip) => {
+                    let holder = neighbour(&inside.neighbours[vip]);
+                    Err(DirectorError::Taken { vip: *vip, holder })
                 }
                 Step::AddVip(vip) => {
                     inside.addresses.present.insert(*vip);

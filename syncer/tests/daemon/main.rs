@@ -12,3 +12,4 @@ mod refused;
 mod registering;
 mod reloading;
 mod restarts;
+mod vips;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipvs::fake::FakeKernel;
 use ipvs::{Connections, Kernel, ServiceId, Table};
 use ipvs_syncer::desired::{
-    Desired, FleetView, Hinted, SavedService, Scope, Snapshots, desired, renew,
+    Desired, FleetView, Hinted, SavedService, Scope, Snapshots, desired, renew, saved,
 };
 use ipvs_syncer::guard::{Evidence, Losses, guard};
 use ipvs_syncer::model::Moment;
@@ -119,6 +119,7 @@ impl Daemon {
             warmed,
             last,
             hints: &Hinted::new(),
+            occupied: &Arc::default(),
         };
         let whole = desired(&snapshots, policy);
         let (mut desired, changed) = renew(std::mem::take(&mut self.desired), &snapshots, policy);
@@ -131,6 +132,7 @@ impl Daemon {
         let evidence = Evidence {
             table,
             last,
+            catalog: self.catalog.as_deref(),
             confirmations,
         };
         self.losses = guard(&mut desired, &evidence, policy, &self.losses, now);
@@ -183,18 +185,7 @@ impl Daemon {
         }
         self.memory.drains = plan.drains.clone();
         if desired.complete {
-            let saved = desired.services.iter().map(|(id, service)| SavedService {
-                name: Arc::clone(&service.name),
-                id: *id,
-                settings: service.settings,
-                forwarding: service.forwarding,
-                snat: service.snat,
-                reals: table
-                    .get(id)
-                    .map(|there| there.reals().to_vec())
-                    .unwrap_or_default(),
-            });
-            self.memory.services = saved.collect();
+            self.memory.services = saved(&desired, table, &self.memory.services);
         }
         machine.disk = self.memory.clone();
         self.probes = plan.probes.iter().copied().collect();

@@ -298,7 +298,7 @@ impl Truth {
                 (*name).into(),
                 Arc::new(CatalogService {
                     instances,
-                    tagged: None,
+                    ..CatalogService::default()
                 }),
             );
         }
@@ -322,5 +322,6 @@ fn instance(address: SocketAddr, alloc: Option<AllocId>, checked: bool) -> Insta
         weight_warning: 3,
         node: "node".into(),
         origin: alloc.map(|alloc| Origin { alloc }),
+        tags: Arc::default(),
     }
 }

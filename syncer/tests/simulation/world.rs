@@ -58,7 +58,8 @@ impl World {
                     forwarding,
                     snat,
                     drain: None,
-                },
+                }
+                .into(),
             )
         };
         let policy = Policy {

@@ -25,6 +25,7 @@ fn with(case: &Case, warmed: &BTreeSet<(ServiceId, SocketAddr)>, hints: &Hinted)
         warmed,
         last: &[],
         hints,
+        occupied: &case.occupied,
     };
     desired(&snapshots, &case.policy)
 }

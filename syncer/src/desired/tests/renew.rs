@@ -6,6 +6,7 @@ use super::*;
 
 const WEB: &str = "web";
 const API: &str = "api";
+const HOSTS: [&str; 3] = ["198.18.0.11", "198.18.0.30", "192.0.2.7"];
 const IN_THE_RANGE: [&str; 3] = [VIP, OTHER, "198.18.0.31:80"];
 
 /// What may happen between two looks.
@@ -17,12 +18,19 @@ enum Event {
     Impossible(usize, bool),
     Gone(usize, u16),
     /// A service asks for a VIP by its tags, asks for nothing any more, or writes what can't be read.
-    Tagged(usize, Option<Result<usize, ()>>),
+    /// The same of one of its instances.
+    Tagged(usize, Option<u16>, Option<Result<usize, ()>>),
     ServiceGone(usize),
     Unread(bool),
     Told(u16, Option<Phase>),
     Took(usize, u16),
     Nomad(Option<ClientStatus>),
+    /// A node is known at that address, maybe at a VIP's.
+    Host(usize, usize),
+    /// Somebody else has a VIP's address.
+    Occupied(bool),
+    /// What should be was applied, and is remembered.
+    Applied,
     Awaited(bool),
 }
 
@@ -47,7 +55,11 @@ fn any_event() -> impl Strategy<Value = Event> {
         8 => (name.clone(), port.clone(), health).prop_map(|(n, p, h)| Event::Instance(n, p, h)),
         1 => (name.clone(), any::<bool>()).prop_map(|(n, looped)| Event::Impossible(n, looped)),
         3 => (name.clone(), port.clone()).prop_map(|(n, p)| Event::Gone(n, p)),
-        2 => (name.clone(), proptest::option::of(asked)).prop_map(|(n, a)| Event::Tagged(n, a)),
+        4 => (name.clone(), proptest::option::of(port.clone()), proptest::option::of(asked))
+            .prop_map(|(n, p, a)| Event::Tagged(n, p, a)),
+        1 => (name.clone(), 0..HOSTS.len()).prop_map(|(n, h)| Event::Host(n, h)),
+        1 => any::<bool>().prop_map(Event::Occupied),
+        1 => Just(Event::Applied),
         1 => name.clone().prop_map(Event::ServiceGone),
         1 => any::<bool>().prop_map(Event::Unread),
         4 => (port.clone(), phase).prop_map(|(p, told)| Event::Told(p, told)),
@@ -88,6 +100,7 @@ impl World {
             warmed: &self.warmed,
             last: &self.case.last,
             hints: &self.hints,
+            occupied: &self.case.occupied,
         }
     }
 
@@ -112,9 +125,19 @@ impl World {
             Event::Instance(name, port, health) => {
                 let alloc = (port < 3).then_some(u128::from(port));
                 let instances = &mut self.service(NAMES[name]).instances;
-                instances.retain(|one| one.address.port() != port);
+                // It keeps its tags.
+                let there = instances
+                    .iter()
+                    .position(|one| one.address.port() == port)
+                    .map(|at| instances.remove(at));
+                let neighbours = instances.first();
+                let tags = there
+                    .as_ref()
+                    .or(neighbours)
+                    .map(|one| Arc::clone(&one.tags));
                 instances.push(Instance {
                     checked: port % 2 == 0,
+                    tags: tags.unwrap_or_default(),
                     ..instance(port, health, alloc)
                 });
                 instances.sort_by_key(|one| one.address);
@@ -133,12 +156,17 @@ impl World {
                 let instances = &mut self.service(NAMES[name]).instances;
                 instances.retain(|one| one.address.port() != port);
             }
-            Event::Tagged(name, asked) => {
-                let asked = asked.map(|asked| match asked {
-                    Ok(at) => Ok(vip(IN_THE_RANGE[at])),
-                    Err(()) => Err(Rejected::because("unreadable".to_owned())),
-                });
-                self.service(NAMES[name]).tagged = asked;
+            Event::Tagged(name, port, asked) => {
+                let tags = match asked {
+                    Some(Ok(at)) => asking(Ask::Vip(vip(IN_THE_RANGE[at]))),
+                    Some(Err(())) => asking(unreadable()),
+                    None => Arc::default(),
+                };
+                for instance in &mut self.service(NAMES[name]).instances {
+                    if port.is_none_or(|port| instance.address.port() == port) {
+                        instance.tags = Arc::clone(&tags);
+                    }
+                }
             }
             Event::ServiceGone(name) => {
                 Arc::make_mut(&mut self.catalog)
@@ -166,6 +194,34 @@ impl World {
                 let fleet = client.map(|client| Arc::new(Fleet::new([allocation(1, client)])));
                 self.case.fleet = fleet;
             }
+            Event::Host(name, at) => {
+                let host = (HOSTS[at].parse().unwrap(), "node1".into());
+                self.service(NAMES[name]).hosts = vec![host];
+            }
+            Event::Occupied(occupied) => {
+                let link: Arc<str> = "02:00:00:00:00:01".into();
+                let holder = (id(OTHER).vip().unwrap(), Holder::Neighbour { link });
+                let all = occupied.then_some(holder).into_iter().collect();
+                self.case.occupied = Arc::new(all);
+            }
+            Event::Applied => {
+                let desired = self.whole();
+                let real = |endpoint: &Endpoint| match endpoint.want {
+                    Want::Serve(weight) => Some(RealServer {
+                        address: endpoint.address,
+                        weight,
+                        forwarding: Forwarding::Masquerade,
+                        thresholds: Thresholds::default(),
+                    }),
+                    _ => None,
+                };
+                let services = desired.services.iter().map(|(id, service)| {
+                    let reals = service.endpoints.iter().filter_map(real).collect();
+                    (*id, ipvs::VirtualService::new(service.settings, reals))
+                });
+                self.case.last =
+                    super::super::saved(&desired, &services.collect(), &self.case.last);
+            }
             Event::Awaited(awaited) => self.case.awaited = awaited,
         }
     }
@@ -177,12 +233,14 @@ fn two() -> World {
         instance(1, Health::Passing, None),
         instance(2, Health::Passing, Some(2)),
     ];
-    let api = vec![instance(3, Health::Passing, None)];
+    let api = [3, 8]
+        .map(|port| instance(port, Health::Passing, None))
+        .to_vec();
     World::of(
         Case::new()
             .configured(WEB, VIP)
             .service(WEB, None, web)
-            .service(API, Ok(vip(OTHER)), api)
+            .service(API, Ask::Vip(vip(OTHER)), api)
             .last(saved("gone", IN_THE_RANGE[2], &[1])),
     )
 }
@@ -220,10 +278,31 @@ fn what_was_refused_is_not_refused_for_ever() {
 }
 
 #[test]
+fn what_was_rejected_elsewhere_costs_a_change_nothing() {
+    let mut world = two();
+    world.service("db").instances = vec![Instance {
+        tags: asking(unreadable()),
+        ..instance(4, Health::Passing, None)
+    }];
+    let mut desired = world.whole();
+    assert_eq!(desired.rejected.len(), 1);
+    world.happen(&Event::Instance(0, 1, Health::Critical));
+    assert_eq!(world.renew(&mut desired), only(&[VIP]));
+    assert_eq!(desired.rejected.len(), 1);
+    // And what is rejected of the service itself is as it is now.
+    world.service("db").instances[0].tags = Arc::default();
+    assert_eq!(world.renew(&mut desired), only(&[]));
+    assert!(desired.rejected.is_empty());
+}
+
+#[test]
 fn a_service_that_comes_last_is_not_overlooked() {
     let mut world = two();
     let mut desired = world.whole();
-    world.service("zeta").tagged = Some(Ok(vip(IN_THE_RANGE[2])));
+    world.service("zeta").instances = vec![Instance {
+        tags: asking(Ask::Vip(vip(IN_THE_RANGE[2]))),
+        ..instance(7, Health::Passing, None)
+    }];
     assert_eq!(world.renew(&mut desired), Scope::Whole);
     Arc::make_mut(&mut world.catalog).services.remove("zeta");
     assert_eq!(world.renew(&mut desired), Scope::Whole);
@@ -287,8 +366,10 @@ fn what_may_concern_any_service_concerns_all() {
     for event in [
         Event::Nomad(Some(ClientStatus::Running)),
         Event::Awaited(true),
-        Event::Tagged(0, Some(Ok(2))),
-        Event::Tagged(1, None),
+        Event::Tagged(1, None, Some(Ok(2))),
+        Event::Tagged(1, None, None),
+        Event::Host(0, 0),
+        Event::Occupied(true),
         Event::ServiceGone(1),
         Event::Instance(2, 4, Health::Passing),
         Event::Unread(true),

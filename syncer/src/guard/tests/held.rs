@@ -6,6 +6,7 @@ fn keep_of(desired: &mut Desired, last: &[SavedService]) {
     let evidence = Evidence {
         table: &table(),
         last,
+        catalog: None,
         confirmations: 0,
     };
     let losses = guard(
@@ -20,6 +21,8 @@ fn keep_of(desired: &mut Desired, last: &[SavedService]) {
 
 fn saved(service: u16, name: &str) -> SavedService {
     SavedService {
+        drain: None,
+        leaving: false,
         name: name.into(),
         id: id(service),
         settings: ServiceSettings::new(Scheduler::WRR),

@@ -7,6 +7,7 @@ fn stuck(day: &mut Day, mut desired: Desired) -> Desired {
     let evidence = Evidence {
         table: &day.table,
         last: &[],
+        catalog: None,
         confirmations: day.confirmations,
     };
     day.losses = guard(&mut desired, &evidence, &policy(), &day.losses, day.now);

@@ -97,6 +97,30 @@ fn a_udp_real_server_goes_at_once_with_its_flows() {
 }
 
 #[test]
+fn a_udp_real_server_that_should_not_serve_keeps_no_flow_and_comes_back_as_a_new_one() {
+    let udp: ServiceId = "udp://198.18.0.29:53".parse().unwrap();
+    let of = |reals| {
+        let service = ipvs::VirtualService::new(world::settings("rr"), reals);
+        Seen::of([(udp, service)].into_iter().collect())
+    };
+    let wanting = |want| desired(vec![(udp, service_with(&[(1, want)]))]);
+    let critical = of(vec![real(1, 1)]).plan(&wanting(Want::Quiesce), 0);
+    let expected = [
+        Step::Ipvs(Command::RemoveReal(udp, address(1))),
+        Step::ForgetFlows(udp, address(1)),
+    ];
+    assert_eq!(critical.steps, expected);
+    assert!(
+        of(Vec::new())
+            .plan(&wanting(Want::Quiesce), 0)
+            .steps
+            .is_empty()
+    );
+    let well = of(Vec::new()).plan(&wanting(Want::Serve(weight(1))), 0);
+    assert_eq!(well.steps, [Step::Ipvs(Command::AddReal(udp, real(1, 1)))]);
+}
+
+#[test]
 fn drains_are_a_list_on_disk_and_come_back_as_they_were() {
     let all = drains(&[(1, drain(1, 2)), (2, drain(3, 4))]);
     let text = serde_json::to_string(&all).unwrap();
@@ -137,6 +161,26 @@ fn real_servers_of_a_service_without_a_policy_have_a_minute() {
     let seen = Seen::of(table(&[(1, 0)]));
     let plan = seen.plan(&desired(Vec::new()), 1_000);
     assert_eq!(plan.drains, drains(&[(1, drain(1_000, 61_000))]));
+}
+
+#[test]
+fn the_last_ones_of_a_service_have_the_time_that_was_in_force_when_they_left() {
+    let gone = Desired {
+        leaving: [(id(80), Duration::from_secs(3))].into(),
+        ..desired(Vec::new())
+    };
+    let mut seen = Seen::of(table(&[(1, 0)]));
+    let plan = seen.plan(&gone, 1_000);
+    assert_eq!(plan.drains, drains(&[(1, drain(1_000, 4_000))]));
+    seen.drains = plan.drains;
+    seen.count(1, 1);
+    assert!(seen.plan(&gone, 3_999).steps.is_empty());
+    let expected = [
+        "remove tcp://198.18.0.29:80 -> 198.18.0.11:1",
+        "remove tcp://198.18.0.29:80",
+        "remove address 198.18.0.29",
+    ];
+    assert_eq!(told(&seen.plan(&gone, 4_000)), expected);
 }
 
 #[test]

@@ -96,6 +96,7 @@ pub(super) fn any_world() -> impl Strategy<Value = World> {
         let addresses = Addresses {
             present: present.clone(),
             ours: present,
+            ..Addresses::default()
         };
         let snat = snat.then(|| [id(80), id(81)].into());
         World {

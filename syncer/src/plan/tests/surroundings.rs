@@ -22,6 +22,7 @@ fn addresses(present: &[&str], ours: &[&str]) -> Addresses {
     Addresses {
         present: parsed(present),
         ours: parsed(ours),
+        ..Addresses::default()
     }
 }
 

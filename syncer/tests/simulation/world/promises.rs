@@ -116,11 +116,18 @@ impl World {
                 serving.map(|real| real.address).collect()
             };
             let forgotten = |address: &SocketAddr| {
-                let runs = fleet
-                    .at(*address)
-                    .is_some_and(|alloc| alloc.phase(*address) == Phase::Running);
+                let alloc = fleet.at(*address);
+                let runs = alloc.is_some_and(|alloc| alloc.phase(*address) == Phase::Running);
                 let mut instances = catalog.services[*name].instances.iter();
-                runs && !instances.any(|one| one.address == *address)
+                // An allocation of another service that has the port by now was not forgotten.
+                let elsewhere = catalog.services.values().any(|service| {
+                    let mut instances = service.instances.iter();
+                    instances.any(|one| {
+                        let origin = one.origin.as_ref().map(|origin| origin.alloc);
+                        one.address == *address && origin == alloc.map(|alloc| alloc.id)
+                    })
+                });
+                runs && !elsewhere && !instances.any(|one| one.address == *address)
             };
             let serving = reals(before);
             if !serving.is_empty() && serving.iter().all(forgotten) {

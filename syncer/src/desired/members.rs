@@ -1,0 +1,211 @@
+//! One service's instances by the VIP that each of them asks for. Pure.
+//!
+//! An instance serves the VIP that it asks for itself, whatever its neighbours ask for; one that asks for none serves
+//! none. About the settings of a VIP most of its instances decide, of equally many the first by address. Whoever is left
+//! out, or does not get what it asks for, is named.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ipvs::ServiceId;
+
+use crate::model::catalog::{CatalogService, Instance};
+use crate::model::policy::{Ask, Rejected, ServiceBlock, VipPolicy};
+
+/// How many addresses a sentence names.
+const NAMED: usize = 5;
+
+/// Instances of one virtual service, in order of address.
+#[derive(Debug, Clone)]
+pub(super) enum Members<'a> {
+    /// All that the service has: the usual case, and no list is made for it.
+    All(&'a [Instance]),
+    Some(Vec<&'a Instance>),
+}
+
+impl<'a> Members<'a> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'a Instance> + '_ {
+        let (all, some) = match self {
+            Self::All(all) => (*all, [].as_slice()),
+            Self::Some(some) => ([].as_slice(), some.as_slice()),
+        };
+        all.iter().chain(some.iter().copied())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::All(all) => all.len(),
+            Self::Some(some) => some.len(),
+        }
+    }
+
+    /// With others, still in order.
+    pub(super) fn with(&self, others: Vec<&'a Instance>) -> Self {
+        let mut all: Vec<&Instance> = self.iter().chain(others).collect();
+        // Stable: of one address, who was granted stays first.
+        all.sort_by_key(|instance| instance.address);
+        Self::Some(all)
+    }
+}
+
+/// An instance and why it does not get what it asks for, or anything.
+#[derive(Debug, Clone)]
+pub(super) struct Refused<'a> {
+    pub(super) instance: &'a Instance,
+    pub(super) why: Rejected,
+}
+
+/// What a service's instances ask for.
+#[derive(Debug, Default)]
+pub(super) struct Asks<'a> {
+    /// By VIP.
+    pub(super) groups: Vec<(VipPolicy, Members<'a>)>,
+    /// Those that ask for something that can't be done.
+    pub(super) refused: Vec<Refused<'a>>,
+    /// Those that are left out, or get something else than they ask for; nothing is to be done about them.
+    pub(super) named: Vec<Refused<'a>>,
+}
+
+impl<'a> Asks<'a> {
+    /// By the tags of each.
+    pub(super) fn of_tags(service: &'a CatalogService) -> Self {
+        let instances = service.instances.as_slice();
+        let mut asks = Self::default();
+        let Some(first) = instances.first() else {
+            return asks;
+        };
+        let alike = |one: &Instance| Arc::ptr_eq(&one.tags, &first.tags);
+        match &first.tags.ask {
+            Some(Ask::Vip(vip)) if instances.iter().all(alike) => {
+                asks.groups.push((*vip, Members::All(instances)));
+            }
+            None if instances.iter().all(alike) => {}
+            _ => asks.sort_out(instances),
+        }
+        asks
+    }
+
+    /// By a block of the config file.
+    pub(super) fn of_block(block: &ServiceBlock, service: &'a CatalogService) -> Self {
+        let mut asks = Self::default();
+        let instances = service.instances.as_slice();
+        if block.only_tags.is_empty() {
+            asks.groups.push((block.vip, Members::All(instances)));
+            return asks;
+        }
+        let (members, others): (Vec<&Instance>, Vec<&Instance>) = instances
+            .iter()
+            .partition(|instance| instance.tags.have_all(&block.only_tags));
+        let why = format!(
+            "left out, for it has not all tags of only_tags ({})",
+            block.only_tags.join(", ")
+        );
+        asks.named = refused(others, &why);
+        asks.groups.push((block.vip, Members::Some(members)));
+        asks
+    }
+
+    fn sort_out(&mut self, instances: &'a [Instance]) {
+        let mut by_vip: BTreeMap<ServiceId, Vec<&Instance>> = BTreeMap::new();
+        let mut silent = Vec::new();
+        for instance in instances {
+            match &instance.tags.ask {
+                Some(Ask::Vip(vip)) => by_vip.entry(vip.id).or_default().push(instance),
+                Some(Ask::Unusable { vip: Some(vip), .. }) => {
+                    by_vip.entry(*vip).or_default().push(instance);
+                }
+                Some(Ask::Unusable { vip: None, why }) => {
+                    let why = why.clone();
+                    self.refused.push(Refused { instance, why });
+                }
+                None => silent.push(instance),
+            }
+        }
+        if silent.len() < instances.len() {
+            let why = "left out, for it asks for no VIP and others of its service do";
+            self.named = refused(silent, why);
+        }
+        for members in by_vip.into_values() {
+            self.group(members);
+        }
+    }
+
+    /// Those that ask for one VIP, as far as it can be read.
+    fn group(&mut self, members: Vec<&'a Instance>) {
+        let mut votes: Vec<(VipPolicy, usize)> = Vec::new();
+        for instance in &members {
+            let Some(Ask::Vip(vip)) = &instance.tags.ask else {
+                continue;
+            };
+            match votes.iter_mut().find(|(there, _)| there == vip) {
+                Some((_, count)) => *count = count.saturating_add(1),
+                None => votes.push((*vip, 1)),
+            }
+        }
+        let most = votes.iter().rev().max_by_key(|(_, count)| *count);
+        let most = most.map(|(vip, _)| *vip);
+        for instance in &members {
+            match (&instance.tags.ask, most) {
+                (Some(Ask::Vip(vip)), Some(most)) if *vip != most => {
+                    let why = Rejected::because(format!(
+                        "asks for {} with other settings than most do; it serves with theirs",
+                        most.id
+                    ));
+                    self.named.push(Refused { instance, why });
+                }
+                (Some(Ask::Unusable { why, .. }), Some(most)) => {
+                    let why = Rejected::because(format!(
+                        "{why}; it serves {} with the settings of the others",
+                        most.id
+                    ));
+                    self.named.push(Refused { instance, why });
+                }
+                (Some(Ask::Unusable { why, .. }), None) => {
+                    let why = why.clone();
+                    self.refused.push(Refused { instance, why });
+                }
+                _ => {}
+            }
+        }
+        if let Some(most) = most {
+            self.groups.push((most, Members::Some(members)));
+        }
+    }
+}
+
+/// All of them, for one reason.
+pub(super) fn refused<'a>(
+    instances: impl IntoIterator<Item = &'a Instance>,
+    why: &str,
+) -> Vec<Refused<'a>> {
+    let one = |instance| Refused {
+        instance,
+        why: Rejected::because(why),
+    };
+    instances.into_iter().map(one).collect()
+}
+
+/// One sentence a reason; it names the instances unless it is about `all` of them.
+pub(super) fn sentences(refused: &[Refused<'_>], all: usize) -> Vec<Rejected> {
+    let mut by_reason: BTreeMap<&str, Vec<&Instance>> = BTreeMap::new();
+    for Refused { instance, why } in refused {
+        by_reason.entry(&why.reason).or_default().push(instance);
+    }
+    let sentence = |(why, instances): (&str, Vec<&Instance>)| {
+        let mut names: Vec<String> = instances
+            .iter()
+            .take(NAMED)
+            .map(|instance| instance.address.to_string())
+            .collect();
+        if instances.len() > NAMED {
+            names.push("…".to_owned());
+        }
+        let names = names.join(", ");
+        match instances.len() {
+            count if count == all => Rejected::because(why),
+            1 => Rejected::because(format!("instance {names}: {why}")),
+            count => Rejected::because(format!("{count} instances ({names}): {why}")),
+        }
+    };
+    by_reason.into_iter().map(sentence).collect()
+}

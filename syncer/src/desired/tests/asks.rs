@@ -1,0 +1,192 @@
+//! Each instance serves the VIP that it asks for itself, and whoever is left out is named.
+
+use super::*;
+
+fn asks_for(port: u16, at: &str) -> Instance {
+    Instance {
+        tags: asking(Ask::Vip(vip(at))),
+        ..instance(port, Health::Passing, None)
+    }
+}
+
+fn bad(port: u16, at: Option<&str>) -> Instance {
+    let ask = Ask::Unusable {
+        vip: at.map(id),
+        why: Rejected::because("tag ipvs.scheduler=R R: unusable"),
+    };
+    Instance {
+        tags: asking(ask),
+        ..instance(port, Health::Passing, None)
+    }
+}
+
+fn tagged(words: &[&str], port: u16) -> Instance {
+    Instance {
+        tags: Arc::new(Tags::of(words.iter().copied())),
+        ..instance(port, Health::Passing, None)
+    }
+}
+
+/// Ports of the real servers of each virtual service.
+fn ports(case: &Case) -> Vec<(String, Vec<u16>)> {
+    let services = case.desired().services;
+    let ports = |service: &DesiredService| {
+        let endpoints = service.endpoints.iter();
+        endpoints.map(|endpoint| endpoint.address.port()).collect()
+    };
+    services
+        .iter()
+        .map(|(id, service)| (id.to_string(), ports(service)))
+        .collect()
+}
+
+fn reasons(case: &Case) -> Vec<String> {
+    let rejected = case.desired().rejected.into_iter();
+    rejected
+        .map(|(name, why)| format!("{name}: {why}"))
+        .collect()
+}
+
+#[test]
+fn an_instance_serves_the_vip_that_it_asks_for_and_not_its_neighbours() {
+    let instances = vec![asks_for(1, VIP), asks_for(2, OTHER), asks_for(3, VIP)];
+    let case = Case::new().service("web", None, instances);
+    assert_eq!(
+        ports(&case),
+        [
+            ("tcp://198.18.0.29:80".to_owned(), vec![1, 3]),
+            ("tcp://198.18.0.30:80".to_owned(), vec![2]),
+        ]
+    );
+    assert!(reasons(&case).is_empty());
+}
+
+#[test]
+fn a_canary_without_our_tags_and_a_metrics_port_serve_nothing_and_are_named() {
+    let instances = vec![
+        asks_for(1, VIP),
+        tagged(&["canary"], 2),
+        tagged(&["metrics"], 9100),
+    ];
+    let case = Case::new().service("web", None, instances);
+    assert_eq!(ports(&case), [("tcp://198.18.0.29:80".to_owned(), vec![1])]);
+    let expected = "web: 2 instances (198.18.0.11:2, 198.18.0.11:9100): left out, for it asks for no VIP and others \
+                    of its service do";
+    assert_eq!(reasons(&case), [expected]);
+}
+
+#[test]
+fn a_service_of_which_nobody_asks_has_no_vip_and_no_word_is_lost_about_it() {
+    let case = Case::new().service("web", None, vec![tagged(&["http"], 1), tagged(&[], 2)]);
+    assert!(ports(&case).is_empty() && reasons(&case).is_empty());
+}
+
+#[test]
+fn about_the_settings_of_a_vip_most_decide_and_the_others_are_named() {
+    let other = |port| {
+        let mut vip = vip(VIP);
+        vip.settings.scheduler = "lc".parse().unwrap();
+        Instance {
+            tags: asking(Ask::Vip(vip)),
+            ..instance(port, Health::Passing, None)
+        }
+    };
+    let case = |instances| Case::new().service("web", None, instances);
+    let scheduler = |case: &Case| {
+        let desired = case.desired();
+        desired.services[&id(VIP)].settings.scheduler.to_string()
+    };
+    let most = case(vec![other(1), asks_for(2, VIP), asks_for(3, VIP)]);
+    assert_eq!(scheduler(&most), "wrr");
+    assert_eq!(ports(&most)[0].1, [1, 2, 3]);
+    assert!(reasons(&most)[0].starts_with("web: instance 198.18.0.11:1: asks for"));
+    let equal = case(vec![other(1), asks_for(2, VIP)]);
+    assert_eq!(scheduler(&equal), "lc", "of equally many the first counts");
+    assert!(reasons(&equal)[0].contains("198.18.0.11:2"));
+}
+
+#[test]
+fn a_bad_tag_is_named_with_its_instance_whatever_its_neighbours_say() {
+    let case = Case::new().service("web", None, vec![asks_for(1, VIP), bad(2, Some(VIP))]);
+    // Which VIP it means can be read, and how that is set its neighbour says.
+    assert_eq!(ports(&case)[0].1, [1, 2]);
+    assert!(
+        reasons(&case)[0].starts_with("web: instance 198.18.0.11:2: tag ipvs.scheduler=R R"),
+        "{:?}",
+        reasons(&case)
+    );
+    let case = Case::new().service("web", None, vec![asks_for(1, VIP), bad(2, None)]);
+    assert_eq!(ports(&case)[0].1, [1]);
+    assert_eq!(reasons(&case).len(), 1);
+}
+
+#[test]
+fn a_real_server_that_serves_and_whose_tags_went_bad_goes_on_where_it_is() {
+    for refused in [bad(2, None), asks_for(2, OUTSIDE)] {
+        let case = Case::new()
+            .service("web", None, vec![asks_for(1, VIP), refused])
+            .last(saved("web", VIP, &[1, 1]));
+        assert_eq!(
+            ports(&case),
+            [("tcp://198.18.0.29:80".to_owned(), vec![1, 2])]
+        );
+        assert_eq!(reasons(&case).len(), 1, "{:?}", reasons(&case));
+    }
+    // One that did not serve there does not begin to.
+    let case = Case::new()
+        .service("web", None, vec![asks_for(1, VIP), bad(2, None)])
+        .last(saved("web", VIP, &[1]));
+    assert_eq!(ports(&case)[0].1, [1]);
+}
+
+#[test]
+fn where_all_are_refused_all_stand_behind_the_vip_that_the_service_had() {
+    let case = Case::new()
+        .service("web", None, vec![bad(7, None), asks_for(8, OUTSIDE)])
+        .last(saved("web", VIP, &[1]));
+    assert_eq!(
+        ports(&case),
+        [("tcp://198.18.0.29:80".to_owned(), vec![7, 8])]
+    );
+    assert_eq!(case.desired().services[&id(VIP)].declared, Declared::Disk);
+    assert_eq!(reasons(&case).len(), 2);
+}
+
+#[test]
+fn a_block_of_the_config_file_takes_all_instances_or_those_with_its_tags() {
+    let mut case = Case::new().configured("web", VIP).service(
+        "web",
+        None,
+        vec![
+            tagged(&["v1", "a"], 1),
+            tagged(&["v2"], 2),
+            tagged(&["v1"], 3),
+        ],
+    );
+    assert_eq!(ports(&case)[0].1, [1, 2, 3]);
+    assert!(reasons(&case).is_empty());
+    let block = case.policy.services.get_mut("web").unwrap();
+    block.only_tags = vec!["v1".into()];
+    assert_eq!(ports(&case)[0].1, [1, 3]);
+    assert_eq!(
+        reasons(&case),
+        ["web: instance 198.18.0.11:2: left out, for it has not all tags of only_tags (v1)"]
+    );
+    let block = case.policy.services.get_mut("web").unwrap();
+    block.only_tags.push("a".into());
+    assert_eq!(ports(&case)[0].1, [1]);
+}
+
+#[test]
+fn of_very_many_instances_a_sentence_names_a_few() {
+    let many = (1..40).map(|port| bad(port, None)).collect();
+    let mut instances: Vec<Instance> = many;
+    instances.push(asks_for(99, VIP));
+    let case = Case::new().service("web", None, instances);
+    let told = &reasons(&case)[0];
+    assert!(
+        told.contains("39 instances") && told.contains('…'),
+        "{told}"
+    );
+    assert!(told.len() < 300, "{told}");
+}

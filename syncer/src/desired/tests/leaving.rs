@@ -1,0 +1,69 @@
+//! What is remembered of a virtual service that is on its way out.
+
+use super::*;
+
+const THREE: Duration = Duration::from_secs(3);
+
+fn of(case: &Case) -> ipvs::Table {
+    let reals = vec![saved("web", VIP, &[1]).reals[0]];
+    let service = ipvs::VirtualService::new(vip(VIP).settings, reals);
+    let there = case.desired().services.len() + case.last.len();
+    (there > 0)
+        .then_some((id(VIP), service))
+        .into_iter()
+        .collect()
+}
+
+#[test]
+fn the_drain_deadline_that_was_in_force_outlives_the_service_until_it_is_gone() {
+    let asked = VipPolicy {
+        drain: Some(THREE),
+        ..vip(VIP)
+    };
+    let one = vec![instance(1, Health::Passing, None)];
+    let mut case = Case::new().service("web", Ask::Vip(asked), one);
+    let table = of(&case);
+    let keep =
+        |case: &Case, table: &ipvs::Table| super::super::saved(&case.desired(), table, &case.last);
+    case.last = keep(&case, &table);
+    assert_eq!(
+        (case.last[0].drain, case.last[0].leaving),
+        (Some(THREE), false)
+    );
+    case.catalog.services.clear();
+    for _ in 0..2 {
+        let desired = case.desired();
+        assert!(desired.services.is_empty());
+        assert_eq!(desired.leaving, [(id(VIP), THREE)].into());
+        case.last = keep(&case, &table);
+        assert!(case.last[0].leaving && *case.last[0].name == *"web");
+    }
+    case.last = keep(&case, &ipvs::Table::default());
+    assert!(case.last.is_empty(), "{:?}", case.last);
+}
+
+#[test]
+fn one_that_leaves_comes_back_by_no_list_that_is_unread_and_has_no_right_to_its_vip() {
+    let leaving = SavedService {
+        leaving: true,
+        ..saved("old", VIP, &[1])
+    };
+    let mut case = Case::new()
+        .service("aaa", Ask::Vip(vip(VIP)), Vec::new())
+        .service("old", Ask::Vip(vip(VIP)), Vec::new())
+        .last(leaving);
+    assert_eq!(case.owners(), ["tcp://198.18.0.29:80 aaa"]);
+    case.catalog.services.clear();
+    case.catalog.unlisted = true;
+    assert!(case.owners().is_empty());
+}
+
+#[test]
+fn a_state_that_an_older_version_wrote_is_read() {
+    let mut text = serde_json::to_value(saved("web", VIP, &[1])).unwrap();
+    let fields = text.as_object_mut().unwrap();
+    fields.remove("drain");
+    fields.remove("leaving");
+    let read: SavedService = serde_json::from_value(text).unwrap();
+    assert_eq!(read, saved("web", VIP, &[1]));
+}
