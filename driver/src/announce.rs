@@ -9,6 +9,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -30,10 +31,12 @@ const HINT: Duration = Duration::from_millis(500);
 const MARGIN: Duration = Duration::from_millis(500);
 
 /// The node's syncer, reached by its socket, about one task.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Announcer {
     socket: PathBuf,
     subject: Subject,
+    /// Held while a hint is on its way, so that an end is never overtaken by its beginning.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Which task, and by which of its host ports the world reaches it.
@@ -49,10 +52,11 @@ impl Announcer {
         Self {
             socket: socket.into(),
             subject,
+            turn: Arc::default(),
         }
     }
 
-    /// The task runs; `pid` is its init process.
+    /// The task runs; `pid` is its init process. Nobody waits for the syncer here, but the next hint does.
     pub async fn running(&self, pid: Option<i32>) {
         let port = |port: &PublishedPort| Port {
             label: port.label.clone(),
@@ -65,10 +69,14 @@ impl Announcer {
             ports: self.subject.ports.iter().map(port).collect(),
             pid: pid.unwrap_or_default(),
         };
-        self.hint("announce", async |mut syncer| {
-            syncer.announce(request).await.map(drop)
-        })
-        .await;
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let announcer = self.clone();
+        tokio::spawn(async move {
+            let announce =
+                async |mut syncer: SyncerClient<Channel>| syncer.announce(request).await.map(drop);
+            announcer.hint("announce", announce).await;
+            drop(turn);
+        });
     }
 
     /// The task's process is gone.
@@ -77,6 +85,7 @@ impl Announcer {
             alloc_id: self.subject.alloc_id.clone(),
             task: self.subject.task.clone(),
         };
+        let _turn = self.turn.lock().await;
         self.hint("exited", async |mut syncer| {
             syncer.exited(request).await.map(drop)
         })
@@ -91,6 +100,7 @@ impl Announcer {
             deadline: prost_types::Duration::try_from(limit).ok(),
         };
         let ask = async {
+            drop(self.turn.lock().await);
             let mut syncer = self
                 .connect()
                 .await
@@ -101,7 +111,7 @@ impl Announcer {
                 .map_err(|status| status.message().to_owned())?;
             Ok::<_, String>(answer.into_inner())
         };
-        match tokio::time::timeout(limit + MARGIN, ask).await {
+        match tokio::time::timeout(limit.saturating_add(MARGIN), ask).await {
             Ok(Ok(answer)) => sentence(&answer),
             Ok(Err(reason)) => format!(
                 "not drained before the stop: the syncer at {} does not answer ({reason})",

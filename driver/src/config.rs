@@ -1,7 +1,8 @@
 //! The plugin's own configuration: the agent's `plugin "…" { config { … } }` block, decoded and checked.
 //!
 //! All options of the agent's built-in driver are taken, so that its block can stay as it is. Those that have no effect
-//! here are named in one warning ([`PluginConfig::without_effect`]); nothing is ignored silently.
+//! here are named in one warning ([`PluginConfig::without_effect`]), or refused where leaving them out would make
+//! something less secure; nothing is ignored silently.
 
 mod raw;
 mod schema;
@@ -17,6 +18,8 @@ pub use schema::schema;
 
 const DEFAULT_ENDPOINT: &str = "unix:///var/run/docker.sock";
 const LEAST: Duration = Duration::from_mins(1);
+/// Any point in time plus this is one still.
+const DURATION_MAX: Duration = Duration::from_hours(24 * 365 * 10);
 
 /// Checked, in the types the driver works with.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +33,8 @@ pub struct PluginConfig {
     pub selinux_label: String,
     pub allow_privileged: bool,
     pub allow_caps: Vec<String>,
+    /// Patterns of what a job may name in `devices`.
+    pub allow_devices: Vec<String>,
     pub allow_runtimes: Vec<String>,
     pub allowed_modes: AllowedModes,
     pub image_pull_timeout: Duration,
@@ -41,6 +46,8 @@ pub struct PluginConfig {
     pub syncer_socket: PathBuf,
     /// How long a stop waits for the drain; zero: not at all.
     pub drain: Duration,
+    /// The longest drain that a job may ask for.
+    pub drain_max: Duration,
     /// Options that were set and do nothing here.
     pub without_effect: Vec<&'static str>,
 }
@@ -67,7 +74,9 @@ impl Reap {
 pub enum ConfigError {
     #[error(transparent)]
     Decode(#[from] CtyError),
-    #[error("{option} = {value:?} is not a duration; write it like \"30s\", \"5m\" or \"1h30m\"")]
+    #[error(
+        "{option} = {value:?} is not a duration; write it like \"30s\", \"5m\" or \"1h30m\", ten years at most"
+    )]
     Duration { option: &'static str, value: String },
     #[error("{option} is {value:?}, it has to be at least {}s", LEAST.as_secs())]
     TooShort {
@@ -80,6 +89,15 @@ pub enum ConfigError {
         value: String,
         wanted: &'static str,
     },
+    #[error("syncer.drain is {drain:?}, more than syncer.drain_max allows ({drain_max:?})")]
+    Drain {
+        drain: Duration,
+        drain_max: Duration,
+    },
+    #[error(
+        "{0} asks for TLS to the Docker engine, which this driver does not have: nothing is sent in clear instead; use the engine's unix:// socket and remove it"
+    )]
+    Tls(&'static str),
     #[error("{option} is {value}, a number from 0 up is wanted")]
     Negative { option: &'static str, value: i64 },
 }
@@ -96,11 +114,17 @@ impl PluginConfig {
     /// Decodes and checks what the agent sent.
     pub fn from_msgpack(bytes: &[u8]) -> Result<Self, ConfigError> {
         let raw: raw::Raw = cty::from_slice(bytes)?;
+        if env::var_os("DOCKER_TLS_VERIFY").is_some_and(|value| !value.is_empty()) {
+            return Err(ConfigError::Tls("the variable DOCKER_TLS_VERIFY"));
+        }
         Self::from_raw(raw, env::var("DOCKER_HOST").ok())
     }
 
     fn from_raw(raw: raw::Raw, docker_host: Option<String>) -> Result<Self, ConfigError> {
         raw.allowed_modes.check()?;
+        if raw.wants_tls() {
+            return Err(ConfigError::Tls("the block tls"));
+        }
         let without_effect = raw.without_effect();
         let least = |option, value| {
             if value < LEAST {
@@ -122,6 +146,11 @@ impl PluginConfig {
             )?,
             dry_run: dangling.dry_run,
         };
+        let drain = duration("syncer.drain", &raw.syncer.drain)?;
+        let drain_max = duration("syncer.drain_max", &raw.syncer.drain_max)?;
+        if drain > drain_max {
+            return Err(ConfigError::Drain { drain, drain_max });
+        }
         if raw.pids_limit < 0 {
             return Err(ConfigError::Negative {
                 option: "pids_limit",
@@ -141,6 +170,7 @@ impl PluginConfig {
             selinux_label: raw.volumes.selinuxlabel,
             allow_privileged: raw.allow_privileged,
             allow_caps: raw.allow_caps,
+            allow_devices: raw.allow_devices,
             allow_runtimes: raw.allow_runtimes,
             allowed_modes: raw.allowed_modes,
             image_pull_timeout: duration("image_pull_timeout", &raw.image_pull_timeout)?,
@@ -157,7 +187,8 @@ impl PluginConfig {
             pids_limit: raw.pids_limit,
             disable_log_collection: raw.disable_log_collection,
             syncer_socket: PathBuf::from(raw.syncer.socket),
-            drain: duration("syncer.drain", &raw.syncer.drain)?,
+            drain,
+            drain_max,
             without_effect,
         })
     }
@@ -197,7 +228,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
         total = total.checked_add(part)?;
         rest = tail;
     }
-    (!text.trim().is_empty()).then_some(total)
+    (!text.trim().is_empty() && total <= DURATION_MAX).then_some(total)
 }
 
 #[cfg(test)]

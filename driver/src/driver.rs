@@ -4,10 +4,12 @@
 
 mod events;
 mod log_reader;
+mod neighbour;
 mod recover;
 mod settings;
 mod start;
 mod starts;
+mod unfinished;
 mod watch;
 
 use std::sync::{Arc, OnceLock};
@@ -26,9 +28,11 @@ use tracing::{info, warn};
 
 use crate::config::{self, PluginConfig};
 use crate::engine::{ContainerEngine, EngineError};
+use crate::file_work::FileWork;
 use crate::fingerprint;
 use crate::image::Images;
 use crate::name::DriverName;
+use crate::stage::Stages;
 use crate::stats::{self, Sampler};
 use crate::task::{Task, Tasks, options};
 use crate::{exec, reap};
@@ -50,6 +54,8 @@ pub struct DockerDriver<E> {
     starts: Starts,
     sampler: Sampler,
     events: Events,
+    files: FileWork,
+    stages: Stages,
 }
 
 impl<E: ContainerEngine> DockerDriver<E> {
@@ -64,6 +70,8 @@ impl<E: ContainerEngine> DockerDriver<E> {
             starts: Starts::default(),
             sampler: Sampler::default(),
             events: Events::new(),
+            files: FileWork::default(),
+            stages: Stages::default(),
         }
     }
 
@@ -149,7 +157,8 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
     }
 
     async fn start_task(&self, task: TaskConfig) -> Result<Started, DriverError> {
-        self.start(task).await
+        // A large future, and the caller's is one too.
+        Box::pin(self.start(task)).await
     }
 
     async fn recover_task(&self, handle: TaskHandle) -> Result<(), DriverError> {

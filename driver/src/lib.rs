@@ -3,12 +3,13 @@
 //! ```text
 //!  agent ─▶ driver ─▶ config      what the agent and the job ask for, checked
 //!                 ├─▶ spec        (pure) task + options + plugin configuration ─▶ container
+//!                 ├─▶ stage       bind sources below the allocation, where no container can change them
 //!                 ├─▶ image       present, or pulled
 //!                 ├─▶ engine      the port to Docker; `engine::docker` is the real one
 //!                 └─▶ task        one container from start or recovery to its exit
 //!                       ├─▶ logs  its output into the agent's FIFOs
 //!                       └─▶ exit  seen by pidfd, confirmed by Docker
-//!      fingerprint, stats, exec, reap: beside the tasks
+//!      fingerprint, stats, exec, reap, file_work, watchdog: beside the tasks
 //! ```
 
 pub mod agent;
@@ -17,6 +18,7 @@ pub mod config;
 pub mod driver;
 pub mod engine;
 pub mod exec;
+pub mod file_work;
 pub mod fingerprint;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -24,7 +26,9 @@ pub mod image;
 pub mod logs;
 pub mod name;
 pub mod open_files;
+pub mod pattern;
 pub mod reap;
 pub mod spec;
+pub mod stage;
 pub mod stats;
 pub mod task;

@@ -57,6 +57,19 @@ impl DriverName {
         }
     }
 
+    /// Whether a label's name is this driver's or the agent's own driver's: no job sets such.
+    pub fn is_reserved_label(name: &str) -> bool {
+        [OWN_PREFIX, NOMAD_PREFIX].into_iter().any(|prefix| {
+            name.strip_prefix(prefix)
+                .is_some_and(|rest| rest.starts_with('.'))
+        })
+    }
+
+    /// The labels with a container's allocation, of this driver under any name and of the agent's own.
+    pub fn allocation_labels() -> [String; 2] {
+        [OWN_PREFIX, NOMAD_PREFIX].map(|prefix| format!("{prefix}.alloc_id"))
+    }
+
     /// The label that marks a container as this driver's.
     pub fn owner_label() -> String {
         format!("{OWN_PREFIX}.driver")

@@ -1,16 +1,20 @@
-//! From a task to the container that runs it. Pure: no engine, no clock; the only file it reads is a seccomp profile.
+//! From a task to the container that runs it. Pure: no engine, no clock, no files of a job's choice.
 //!
 //! ```text
-//!  TaskConfig + TaskOptions + PluginConfig + Agent ──▶ build ──▶ name + body of Docker's create call
+//!  TaskConfig + TaskOptions + PluginConfig + Agent ──▶ build ──▶ body of Docker's create call, and what it needs of the
+//!                                                        │         allocation (for the stage) and remarks for the task's events
 //!                                                        ├─ labels, limits, ports, mounts, security
 //! ```
 //!
 //! Every refusal is a sentence for the task's event and names the option.
 
+mod devices;
+mod dns;
 mod labels;
 mod limits;
 mod mounts;
 mod ports;
+pub mod seccomp;
 mod security;
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,6 +28,7 @@ use nomad_driver_sdk::TaskConfig;
 use crate::agent::Agent;
 use crate::config::PluginConfig;
 use crate::name::DriverName;
+use crate::stage::{Place, Source};
 use crate::task::options::TaskOptions;
 
 pub use ports::{PublishedPort, published};
@@ -36,6 +41,20 @@ pub struct Inputs<'a> {
     pub plugin: &'a PluginConfig,
     pub agent: &'a Agent,
     pub driver: &'a DriverName,
+    /// Where the sources below the allocation are for the engine.
+    pub place: &'a Place,
+    /// The content of the seccomp profile that the job names.
+    pub profile: Option<&'a str>,
+}
+
+/// A container as it is to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spec {
+    pub body: ContainerCreateBody,
+    /// What it binds of the allocation, in the order of the place's numbers.
+    pub sources: Vec<Source>,
+    /// What of the job is left out, each a sentence for the task's event.
+    pub remarks: Vec<String>,
 }
 
 /// Why there is no such container.
@@ -61,7 +80,7 @@ pub fn name(task: &TaskConfig) -> String {
     format!("{}-{}", task.name.replace('/', "_"), task.alloc_id)
 }
 
-pub fn build(inputs: Inputs<'_>) -> Result<ContainerCreateBody, SpecError> {
+pub fn build(inputs: Inputs<'_>) -> Result<Spec, SpecError> {
     let Inputs { task, options, .. } = inputs;
     if options.image.is_empty() {
         return Err(SpecError::NoImage);
@@ -87,11 +106,13 @@ pub fn build(inputs: Inputs<'_>) -> Result<ContainerCreateBody, SpecError> {
         volume_driver: text(&options.volume_driver),
         ..HostConfig::default()
     };
-    dns(inputs, &mut host);
+    let mut remarks = dns::apply(inputs, &mut host);
     limits::apply(inputs, &mut host)?;
-    mounts::apply(inputs, &mut host)?;
+    let sources = mounts::apply(inputs, &mut host)?;
     security::apply(inputs, &mut host)?;
-    Ok(ContainerCreateBody {
+    let (labels, forged) = labels::all(inputs);
+    remarks.extend(forged);
+    let body = ContainerCreateBody {
         image: Some(options.image.trim_start_matches("https://").to_owned()),
         cmd: command(options)?,
         entrypoint: filled(&options.entrypoint),
@@ -101,7 +122,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<ContainerCreateBody, SpecError> {
         working_dir: text(&options.work_dir),
         tty: Some(options.tty),
         open_stdin: Some(options.interactive),
-        labels: Some(labels::all(inputs)),
+        labels: Some(labels),
         exposed_ports: Some(published.exposed()),
         healthcheck: options
             .healthchecks
@@ -113,6 +134,11 @@ pub fn build(inputs: Inputs<'_>) -> Result<ContainerCreateBody, SpecError> {
         networking_config: endpoint(options, &mode)?,
         host_config: Some(host),
         ..ContainerCreateBody::default()
+    };
+    Ok(Spec {
+        body,
+        sources,
+        remarks,
     })
 }
 
@@ -170,22 +196,6 @@ fn log_config(inputs: Inputs<'_>) -> HostConfigLogConfig {
         typ: text(&typ),
         config: Some(config),
     }
-}
-
-/// The group's `network { dns {…} }` beats the task's options.
-fn dns(inputs: Inputs<'_>, host: &mut HostConfig) {
-    let options = inputs.options;
-    let (servers, searches, settings) = match &inputs.task.dns {
-        Some(dns) => (&dns.servers, &dns.searches, &dns.options),
-        None => (
-            &options.dns_servers,
-            &options.dns_search_domains,
-            &options.dns_options,
-        ),
-    };
-    host.dns = filled(servers);
-    host.dns_search = filled(searches);
-    host.dns_options = filled(settings);
 }
 
 fn endpoint(options: &TaskOptions, mode: &str) -> Result<Option<NetworkingConfig>, SpecError> {

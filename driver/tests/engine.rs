@@ -11,10 +11,14 @@ mod driver;
 mod exec;
 #[path = "engine/fake.rs"]
 mod fake;
+#[path = "engine/hostile.rs"]
+mod hostile;
 #[path = "engine/images.rs"]
 mod images;
 #[path = "engine/logs.rs"]
 mod logs;
+#[path = "engine/race.rs"]
+mod race;
 #[path = "engine/reaper.rs"]
 mod reaper;
 #[path = "engine/silent.rs"]
@@ -75,6 +79,25 @@ both! {
     suite::a_signal_needs_a_running_container
     suite::running_containers_are_listed_by_label
     reaper::only_a_drivers_own_containers_without_a_task_are_removed
+}
+
+/// One test a line, for the real engine alone: the fake has no mounts.
+macro_rules! real {
+    ($($suite:ident::$name:ident)*) => {$(
+        mod $name {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[ignore = "needs a Docker socket"]
+            async fn docker() {
+                super::$suite::$name().await;
+            }
+        }
+    )*};
+}
+
+real! {
+    race::a_link_that_a_sibling_flips_never_leads_to_the_host
+    race::a_task_that_replaces_its_own_local_by_a_link_is_not_started_again
+    race::a_task_reaches_what_is_its_own
 }
 
 fn docker() -> DockerEngine {

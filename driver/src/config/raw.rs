@@ -19,6 +19,7 @@ pub(super) struct Raw {
     pub(super) allow_privileged: bool,
     pub(super) allow_caps: Vec<String>,
     pub(super) nvidia_runtime: String,
+    pub(super) allow_devices: Vec<String>,
     pub(super) allow_runtimes: Vec<String>,
     pub(super) infra_image: String,
     pub(super) infra_image_pull_timeout: String,
@@ -87,6 +88,7 @@ pub(super) struct Volumes {
 pub(super) struct Syncer {
     pub(super) socket: String,
     pub(super) drain: String,
+    pub(super) drain_max: String,
 }
 
 /// Patterns of what tasks may put into `pid_mode` and the like. `*` stands for anything.
@@ -100,14 +102,14 @@ pub struct AllowedModes {
 }
 
 impl Raw {
+    pub(super) fn wants_tls(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| *tls != Tls::default())
+    }
+
     /// Options that differ from their default and do nothing here.
     pub(super) fn without_effect(&self) -> Vec<&'static str> {
         let default = Self::default();
         let differs = [
-            (
-                "tls",
-                self.tls.as_ref().is_some_and(|tls| *tls != Tls::default()),
-            ),
             (
                 "auth",
                 self.auth
@@ -176,6 +178,7 @@ impl AllowedModes {
 
 impl Default for Raw {
     fn default() -> Self {
+        let devices = "/dev/dri /dev/dri/* /dev/full /dev/fuse /dev/kfd /dev/kvm /dev/net/tun /dev/null /dev/nvidia* /dev/random /dev/snd /dev/snd/* /dev/urandom /dev/zero";
         let caps = "audit_write chown dac_override fowner fsetid kill mknod net_bind_service setfcap setgid setpcap setuid sys_chroot";
         Self {
             endpoint: String::new(),
@@ -188,6 +191,7 @@ impl Default for Raw {
             allow_privileged: false,
             allow_caps: caps.split(' ').map(str::to_owned).collect(),
             nvidia_runtime: "nvidia".to_owned(),
+            allow_devices: devices.split(' ').map(str::to_owned).collect(),
             allow_runtimes: vec!["runc".to_owned(), "nvidia".to_owned()],
             infra_image: String::new(),
             infra_image_pull_timeout: "5m".to_owned(),
@@ -209,6 +213,7 @@ impl Default for Syncer {
         Self {
             socket: "/run/nomad-ipvs/syncer.sock".to_owned(),
             drain: "0".to_owned(),
+            drain_max: "10m".to_owned(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The options of the agent's `plugin` block: the built-in driver's, by name and type, and `syncer { … }`.
+//! The options of the agent's `plugin` block: the built-in driver's, by name and type, `allow_devices` and `syncer { … }`.
 //!
 //! Defaults live in [`super::raw`] alone: what is unset arrives as nil.
 
@@ -32,6 +32,7 @@ pub fn schema() -> Spec {
         bool("allow_privileged"),
         strings("allow_caps"),
         string("nvidia_runtime"),
+        strings("allow_devices"),
         strings("allow_runtimes"),
         string("infra_image"),
         string("infra_image_pull_timeout"),
@@ -42,7 +43,10 @@ pub fn schema() -> Spec {
         number("pids_limit"),
         bool("disable_log_collection"),
         bool("windows_allow_insecure_container_admin"),
-        block("syncer", [string("socket"), string("drain")]),
+        block(
+            "syncer",
+            [string("socket"), string("drain"), string("drain_max")],
+        ),
         block(
             "allowed_modes",
             [

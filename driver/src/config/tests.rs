@@ -77,7 +77,6 @@ fn the_configured_endpoint_beats_the_environment() {
 fn options_without_effect_are_listed_by_name() {
     let raw: Raw = cty::from_slice(&encode(&map(&[
         ("infra_image", "pause:1".into()),
-        ("tls", map(&[("ca", "/ca.pem".into())])),
         (
             "gc",
             map(&[("image_delay", "10s".into()), ("container", false.into())]),
@@ -85,10 +84,7 @@ fn options_without_effect_are_listed_by_name() {
     ])))
     .unwrap();
     let config = PluginConfig::from_raw(raw, None).unwrap();
-    assert_eq!(
-        config.without_effect,
-        ["tls", "gc.image_delay", "infra_image"]
-    );
+    assert_eq!(config.without_effect, ["gc.image_delay", "infra_image"]);
     assert!(!config.remove_containers);
 }
 
@@ -115,6 +111,8 @@ fn durations_are_gos() {
         "-5m",
         "5x",
         "9999999999999999999h",
+        "999999999h",
+        "87601h",
         ".",
     ] {
         assert_eq!(parse_duration(text), None, "{text}");
@@ -149,4 +147,26 @@ fn a_bad_value_is_refused_with_what_was_expected() {
         text.contains("allowed_modes.uts") && text.contains("host"),
         "{text}"
     );
+}
+
+#[test]
+fn tls_that_would_not_be_used_is_refused() {
+    let raw: Raw =
+        cty::from_slice(&encode(&map(&[("tls", map(&[("ca", "/ca.pem".into())]))]))).unwrap();
+    let refused = PluginConfig::from_raw(raw, None).unwrap_err().to_string();
+    assert!(refused.contains("TLS"), "{refused}");
+    // The agent sends an empty block as nil or with empty strings: nobody asked for anything.
+    let raw: Raw = cty::from_slice(&encode(&map(&[("tls", map(&[("ca", "".into())]))]))).unwrap();
+    assert!(PluginConfig::from_raw(raw, None).is_ok());
+}
+
+#[test]
+fn a_default_drain_beyond_the_longest_is_refused() {
+    let raw: Raw = cty::from_slice(&encode(&map(&[(
+        "syncer",
+        map(&[("drain", "11m".into())]),
+    )])))
+    .unwrap();
+    let refused = PluginConfig::from_raw(raw, None).unwrap_err().to_string();
+    assert!(refused.contains("syncer.drain_max"), "{refused}");
 }

@@ -61,7 +61,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
                 None
             }
         };
-        let drain = self.drain(&options).unwrap_or_default();
+        let drain = self.drain_of_old(&options);
         let parts = Parts {
             config,
             network: state.network,

@@ -1,11 +1,12 @@
 //! StartTask: from what the agent sends to a task that is watched.
 //!
 //! ```text
-//!  options ─▶ container (pure) ─▶ image ─▶ create ─▶ attach ─▶ start ─▶ watch
-//!                                            └── anything that fails after this removes the container again
+//!  options ─▶ container (pure) ─▶ image ─▶ stage ─▶ create ─▶ attach ─▶ start ─▶ watch
+//!                                                     └── anything that fails after this removes the container again
 //! ```
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,19 +16,24 @@ use nomad_driver_sdk::value::{DriverNetwork, Started};
 use nomad_driver_sdk::{DriverError, TaskConfig, cty};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
-use super::DockerDriver;
+use super::unfinished::Unfinished;
+use super::{DockerDriver, neighbour};
 use crate::config::{self, PluginConfig};
 use crate::engine::{Container, ContainerEngine, ContainerId, Credentials, EngineError};
+use crate::file_work::FileWorkError;
 use crate::image::{ImageError, News, Want};
-use crate::spec::{self, Inputs};
+use crate::spec::{self, Inputs, Spec, SpecError};
+use crate::stage::{Place, Stage};
 use crate::task::handle::State;
 use crate::task::options::TaskOptions;
 use crate::task::{Parts, Task};
 
 /// How long a start waits for an engine that is away.
 const AWAY: Duration = Duration::from_secs(10);
+/// Times that a name in use is freed, whatever a job asks for.
+const NAME_CONFLICT_ATTEMPTS_MAX: u32 = 100;
 /// Between two looks whether it is back.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -40,23 +46,14 @@ impl<E: ContainerEngine> DockerDriver<E> {
         }
         let options: TaskOptions = cty::from_slice(&task.msgpack_driver_config)
             .map_err(|error| DriverError::from_error("failed to decode driver config", &error))?;
-        let (plugin, agent) = (self.settings.config(), self.settings.agent());
-        let inputs = Inputs {
-            task: &task,
-            options: &options,
-            plugin: &plugin,
-            agent: &agent,
-            driver: &self.name,
-        };
-        let body = spec::build(inputs).map_err(|error| {
-            DriverError::new(format!(
-                "Failed to create container configuration for image {:?}: {error}",
-                options.image
-            ))
-        })?;
-        self.drain(&options)?;
+        let plugin = self.settings.config();
+        let (spec, place) = self.spec(&task, &options, &plugin).await?;
+        let drain = self.drain(&options)?;
         let want = want(&options, &plugin)?;
         let engine = self.settings.connected()?;
+        for remark in &spec.remarks {
+            self.events.tell(&task, remark, &[]);
+        }
         // Cancel-safe: a pull that is dropped is given up, and nothing was made yet.
         tokio::select! {
             biased;
@@ -65,19 +62,78 @@ impl<E: ContainerEngine> DockerDriver<E> {
             )),
             image = self.image(engine.as_ref(), &task, &want) => image?,
         }
+        let Spec {
+            mut body, sources, ..
+        } = spec;
+        if !plugin.allow_privileged {
+            neighbour::resolve(engine.as_ref(), &task, &mut body).await?;
+        }
+        let alloc_dir = PathBuf::from(&task.alloc_dir);
+        let mount = move || Stage::mount(&place, &alloc_dir, &sources);
+        let stage = self.files.run("mounting of the bind sources", mount).await;
+        let stage = stage
+            .map_err(|error| DriverError::new(error.to_string()).into_recoverable())?
+            .map_err(|error| DriverError::from_error("bind sources", &error))?;
         let attempts = options
             .container_exists_attempts
-            .unwrap_or(plugin.name_conflict_attempts);
-        let id = create(engine.as_ref(), &spec::name(&task), &body, attempts).await?;
-        match self.run(Arc::clone(&engine), &task, &options, &id).await {
-            Ok(started) => Ok(started),
+            .unwrap_or(plugin.name_conflict_attempts)
+            .min(NAME_CONFLICT_ATTEMPTS_MAX);
+        let creation = create(Arc::clone(&engine), spec::name(&task), body, attempts);
+        let mut unfinished = Unfinished::begin(Arc::clone(&engine), stage, creation);
+        let id = unfinished.created().await?;
+        match self.run(engine, &task, &options, &id, drain).await {
+            Ok(started) => {
+                unfinished.keep();
+                Ok(started)
+            }
             Err(error) => {
-                if let Err(left) = engine.remove(&id).await {
-                    warn!(error = %left, container = id.short(), "a container that failed to start could not be removed");
-                }
+                unfinished.discard().await;
                 Err(error)
             }
         }
+    }
+
+    /// The container as it is to be, and where the engine finds what it binds.
+    async fn spec(
+        &self,
+        task: &TaskConfig,
+        options: &TaskOptions,
+        plugin: &PluginConfig,
+    ) -> Result<(Spec, Place), DriverError> {
+        let refused = |error: SpecError| {
+            DriverError::new(format!(
+                "Failed to create container configuration for image {:?}: {error}",
+                options.image
+            ))
+        };
+        let late = |error: FileWorkError| DriverError::new(error.to_string()).into_recoverable();
+        let profile = match spec::seccomp::path(&options.security_opt).map_err(refused)? {
+            None => None,
+            Some(path) => {
+                let read = move || spec::seccomp::read(&path);
+                let profile = self.files.run("reading of the seccomp profile", read).await;
+                Some(profile.map_err(late)?.map_err(refused)?)
+            }
+        };
+        let stages = self.stages.clone();
+        let place = self
+            .files
+            .run("place for bind sources", move || stages.place());
+        let place = place
+            .await
+            .map_err(late)?
+            .map_err(|error| DriverError::from_error("bind sources", &error))?;
+        let inputs = Inputs {
+            task,
+            options,
+            plugin,
+            agent: &self.settings.agent(),
+            driver: &self.name,
+            place: &place,
+            profile: profile.as_deref(),
+        };
+        let spec = spec::build(inputs).map_err(refused)?;
+        Ok((spec, place))
     }
 
     /// Has the image there, also by an engine that is away at first: one that is being restarted is back in seconds, and a
@@ -107,6 +163,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
         task: &TaskConfig,
         options: &TaskOptions,
         id: &ContainerId,
+        drain: Duration,
     ) -> Result<Started, DriverError> {
         let failed =
             |error: EngineError| recoverable(format!("Failed to start container {id}"), &error);
@@ -138,7 +195,6 @@ impl<E: ContainerEngine> DockerDriver<E> {
             logger: None,
         }
         .into_handle(task.clone());
-        let drain = self.drain(options)?;
         let announcer = self.announcer(task, options);
         announcer.running(container.pid).await;
         let parts = Parts {
@@ -170,19 +226,19 @@ pub(super) fn signal(name: &str) -> Result<&'static str, DriverError> {
 
 /// A container of this name belongs to an earlier start of this very task: it makes room.
 async fn create<E: ContainerEngine>(
-    engine: &E,
-    name: &str,
-    body: &ContainerCreateBody,
+    engine: Arc<E>,
+    name: String,
+    body: ContainerCreateBody,
     attempts: u32,
 ) -> Result<ContainerId, DriverError> {
     let failed = |error: &EngineError| recoverable("failed to create container", error);
     for _ in 0..attempts {
-        match engine.create(name, body.clone()).await {
+        match engine.create(&name, body.clone()).await {
             Ok(id) => return Ok(id),
             Err(EngineError::Conflict(_)) => {}
             Err(error) => return Err(failed(&error)),
         }
-        match engine.inspect(name).await {
+        match engine.inspect(&name).await {
             Ok(old) => {
                 info!(
                     container = old.id.short(),
@@ -198,7 +254,7 @@ async fn create<E: ContainerEngine>(
         }
     }
     engine
-        .create(name, body.clone())
+        .create(&name, body)
         .await
         .map_err(|error| failed(&error))
 }

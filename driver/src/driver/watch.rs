@@ -31,8 +31,23 @@ impl<E: ContainerEngine> DockerDriver<E> {
         if options.drain.is_empty() {
             return Ok(self.settings.config().drain);
         }
-        config::duration("drain", &options.drain)
-            .map_err(|error| DriverError::new(error.to_string()))
+        let drain = config::duration("drain", &options.drain)
+            .map_err(|error| DriverError::new(error.to_string()))?;
+        let limit = self.settings.config().drain_max;
+        if drain > limit {
+            return Err(DriverError::new(format!(
+                "drain is {:?}, more than the agent's plugin configuration allows (syncer.drain_max: {limit:?})",
+                options.drain
+            )));
+        }
+        Ok(drain)
+    }
+
+    /// Of a task that runs already: what it may have now.
+    pub(super) fn drain_of_old(&self, options: &TaskOptions) -> Duration {
+        let config = self.settings.config();
+        let own = config::duration("drain", &options.drain).ok();
+        own.unwrap_or(config.drain).min(config.drain_max)
     }
 
     /// `None`: nobody collects this task's logs. To be made before the container starts.

@@ -6,6 +6,7 @@ mod connection;
 mod convert;
 mod entries;
 mod frames;
+mod mac;
 mod raw;
 mod transport;
 
@@ -129,6 +130,7 @@ impl ContainerEngine for DockerEngine {
         let options = CreateContainerOptionsBuilder::new().name(name).build();
         let created = self
             .call("create", SLOW, |docker| async move {
+                let docker = mac::in_its_place(docker, &body)?;
                 docker.create_container(Some(options), body).await
             })
             .await?;
@@ -180,7 +182,7 @@ impl ContainerEngine for DockerEngine {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::new().t(seconds).build();
         done_anyway(
-            self.call("stop", grace + SLOW, |docker| async move {
+            self.call("stop", grace.saturating_add(SLOW), |docker| async move {
                 docker.stop_container(&id.0, Some(options)).await
             })
             .await,

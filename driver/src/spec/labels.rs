@@ -1,4 +1,4 @@
-//! Labels: the user's, then ours, which can't be overridden.
+//! Labels: the user's, then ours. Names that begin as ours do are ours alone, whether we set them or not.
 
 use std::collections::HashMap;
 
@@ -6,8 +6,10 @@ use nomad_driver_sdk::TaskConfig;
 
 use super::Inputs;
 use crate::name::DriverName;
+use crate::pattern::matches;
 
-pub(super) fn all(inputs: Inputs<'_>) -> HashMap<String, String> {
+/// The labels, and a remark about each that the job may not set.
+pub(super) fn all(inputs: Inputs<'_>) -> (HashMap<String, String>, Vec<String>) {
     let Inputs {
         task,
         options,
@@ -15,25 +17,34 @@ pub(super) fn all(inputs: Inputs<'_>) -> HashMap<String, String> {
         driver,
         ..
     } = inputs;
-    let prefix = driver.label_prefix();
-    let mut labels: HashMap<_, _> = options
-        .labels
-        .iter()
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
-    labels.insert(format!("{prefix}.alloc_id"), task.alloc_id.clone());
-    labels.insert(DriverName::owner_label(), driver.to_string());
-    labels.insert(DriverName::node_label(), task.node_id.clone());
+    let mut ours = HashMap::from([
+        (label(inputs, "alloc_id"), task.alloc_id.clone()),
+        (DriverName::owner_label(), driver.to_string()),
+        (DriverName::node_label(), task.node_id.clone()),
+    ]);
     for (name, value) in extra(task) {
-        if plugin
-            .extra_labels
-            .iter()
-            .any(|pattern| matches(pattern, name))
-        {
-            labels.insert(format!("{prefix}.{name}"), value.to_owned());
+        let wanted = |pattern: &String| matches(pattern, name);
+        if plugin.extra_labels.iter().any(wanted) {
+            ours.insert(label(inputs, name), value.to_owned());
         }
     }
-    labels
+    let (forged, mut labels): (HashMap<_, _>, HashMap<_, _>) = options
+        .labels
+        .clone()
+        .into_iter()
+        .partition(|(key, _)| DriverName::is_reserved_label(key));
+    let mut remarks: Vec<_> = forged
+        .iter()
+        .filter(|(key, value)| ours.get(*key) != Some(value))
+        .map(|(key, _)| format!("label {key:?} of the job is left out: it is the driver's to set"))
+        .collect();
+    remarks.sort();
+    labels.extend(ours);
+    (labels, remarks)
+}
+
+fn label(inputs: Inputs<'_>, name: &str) -> String {
+    format!("{}.{name}", inputs.driver.label_prefix())
 }
 
 fn extra(task: &TaskConfig) -> [(&'static str, &str); 8] {
@@ -52,41 +63,4 @@ fn extra(task: &TaskConfig) -> [(&'static str, &str); 8] {
         ("node_name", &task.node_name),
         ("node_id", &task.node_id),
     ]
-}
-
-/// `*` stands for any run of characters.
-pub(super) fn matches(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((head, tail)) => match text.strip_prefix(head) {
-            None => false,
-            Some(rest) if tail.is_empty() => !rest.is_empty() || head == text,
-            Some(rest) => rest
-                .char_indices()
-                .map(|(at, _)| at)
-                .chain([rest.len()])
-                .any(|at| matches(tail, &rest[at..])),
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_star_stands_for_anything() {
-        for (pattern, text, expected) in [
-            ("task*", "task_name", true),
-            ("task*", "task_group_name", true),
-            ("*", "anything", true),
-            ("*_name", "job_name", true),
-            ("job*e", "job_name", true),
-            ("job_name", "job_name", true),
-            ("job", "job_name", false),
-            ("*x*", "job_name", false),
-        ] {
-            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
-        }
-    }
 }

@@ -40,10 +40,7 @@ pub(super) fn apply(inputs: Inputs<'_>, host: &mut HostConfig) -> Result<(), Spe
     host.cpuset_cpus = text(&linux.cpuset_cpus);
     if agent.generation == Generation::V1_6 && cgroup_v2() {
         // That agent moves cpusets below a parent of its own.
-        host.cgroup_parent = linux
-            .cpuset_cgroup
-            .rsplit_once('/')
-            .and_then(|(parent, _)| text(parent.trim_start_matches("/sys/fs/cgroup")));
+        host.cgroup_parent = cgroup_parent(&linux.cpuset_cgroup);
     }
     if options.cpu_hard_limit {
         let period = options.cpu_cfs_period.unwrap_or(DEFAULT_CFS_PERIOD);
@@ -68,9 +65,23 @@ pub(super) fn apply(inputs: Inputs<'_>, host: &mut HostConfig) -> Result<(), Spe
     Ok(())
 }
 
+/// The slice that the agent made, by its bare name: with systemd the engine takes no path, and without it the name is a
+/// path below the root.
+fn cgroup_parent(cpuset_cgroup: &str) -> Option<String> {
+    let below = cpuset_cgroup.strip_prefix("/sys/fs/cgroup")?;
+    let (parent, _) = below.trim_matches('/').split_once('/')?;
+    text(parent)
+}
+
 /// `(limit, reservation)` in bytes; a limit of 0 is none.
 fn memory_limits(memory: AllocatedMemoryResources, hard_mb: i64) -> Result<(i64, i64), SpecError> {
-    let granted = memory.memory_mb * MIB;
+    let bytes = |option, mb: i64| {
+        mb.checked_mul(MIB).ok_or_else(|| SpecError::Option {
+            option,
+            reason: format!("{mb} MB are more than any machine has"),
+        })
+    };
+    let granted = bytes("memory", memory.memory_mb)?;
     if memory.memory_max_mb == -1 {
         return Ok((0, granted));
     }
@@ -80,7 +91,7 @@ fn memory_limits(memory: AllocatedMemoryResources, hard_mb: i64) -> Result<(i64,
             option: "memory_hard_limit",
             reason: format!("task memory requirements exceed driver hard limit of {high} MB"),
         }),
-        high => Ok((high * MIB, granted)),
+        high => Ok((bytes("memory_hard_limit", high)?, granted)),
     }
 }
 
@@ -89,8 +100,11 @@ fn cpu_shares(mhz: i64, total_mhz: u64) -> i64 {
     if total_mhz < MOST_SHARES {
         return mhz.max(LEAST_SHARES);
     }
-    let scaled = i128::from(mhz) * i128::from(MOST_SHARES) / i128::from(total_mhz);
-    i64::try_from(scaled).unwrap_or(i64::MAX).max(LEAST_SHARES)
+    let scaled = i128::from(mhz)
+        .saturating_mul(i128::from(MOST_SHARES))
+        .checked_div(i128::from(total_mhz));
+    let shares = scaled.and_then(|shares| i64::try_from(shares).ok());
+    shares.unwrap_or(i64::MAX).max(LEAST_SHARES)
 }
 
 fn pids(task: i64, plugin: i64) -> Result<Option<i64>, SpecError> {
@@ -166,6 +180,36 @@ mod tests {
             refused.contains("exceed driver hard limit of 32 MB"),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn a_memory_limit_beyond_all_numbers_is_refused_and_never_none() {
+        let memory = AllocatedMemoryResources {
+            memory_mb: 64,
+            memory_max_mb: 0,
+        };
+        for hard in [1 << 44, i64::MAX, i64::MAX / MIB + 1] {
+            let refused = memory_limits(memory, hard).unwrap_err().to_string();
+            assert!(refused.starts_with("memory_hard_limit"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_cgroup_parent_is_a_bare_slice() {
+        for (cgroup, expected) in [
+            (
+                "/sys/fs/cgroup/nomad.slice/a1.web.scope",
+                Some("nomad.slice"),
+            ),
+            (
+                "/sys/fs/cgroup/nomad.slice/share.slice/a1.web.scope",
+                Some("nomad.slice"),
+            ),
+            ("/sys/fs/cgroup/a1.web.scope", None),
+            ("", None),
+        ] {
+            assert_eq!(cgroup_parent(cgroup).as_deref(), expected, "{cgroup}");
+        }
     }
 
     #[test]

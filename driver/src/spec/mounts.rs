@@ -1,8 +1,10 @@
 //! What of the host the container sees: the allocation's directories always, anything else by rule.
 //!
-//! Without `volumes { enabled = true }` a task reaches only paths inside its own allocation, symbolic links resolved.
+//! Without `volumes { enabled = true }` a task reaches only what is below its own allocation. Such a path is a
+//! [`Source`] of the container's [stage](crate::stage): it is checked there, when the container is about to be made.
 
-use std::fs;
+mod mode;
+
 use std::path::{Component, Path, PathBuf};
 
 use bollard::models::{
@@ -12,213 +14,295 @@ use bollard::models::{
 use nomad_driver_sdk::TaskConfig;
 
 use super::{Inputs, SpecError, owned, text};
+use crate::stage::{Kind, Missing, Source};
 use crate::task::options;
+use mode::Mode;
 
-pub(super) fn apply(inputs: Inputs<'_>, host: &mut HostConfig) -> Result<(), SpecError> {
-    host.binds = Some(binds(inputs)?);
-    let mut mounts = Vec::new();
+/// The folder of an allocation that its tasks share.
+const SHARED: &str = "alloc";
+
+/// Fills in the mounts; what they need of the allocation comes back, in the order of its numbers.
+pub(super) fn apply(inputs: Inputs<'_>, host: &mut HostConfig) -> Result<Vec<Source>, SpecError> {
+    let mut binding = Binding {
+        inputs,
+        sources: Vec::new(),
+        binds: Vec::new(),
+        mounts: Vec::new(),
+    };
+    binding.defaults();
+    binding.volumes()?;
     for mount in inputs.options.mount.iter().chain(&inputs.options.mounts) {
-        mounts.push(configured(inputs, mount)?);
+        let mount = binding.configured(mount)?;
+        binding.mounts.push(mount);
     }
-    for mount in &inputs.task.mounts {
-        mounts.push(Mount {
+    binding
+        .mounts
+        .extend(inputs.task.mounts.iter().map(|mount| Mount {
             typ: Some(MountType::BIND),
             target: Some(mount.task_path.clone()),
             source: Some(mount.host_path.clone()),
             read_only: Some(mount.readonly),
-            bind_options: Some(MountBindOptions {
-                propagation: Some(match mount.propagation_mode.as_str() {
-                    "host-to-task" => Propagation::RSLAVE,
-                    "bidirectional" => Propagation::RSHARED,
-                    _ => Propagation::RPRIVATE,
-                }),
-                ..MountBindOptions::default()
-            }),
+            bind_options: Some(propagated(match mount.propagation_mode.as_str() {
+                "host-to-task" => Propagation::RSLAVE,
+                "bidirectional" => Propagation::RSHARED,
+                _ => Propagation::RPRIVATE,
+            })),
             ..Mount::default()
-        });
-    }
+        }));
+    let Binding {
+        sources,
+        binds,
+        mounts,
+        ..
+    } = binding;
+    host.binds = (!binds.is_empty()).then_some(binds);
     host.mounts = (!mounts.is_empty()).then_some(mounts);
-    Ok(())
+    Ok(sources)
 }
 
 /// The directory of one task within its allocation.
-pub(super) fn task_dir(task: &TaskConfig) -> PathBuf {
+fn task_dir(task: &TaskConfig) -> PathBuf {
     Path::new(&task.alloc_dir).join(&task.name)
 }
 
-fn binds(inputs: Inputs<'_>) -> Result<Vec<String>, SpecError> {
-    let Inputs {
-        task,
-        options,
-        plugin,
-        ..
-    } = inputs;
-    let label = if plugin.selinux_label.is_empty() {
-        String::new()
-    } else {
-        format!(":{}", plugin.selinux_label)
-    };
-    let inside = |variable: &str, usual: &str| {
-        task.env
-            .get(variable)
-            .cloned()
-            .unwrap_or_else(|| usual.to_owned())
-    };
-    let shared = Path::new(&task.alloc_dir).join("alloc");
-    let own = task_dir(task);
-    let shared_inside = inside("NOMAD_ALLOC_DIR", "/alloc");
-    // The agent and this driver write the log files as root: a task reads them and changes none.
-    let logs = format!(
-        "{}:{}/logs:ro{}",
-        shared.join("logs").display(),
-        shared_inside.trim_end_matches('/'),
-        label.replace(':', ",")
-    );
-    let mut binds = [
-        (shared, shared_inside),
-        (own.join("local"), inside("NOMAD_TASK_DIR", "/local")),
-        (own.join("secrets"), inside("NOMAD_SECRETS_DIR", "/secrets")),
-    ]
-    .map(|(source, target)| format!("{}:{target}{label}", source.display()))
-    .to_vec();
-    binds.push(logs);
-
-    if !options.volume_driver.is_empty() && !plugin.volumes_enabled {
-        return Err(refused(
-            "volume_driver",
-            format!(
-                "volumes are not enabled; cannot use volume driver {:?}",
-                options.volume_driver
-            ),
-        ));
-    }
-    for volume in &options.volumes {
-        let mut parts = volume.splitn(3, ':');
-        let (Some(source), Some(target), mode) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(refused(
-                "volumes",
-                format!("{volume:?} is not source:target or source:target:mode"),
-            ));
-        };
-        let source = if options.volume_driver.is_empty() {
-            permitted(inputs, "volumes", source)?.display().to_string()
-        } else {
-            clean(Path::new(source)).display().to_string()
-        };
-        let mode = match (mode, plugin.selinux_label.as_str()) {
-            (None, "") => String::new(),
-            (None, label) => format!(":{label}"),
-            (Some(mode), "") => format!(":{mode}"),
-            (Some(mode), label) => format!(":{mode},{label}"),
-        };
-        binds.push(format!("{source}:{target}{mode}"));
-    }
-    Ok(binds)
+struct Binding<'a> {
+    inputs: Inputs<'a>,
+    sources: Vec<Source>,
+    binds: Vec<String>,
+    mounts: Vec<Mount>,
 }
 
-fn configured(inputs: Inputs<'_>, mount: &options::Mount) -> Result<Mount, SpecError> {
-    let mut made = Mount {
-        target: text(&mount.target),
-        source: text(&mount.source),
-        read_only: Some(mount.readonly),
-        ..Mount::default()
-    };
-    match mount.r#type.as_str() {
-        "bind" => {
-            let propagation = mount
-                .bind_options
-                .as_ref()
-                .map_or("", |options| &options.propagation);
-            let propagation = text(propagation).map(|value| {
-                value.parse().map_err(|_| refused("mount", format!("bind_options.propagation: {value:?} is none of Docker's propagation modes")))
-            });
-            made.typ = Some(MountType::BIND);
-            made.source = Some(
-                permitted(inputs, "mount", &mount.source)?
-                    .display()
-                    .to_string(),
-            );
-            made.bind_options = Some(MountBindOptions {
-                propagation: propagation.transpose()?,
-                ..MountBindOptions::default()
-            });
+/// Where a path of a job leads.
+enum Location {
+    /// Relative to the allocation's directory.
+    Below(PathBuf),
+    Host(PathBuf),
+}
+
+impl Binding<'_> {
+    fn defaults(&mut self) {
+        let task = self.inputs.task;
+        let inside = |variable: &str, usual: &str| {
+            task.env
+                .get(variable)
+                .cloned()
+                .unwrap_or_else(|| usual.to_owned())
+        };
+        let own = Path::new(&task.name);
+        let shared = Path::new(SHARED);
+        let shared_inside = inside("NOMAD_ALLOC_DIR", "/alloc");
+        let logs_inside = format!("{}/logs", shared_inside.trim_end_matches('/'));
+        // The agent and this driver write the log files as root: a task reads them and changes none.
+        let (write, read) = (Mode::default(), Mode::read_only());
+        let folders = [
+            (shared.to_owned(), shared_inside, &write),
+            (
+                own.join("local"),
+                inside("NOMAD_TASK_DIR", "/local"),
+                &write,
+            ),
+            (
+                own.join("secrets"),
+                inside("NOMAD_SECRETS_DIR", "/secrets"),
+                &write,
+            ),
+            (shared.join("logs"), logs_inside, &read),
+        ];
+        for (path, target, mode) in folders {
+            let source = self.below(path, Kind::Own);
+            self.bind(source, &target, mode.clone());
         }
-        "tmpfs" => {
-            let options = mount.tmpfs_options.unwrap_or_default();
-            made.typ = Some(MountType::TMPFS);
-            made.tmpfs_options = Some(MountTmpfsOptions {
-                size_bytes: Some(options.size),
-                mode: Some(options.mode),
-                ..MountTmpfsOptions::default()
-            });
+    }
+
+    fn volumes(&mut self) -> Result<(), SpecError> {
+        let Inputs {
+            options, plugin, ..
+        } = self.inputs;
+        if !options.volume_driver.is_empty() && !plugin.volumes_enabled {
+            return Err(refused(
+                "volume_driver",
+                format!(
+                    "volumes are not enabled; cannot use volume driver {:?}",
+                    options.volume_driver
+                ),
+            ));
         }
-        "volume" | "" => {
-            if !inputs.plugin.volumes_enabled {
+        for volume in &options.volumes {
+            let mut parts = volume.splitn(3, ':');
+            let (Some(source), Some(target), mode) = (parts.next(), parts.next(), parts.next())
+            else {
+                return Err(refused(
+                    "volumes",
+                    format!("{volume:?} is not source:target or source:target:mode"),
+                ));
+            };
+            let mode = Mode::parse(mode.unwrap_or_default());
+            if !options.volume_driver.is_empty() {
+                let name = clean(Path::new(source)).display().to_string();
+                self.bind_by_text(&name, target, &mode);
+                continue;
+            }
+            match self.locate("volumes", source)? {
+                Location::Host(path) => {
+                    self.bind_by_text(&path.display().to_string(), target, &mode);
+                }
+                Location::Below(path) => {
+                    let missing = Missing::Create;
+                    let source = self.below(path, Kind::Job { missing });
+                    self.bind(source, target, mode);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn configured(&mut self, mount: &options::Mount) -> Result<Mount, SpecError> {
+        let mut made = Mount {
+            target: text(&mount.target),
+            source: text(&mount.source),
+            read_only: Some(mount.readonly),
+            ..Mount::default()
+        };
+        match mount.r#type.as_str() {
+            "bind" => {
+                let propagation = mount
+                    .bind_options
+                    .as_ref()
+                    .map_or("", |options| &options.propagation);
+                let propagation = text(propagation).map(|value| {
+                    value.parse().map_err(|_| refused("mount", format!("bind_options.propagation: {value:?} is none of Docker's propagation modes")))
+                });
+                made.typ = Some(MountType::BIND);
+                made.source = Some(match self.locate("mount", &mount.source)? {
+                    Location::Host(path) => path.display().to_string(),
+                    Location::Below(path) => {
+                        let missing = Missing::Refuse;
+                        self.below(path, Kind::Job { missing })
+                    }
+                });
+                made.bind_options = Some(MountBindOptions {
+                    propagation: propagation.transpose()?,
+                    ..MountBindOptions::default()
+                });
+            }
+            "tmpfs" => {
+                let options = mount.tmpfs_options.unwrap_or_default();
+                made.typ = Some(MountType::TMPFS);
+                made.tmpfs_options = Some(MountTmpfsOptions {
+                    size_bytes: Some(options.size),
+                    mode: Some(options.mode),
+                    ..MountTmpfsOptions::default()
+                });
+            }
+            "volume" | "" => {
+                if !self.inputs.plugin.volumes_enabled {
+                    return Err(refused(
+                        "mount",
+                        format!(
+                            "volumes are not enabled; cannot mount volume: {:?}",
+                            mount.source
+                        ),
+                    ));
+                }
+                let options = mount.volume_options.clone().unwrap_or_default();
+                let driver = options.driver_config.unwrap_or_default();
+                made.typ = Some(MountType::VOLUME);
+                made.volume_options = Some(MountVolumeOptions {
+                    no_copy: Some(options.no_copy),
+                    labels: Some(owned(&options.labels)),
+                    driver_config: Some(MountVolumeOptionsDriverConfig {
+                        name: text(&driver.name),
+                        options: Some(owned(&driver.options)),
+                    }),
+                    ..MountVolumeOptions::default()
+                });
+            }
+            other => {
                 return Err(refused(
                     "mount",
-                    format!(
-                        "volumes are not enabled; cannot mount volume: {:?}",
-                        mount.source
-                    ),
+                    format!("type {other:?} is none of bind, tmpfs and volume"),
                 ));
             }
-            let options = mount.volume_options.clone().unwrap_or_default();
-            let driver = options.driver_config.unwrap_or_default();
-            made.typ = Some(MountType::VOLUME);
-            made.volume_options = Some(MountVolumeOptions {
-                no_copy: Some(options.no_copy),
-                labels: Some(owned(&options.labels)),
-                driver_config: Some(MountVolumeOptionsDriverConfig {
-                    name: text(&driver.name),
-                    options: Some(owned(&driver.options)),
-                }),
-                ..MountVolumeOptions::default()
-            });
         }
-        other => {
-            return Err(refused(
-                "mount",
-                format!("type {other:?} is none of bind, tmpfs and volume"),
-            ));
+        Ok(made)
+    }
+
+    /// Relative paths start in the task's directory. With volumes enabled a job may have the whole allocation, as it
+    /// may have the host.
+    fn locate(&self, option: &'static str, source: &str) -> Result<Location, SpecError> {
+        let Inputs { task, plugin, .. } = self.inputs;
+        let path = clean(&task_dir(task).join(source));
+        let inside = path.strip_prefix(clean(Path::new(&task.alloc_dir)));
+        match inside {
+            Ok(inside) if !is_whole(inside) => Ok(Location::Below(inside.to_owned())),
+            _ if plugin.volumes_enabled => Ok(Location::Host(path)),
+            Ok(_) => Err(refused(
+                option,
+                format!(
+                    "volumes are not enabled; cannot mount {source:?}, which is the directory of the allocation or of a task: what is below is there to be had (local/…, secrets/…, ../alloc/…)"
+                ),
+            )),
+            _ => Err(refused(
+                option,
+                format!(
+                    "volumes are not enabled; cannot mount host path: {:?} {:?}",
+                    source,
+                    path.display().to_string()
+                ),
+            )),
         }
     }
-    Ok(made)
-}
 
-/// The host path that `source` means: relative ones start in the task's directory.
-fn permitted(inputs: Inputs<'_>, option: &'static str, source: &str) -> Result<PathBuf, SpecError> {
-    let path = clean(&task_dir(inputs.task).join(source));
-    if inputs.plugin.volumes_enabled || inside(Path::new(&inputs.task.alloc_dir), &path) {
-        Ok(path)
-    } else {
-        Err(refused(
-            option,
-            format!(
-                "volumes are not enabled; cannot mount host path: {:?} {:?}",
-                source,
-                path.display().to_string()
-            ),
-        ))
+    /// The path for the engine.
+    fn below(&mut self, path: PathBuf, kind: Kind) -> String {
+        let Inputs { task, place, .. } = self.inputs;
+        let found = place.path(self.sources.len(), Path::new(&task.alloc_dir), &path);
+        self.sources.push(Source { path, kind });
+        found.display().to_string()
+    }
+
+    /// As a mount wherever that says the same, since the engine makes a directory for a bind whose source it does not see.
+    fn bind(&mut self, source: String, target: &str, mode: Mode) {
+        match mode {
+            Mode::Plain {
+                read_only,
+                propagation,
+            } if self.inputs.plugin.selinux_label.is_empty() => self.mounts.push(Mount {
+                typ: Some(MountType::BIND),
+                source: Some(source),
+                target: text(target),
+                read_only: Some(read_only),
+                bind_options: Some(propagated(propagation)),
+                ..Mount::default()
+            }),
+            other => self.bind_by_text(&source, target, &other),
+        }
+    }
+
+    fn bind_by_text(&mut self, source: &str, target: &str, mode: &Mode) {
+        let label = text(&self.inputs.plugin.selinux_label);
+        let modes: Vec<_> = mode.text().into_iter().chain(label).collect();
+        let mode = if modes.is_empty() { "" } else { ":" };
+        self.binds
+            .push(format!("{source}:{target}{mode}{}", modes.join(",")));
     }
 }
 
-/// `path` is below `root`, also after the links of the part that exists are followed.
-fn inside(root: &Path, path: &Path) -> bool {
-    let root = clean(root);
-    let real_root = fs::canonicalize(&root).unwrap_or_else(|_| root.clone());
-    let existing = path.ancestors().find_map(|part| {
-        fs::canonicalize(part)
-            .ok()
-            .map(|real| (part.to_owned(), real))
-    });
-    let real = existing.map_or_else(
-        || path.to_owned(),
-        |(part, real)| {
-            path.strip_prefix(&part)
-                .map_or(real.clone(), |rest| real.join(rest))
-        },
-    );
-    path.starts_with(&root) && real.starts_with(&real_root)
+fn propagated(propagation: Propagation) -> MountBindOptions {
+    MountBindOptions {
+        propagation: Some(propagation),
+        ..MountBindOptions::default()
+    }
+}
+
+/// The allocation's directory or a task's.
+fn is_whole(inside: &Path) -> bool {
+    let mut parts = inside.iter();
+    match (parts.next(), parts.next()) {
+        (None, _) => true,
+        (Some(only), None) => only != SHARED,
+        _ => false,
+    }
 }
 
 /// Without `.` and `..`, by the text alone.
@@ -241,21 +325,7 @@ fn refused(option: &'static str, reason: String) -> SpecError {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
-
     use super::*;
-
-    #[test]
-    fn a_link_out_of_the_allocation_is_seen_through() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("alloc");
-        fs::create_dir_all(root.join("web/local")).unwrap();
-        symlink("/etc", root.join("web/local/out")).unwrap();
-        assert!(inside(&root, &root.join("web/local/data")));
-        assert!(!inside(&root, &root.join("web/local/out")));
-        assert!(!inside(&root, &root.join("web/local/out/new")));
-        assert!(!inside(&root, Path::new("/etc/passwd")));
-    }
 
     #[test]
     fn dots_are_resolved_by_text() {

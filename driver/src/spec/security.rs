@@ -1,12 +1,10 @@
 //! Capabilities, privileges, namespaces and devices: what a task may ask for beyond a plain container.
 
-use std::fs;
+use bollard::models::{HostConfig, HostConfigCgroupnsModeEnum};
 
-use bollard::models::{DeviceMapping, HostConfig, HostConfigCgroupnsModeEnum};
-use serde_json::Value;
-
-use super::labels::matches;
-use super::{Inputs, SpecError, filled, text};
+use super::devices;
+use super::{Inputs, SpecError, filled, seccomp, text};
+use crate::pattern::matches;
 
 /// What Docker gives every container.
 const DOCKERS_CAPS: [&str; 14] = [
@@ -26,12 +24,12 @@ const DOCKERS_CAPS: [&str; 14] = [
     "sys_chroot",
 ];
 
+/// What a job may set without a privilege.
+const FREE_SECURITY_OPTIONS: [&str; 4] = ["apparmor", "label", "no-new-privileges", "seccomp"];
+
 pub(super) fn apply(inputs: Inputs<'_>, host: &mut HostConfig) -> Result<(), SpecError> {
     let Inputs {
-        task,
-        options,
-        plugin,
-        ..
+        options, plugin, ..
     } = inputs;
     if options.privileged && !plugin.allow_privileged {
         return Err(refused(
@@ -91,7 +89,7 @@ pub(super) fn apply(inputs: Inputs<'_>, host: &mut HostConfig) -> Result<(), Spe
     let caps = Capabilities::of(&options.cap_add, &options.cap_drop, &plugin.allow_caps)?;
     host.cap_add = filled(&caps.add);
     host.cap_drop = filled(&caps.drop);
-    host.security_opt = security_opt(&options.security_opt)?;
+    host.security_opt = security_opt(inputs)?;
     host.cgroupns_mode = match options.cgroupns.as_str() {
         "" => None,
         "host" => Some(HostConfigCgroupnsModeEnum::HOST),
@@ -104,34 +102,7 @@ pub(super) fn apply(inputs: Inputs<'_>, host: &mut HostConfig) -> Result<(), Spe
         }
     };
 
-    let mut devices = Vec::new();
-    for device in &options.devices {
-        if device.host_path.is_empty() {
-            return Err(refused(
-                "devices",
-                "host path must be set in configuration for devices".to_owned(),
-            ));
-        }
-        let inside = text(&device.container_path).unwrap_or_else(|| device.host_path.clone());
-        let permissions = text(&device.cgroup_permissions).unwrap_or_else(|| "rwm".to_owned());
-        if let Some(odd) = permissions.chars().find(|c| !"rwm".contains(*c)) {
-            return Err(refused(
-                "devices",
-                format!(
-                    "invalid cgroup permission string {permissions:?}: {odd:?} is none of r, w and m"
-                ),
-            ));
-        }
-        devices.push(mapping(&device.host_path, &inside, &permissions));
-    }
-    devices.extend(task.devices.iter().map(|device| {
-        mapping(
-            &device.host_path,
-            &device.task_path,
-            &device.cgroup_permissions,
-        )
-    }));
-    host.devices = (!devices.is_empty()).then_some(devices);
+    host.devices = devices::of(inputs)?;
     Ok(())
 }
 
@@ -182,44 +153,30 @@ fn plain(cap: &str) -> String {
         .map_or(lower.clone(), str::to_owned)
 }
 
-/// `seccomp=<file of the host>` becomes the file's content, which is what the API wants.
-fn security_opt(options: &[String]) -> Result<Option<Vec<String>>, SpecError> {
+/// `seccomp=<file of the host>` becomes the file's content, which is what the API wants. Only options that take away, or
+/// whose worst is a container without the engine's own profiles, are a job's to choose.
+fn security_opt(inputs: Inputs<'_>) -> Result<Option<Vec<String>>, SpecError> {
+    let invalid = |reason: String| Err(refused("security_opt", reason));
     let mut made = Vec::new();
-    for option in options {
-        let (key, value) = match option.split_once(['=', ':']) {
-            Some(pair) => pair,
-            None if option == "no-new-privileges" => (option.as_str(), ""),
-            None => {
-                return Err(refused(
-                    "security_opt",
-                    format!("invalid security_opt: {option:?}"),
+    for option in &inputs.options.security_opt {
+        match seccomp::split(option) {
+            None if option == "no-new-privileges" => made.push(option.clone()),
+            None => return invalid(format!("invalid security_opt: {option:?}")),
+            Some(("seccomp", value)) if !seccomp::is_word(value) => match inputs.profile {
+                Some(profile) => made.push(format!("seccomp={profile}")),
+                None => return invalid(format!("the seccomp profile {value:?} was not read")),
+            },
+            Some((key, _)) if FREE_SECURITY_OPTIONS.contains(&key) => made.push(option.clone()),
+            Some(_) if inputs.plugin.allow_privileged => made.push(option.clone()),
+            Some((key, _)) => {
+                return invalid(format!(
+                    "{key:?} is none of {}; others need allow_privileged in the agent's plugin configuration",
+                    FREE_SECURITY_OPTIONS.join(", ")
                 ));
             }
-        };
-        if key != "seccomp" || value == "unconfined" {
-            made.push(option.clone());
-            continue;
         }
-        let bad = |reason: String| {
-            refused(
-                "security_opt",
-                format!("opening seccomp profile ({value}) failed: {reason}"),
-            )
-        };
-        let profile = fs::read_to_string(value).map_err(|error| bad(error.to_string()))?;
-        let profile: Value =
-            serde_json::from_str(&profile).map_err(|error| bad(error.to_string()))?;
-        made.push(format!("seccomp={profile}"));
     }
     Ok((!made.is_empty()).then_some(made))
-}
-
-fn mapping(host: &str, inside: &str, permissions: &str) -> DeviceMapping {
-    DeviceMapping {
-        path_on_host: text(host),
-        path_in_container: text(inside),
-        cgroup_permissions: text(permissions),
-    }
 }
 
 fn refused(option: &'static str, reason: String) -> SpecError {
@@ -275,17 +232,5 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(refused.contains("net_raw, sys_time"), "{refused}");
-    }
-
-    #[test]
-    fn a_security_option_without_a_value_is_refused() {
-        assert!(security_opt(&list("no-new-privileges label=disable")).is_ok());
-        assert!(security_opt(&list("apparmor")).is_err());
-        assert!(
-            security_opt(&list("seccomp=/nowhere.json"))
-                .unwrap_err()
-                .to_string()
-                .contains("/nowhere.json")
-        );
     }
 }

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::path::Path;
 
 use nomad_driver_sdk::{PortMapping, TaskConfig};
 use nomad_ipvs_proto::driver::{
@@ -6,6 +7,7 @@ use nomad_ipvs_proto::driver::{
 };
 
 use super::*;
+use crate::stage::Kind;
 
 fn task() -> TaskConfig {
     TaskConfig {
@@ -45,19 +47,25 @@ fn options() -> TaskOptions {
     }
 }
 
-fn build_with(
+fn build_with(task: &TaskConfig, options: &TaskOptions, driver: &str) -> Result<Spec, SpecError> {
+    build_under(&PluginConfig::default(), task, options, driver)
+}
+
+fn build_under(
+    plugin: &PluginConfig,
     task: &TaskConfig,
     options: &TaskOptions,
     driver: &str,
-) -> Result<ContainerCreateBody, SpecError> {
-    let plugin = PluginConfig::from_msgpack(&[]).unwrap();
+) -> Result<Spec, SpecError> {
     let driver = DriverName::from_path(std::path::Path::new(driver)).unwrap();
     build(Inputs {
         task,
         options,
-        plugin: &plugin,
+        plugin,
         agent: &Agent::new(None),
         driver: &driver,
+        place: &Place::Stage("/stage".into()),
+        profile: None,
     })
 }
 
@@ -68,20 +76,41 @@ fn a_plain_task_becomes_a_container_with_its_directories_and_limits() {
         args: vec!["-f".into()],
         ..options()
     };
-    let body = build_with(&task(), &options, "docker").unwrap();
+    let Spec { body, sources, .. } = build_with(&task(), &options, "docker").unwrap();
     assert_eq!(body.cmd, Some(vec!["httpd".into(), "-f".into()]));
     assert_eq!(body.env, Some(vec!["A=1".into(), "B=2".into()]));
     let host = body.host_config.unwrap();
     assert_eq!(host.memory, Some(64 * 1024 * 1024));
     assert_eq!(host.cpu_shares, Some(50));
     assert_eq!(host.network_mode.as_deref(), Some("default"));
-    let binds = [
-        "/nomad/alloc/a1/alloc:/alloc",
-        "/nomad/alloc/a1/web/local:/local",
-        "/nomad/alloc/a1/web/secrets:/secrets",
-        "/nomad/alloc/a1/alloc/logs:/alloc/logs:ro",
+    let folders = [
+        ("alloc", "/stage/0", "/alloc", false),
+        ("web/local", "/stage/1", "/local", false),
+        ("web/secrets", "/stage/2", "/secrets", false),
+        ("alloc/logs", "/stage/3", "/alloc/logs", true),
     ];
-    assert_eq!(host.binds, Some(binds.map(str::to_owned).to_vec()));
+    let mounts = host.mounts.unwrap();
+    assert_eq!(
+        (mounts.len(), sources.len()),
+        (folders.len(), folders.len())
+    );
+    for ((path, staged, target, read_only), (source, mount)) in
+        folders.iter().zip(sources.iter().zip(&mounts))
+    {
+        assert_eq!(
+            (source.path.as_path(), source.kind),
+            (Path::new(path), Kind::Own)
+        );
+        assert_eq!(
+            (
+                mount.source.as_deref(),
+                mount.target.as_deref(),
+                mount.read_only
+            ),
+            (Some(*staged), Some(*target), Some(*read_only))
+        );
+    }
+    assert_eq!(host.binds, None);
     assert_eq!(name(&task()), "web-a1");
 }
 
@@ -91,7 +120,7 @@ fn a_group_port_is_published_for_both_protocols_at_its_host_address() {
         ports: vec!["www".into()],
         ..options()
     };
-    let body = build_with(&task(), &options, "docker").unwrap();
+    let body = build_with(&task(), &options, "docker").unwrap().body;
     assert_eq!(
         body.exposed_ports,
         Some(vec!["8001/tcp".into(), "8001/udp".into()])
@@ -123,6 +152,7 @@ fn under_another_name_the_labels_are_our_own() {
     let labels = |driver| {
         build_with(&task(), &options(), driver)
             .unwrap()
+            .body
             .labels
             .unwrap()
     };
@@ -150,21 +180,46 @@ fn our_labels_cannot_be_overridden() {
     let forged = [
         ("com.hashicorp.nomad.alloc_id", "other"),
         ("nomad-ipvs.driver", "other"),
+        ("com.hashicorp.nomad.job_id", "other"),
+        ("com.hashicorp.nomad.namespace", "other"),
+        ("nomad-ipvs.namespace", "other"),
+        ("com.hashicorp.nomads", "mine"),
     ];
     let options = TaskOptions {
         labels: forged.map(|(key, value)| (key.into(), value.into())).into(),
         ..options()
     };
-    let labels = build_with(&task(), &options, "docker")
-        .unwrap()
-        .labels
-        .unwrap();
+    let Spec { body, remarks, .. } = build_with(&task(), &options, "docker").unwrap();
+    let labels = body.labels.unwrap();
     assert_eq!(
         (
             labels["com.hashicorp.nomad.alloc_id"].as_str(),
             labels["nomad-ipvs.driver"].as_str()
         ),
         ("a1", "docker")
+    );
+    assert_eq!(labels["com.hashicorp.nomads"], "mine");
+    assert_eq!(labels.len(), 4, "{labels:?}");
+    assert_eq!(remarks.len(), 5, "{remarks:?}");
+}
+
+#[test]
+fn a_dns_server_that_is_no_address_is_left_out_with_a_remark() {
+    let options = TaskOptions {
+        dns_servers: ["127.0.0.1:8600", "consul.service", "198.18.0.1", "::1"]
+            .map(str::to_owned)
+            .to_vec(),
+        ..options()
+    };
+    let Spec { body, remarks, .. } = build_with(&task(), &options, "docker").unwrap();
+    assert_eq!(
+        body.host_config.unwrap().dns,
+        Some(vec!["198.18.0.1".into(), "::1".into()])
+    );
+    assert_eq!(remarks.len(), 2);
+    assert!(
+        remarks[0].contains("\"127.0.0.1:8600\" is left out"),
+        "{remarks:?}"
     );
 }
 
@@ -200,6 +255,11 @@ fn a_host_path_needs_volumes_enabled_and_a_path_of_the_allocation_does_not() {
         "/etc:/etc",
         "../../../etc:/etc",
         "local/../../../../etc:/etc:ro",
+        "..:/a",
+        ".:/a",
+        "../other:/a:ro",
+        "/nomad/alloc/a1:/a",
+        "/nomad/alloc/a2/alloc:/a",
     ] {
         assert!(
             with(outside)
@@ -231,6 +291,16 @@ fn privileges_the_agent_did_not_grant_are_refused() {
             "pid_mode",
             TaskOptions {
                 pid_mode: "host".into(),
+                ..options()
+            },
+        ),
+        (
+            "devices",
+            TaskOptions {
+                devices: vec![crate::task::options::Device {
+                    host_path: "/dev/sda".into(),
+                    ..crate::task::options::Device::default()
+                }],
                 ..options()
             },
         ),
@@ -270,4 +340,70 @@ fn white_space_around_the_command_is_refused() {
         )
         .is_err()
     );
+}
+
+#[test]
+fn with_volumes_enabled_host_paths_go_by_and_those_of_the_allocation_are_staged_all_the_same() {
+    let plugin = PluginConfig {
+        volumes_enabled: true,
+        ..PluginConfig::default()
+    };
+    let options = TaskOptions {
+        volumes: ["/etc:/etc:ro", "local/data:/data:ro", "..:/whole"]
+            .map(str::to_owned)
+            .to_vec(),
+        ..options()
+    };
+    let Spec { body, sources, .. } = build_under(&plugin, &task(), &options, "docker").unwrap();
+    let host = body.host_config.unwrap();
+    assert_eq!(
+        host.binds,
+        Some(vec!["/etc:/etc:ro".into(), "/nomad/alloc/a1:/whole".into()])
+    );
+    assert_eq!(sources[4].path, Path::new("web/local/data"));
+    let data = &host.mounts.unwrap()[4];
+    assert_eq!(
+        (data.source.as_deref(), data.read_only),
+        (Some("/stage/4"), Some(true))
+    );
+}
+
+#[test]
+fn a_selinux_label_needs_the_words_of_a_bind() {
+    let plugin = PluginConfig {
+        selinux_label: "z".into(),
+        ..PluginConfig::default()
+    };
+    let options = TaskOptions {
+        volumes: vec!["local/data:/data:ro".into()],
+        ..options()
+    };
+    let body = build_under(&plugin, &task(), &options, "docker")
+        .unwrap()
+        .body;
+    let binds = body.host_config.unwrap().binds.unwrap();
+    assert_eq!(binds[0], "/stage/0:/alloc:z");
+    assert_eq!(binds[3], "/stage/3:/alloc/logs:ro,z");
+    assert_eq!(binds[4], "/stage/4:/data:ro,z");
+}
+
+#[test]
+fn security_options_that_give_are_the_operators() {
+    let with = |option: &str| {
+        let options = TaskOptions {
+            security_opt: vec![option.into()],
+            ..options()
+        };
+        build_with(&task(), &options, "docker")
+    };
+    for free in ["no-new-privileges", "label=disable", "seccomp=unconfined"] {
+        assert!(with(free).is_ok(), "{free}");
+    }
+    for refused in [
+        "apparmor",
+        "writable-cgroups=true",
+        "systempaths=unconfined",
+    ] {
+        assert!(with(refused).is_err(), "{refused}");
+    }
 }

@@ -1,5 +1,6 @@
 //! The whole driver on the fake engine: what the agent sees of a task's life.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use docker_ipvs::driver::DockerDriver;
@@ -39,7 +40,7 @@ pub(crate) fn task(id: &str, script: &str) -> TaskConfig {
         id: id.into(),
         name: "web".into(),
         alloc_id: "a1".into(),
-        alloc_dir: "/nowhere/a1".into(),
+        alloc_dir: alloc_dir("web").display().to_string(),
         stdout_path: "/dev/null".into(),
         stderr_path: "/dev/null".into(),
         resources: Some(Resources::default()),
@@ -50,6 +51,23 @@ pub(crate) fn task(id: &str, script: &str) -> TaskConfig {
         ]),
         ..TaskConfig::default()
     }
+}
+
+/// A new allocation's directory with what the agent makes for a task in it.
+pub(crate) fn alloc_dir(task: &str) -> PathBuf {
+    // Below the target directory, which whoever ran the tests removes in the end.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .unwrap()
+        .keep();
+    for part in [
+        "alloc/logs",
+        "alloc/data",
+        &format!("{task}/local"),
+        &format!("{task}/secrets"),
+    ] {
+        std::fs::create_dir_all(folder.join(part)).unwrap();
+    }
+    folder
 }
 
 #[tokio::test]

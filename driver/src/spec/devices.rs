@@ -1,0 +1,98 @@
+//! Devices: those of the agent's device plugins as they are, those that a job names by rule.
+//!
+//! A device is as much of the host as a path is: with a disk's, a job has all that is on it. So without
+//! `allow_privileged` a job gets what matches `allow_devices`.
+
+use std::path::{Component, Path};
+
+use bollard::models::DeviceMapping;
+
+use super::{Inputs, SpecError, text};
+use crate::pattern::matches;
+
+pub(super) fn of(inputs: Inputs<'_>) -> Result<Option<Vec<DeviceMapping>>, SpecError> {
+    let Inputs {
+        task,
+        options,
+        plugin,
+        ..
+    } = inputs;
+    let mut devices = Vec::new();
+    for device in &options.devices {
+        if device.host_path.is_empty() {
+            return Err(refused(
+                "host path must be set in configuration for devices".to_owned(),
+            ));
+        }
+        if !plugin.allow_privileged && !permitted(&device.host_path, &plugin.allow_devices) {
+            return Err(refused(format!(
+                "{:?} is not among the agent's allow_devices ({}), and allow_privileged is off",
+                device.host_path,
+                plugin.allow_devices.join(", ")
+            )));
+        }
+        let inside = text(&device.container_path).unwrap_or_else(|| device.host_path.clone());
+        let permissions = text(&device.cgroup_permissions).unwrap_or_else(|| "rwm".to_owned());
+        if let Some(odd) = permissions.chars().find(|c| !"rwm".contains(*c)) {
+            return Err(refused(format!(
+                "invalid cgroup permission string {permissions:?}: {odd:?} is none of r, w and m"
+            )));
+        }
+        devices.push(mapping(&device.host_path, &inside, &permissions));
+    }
+    devices.extend(task.devices.iter().map(|device| {
+        mapping(
+            &device.host_path,
+            &device.task_path,
+            &device.cgroup_permissions,
+        )
+    }));
+    Ok((!devices.is_empty()).then_some(devices))
+}
+
+/// By the text alone, which therefore has to be plain. What lies in /dev is root's.
+fn permitted(path: &str, allowed: &[String]) -> bool {
+    let plain = Path::new(path)
+        .components()
+        .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    plain && path.starts_with("/dev/") && allowed.iter().any(|pattern| matches(pattern, path))
+}
+
+fn mapping(host: &str, inside: &str, permissions: &str) -> DeviceMapping {
+    DeviceMapping {
+        path_on_host: text(host),
+        path_in_container: text(inside),
+        cgroup_permissions: text(permissions),
+    }
+}
+
+fn refused(reason: String) -> SpecError {
+    SpecError::Option {
+        option: "devices",
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_has_to_be_named_plainly_and_permitted() {
+        let allowed = ["/dev/dri/*", "/dev/fuse", "*"].map(str::to_owned);
+        assert!(permitted("/dev/dri/card0", &allowed[..2]));
+        assert!(permitted("/dev/fuse", &allowed[..2]));
+        for path in [
+            "/dev/sda",
+            "/dev/mem",
+            "/dev/dri/../sda",
+            "/dev/./sda",
+            "dev/fuse",
+            "/nomad/alloc/a1/web/local/fuse",
+        ] {
+            assert!(!permitted(path, &allowed[..2]), "{path}");
+        }
+        assert!(permitted("/dev/sda", &allowed));
+        assert!(!permitted("/tmp/sda", &allowed));
+    }
+}

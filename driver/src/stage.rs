@@ -1,0 +1,116 @@
+//! Where the bind sources of a container lie while the engine starts it: paths that only root can change.
+//!
+//! ```text
+//!  spec names paths below the allocation ─▶ each is opened once (openat2, below the allocation's directory)
+//!     ─▶ bound, by its descriptor, to STAGES/process/start/number ─▶ the engine creates and starts by these paths ─▶ gone
+//! ```
+//!
+//! The engine resolves a bind's source at the container's start, where nothing can be checked any more, and everything
+//! below an allocation's shared folders may be renamed or become a symbolic link at any time. So the engine is never
+//! given a path of an allocation: what was opened is what it binds (decision 0008). The mounts last from before the
+//! create to after the start, and those of a process that was killed are removed by the next one.
+
+mod mounts;
+mod source;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mounts::ProcessFolder;
+pub use mounts::Stage;
+pub use source::{Kind, Missing, Source};
+
+/// The usual place of all stages of a machine.
+const STAGES: &str = "/run/docker-ipvs";
+
+/// What the engine is told of sources below the allocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Their mounts below this folder, by number.
+    Stage(PathBuf),
+    /// Their own paths: this process may not mount. Only such as no container can change are allowed then.
+    Allocation,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    #[error("the allocation's directory {path}")]
+    Allocation { path: PathBuf, source: io::Error },
+    #[error(
+        "{path:?} of the allocation's directory is refused: it, or a symbolic link in it, leads out of the allocation"
+    )]
+    Escape { path: PathBuf },
+    #[error("{path:?} of the allocation's directory")]
+    Source { path: PathBuf, source: io::Error },
+    #[error(
+        "{path:?} is the directory of the allocation or of a task; a container may have what is below: local/…, secrets/…, ../alloc/…"
+    )]
+    Whole { path: PathBuf },
+    #[error("{path:?} of the allocation's directory is not a directory")]
+    NotDirectory { path: PathBuf },
+    #[error(
+        "{path:?} of the allocation's directory can be changed by containers, and this process may not mount it elsewhere; run the Nomad agent as root"
+    )]
+    Unprivileged { path: PathBuf },
+    #[error("cannot mount a bind source at {}", path.display())]
+    Mount { path: PathBuf, source: io::Error },
+    #[error("the bind source at {} is not what was opened", path.display())]
+    Other { path: PathBuf },
+}
+
+/// The stages of this process.
+#[derive(Debug, Clone)]
+pub struct Stages(Arc<Process>);
+
+#[derive(Debug)]
+struct Process {
+    root: PathBuf,
+    count: AtomicU64,
+    folder: Mutex<Option<ProcessFolder>>,
+}
+
+impl Default for Stages {
+    fn default() -> Self {
+        Self::at(Path::new(STAGES))
+    }
+}
+
+impl Stages {
+    /// Nothing is made before the first container starts.
+    pub fn at(root: &Path) -> Self {
+        Self(Arc::new(Process {
+            root: root.to_owned(),
+            count: AtomicU64::new(0),
+            folder: Mutex::default(),
+        }))
+    }
+
+    /// For the next container. Blocks on files.
+    pub fn place(&self) -> Result<Place, StageError> {
+        if !mounts::permitted() {
+            return Ok(Place::Allocation);
+        }
+        let mut made = self.0.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = match made.take() {
+            Some(folder) => made.insert(folder),
+            None => made.insert(ProcessFolder::create(&self.0.root)?),
+        };
+        let number = self.0.count.fetch_add(1, Ordering::Relaxed);
+        Ok(Place::Stage(folder.path().join(number.to_string())))
+    }
+}
+
+impl Place {
+    /// The path for the engine of the source with this number, which lies at `path` of the allocation.
+    pub fn path(&self, number: usize, alloc_dir: &Path, path: &Path) -> PathBuf {
+        match self {
+            Self::Stage(root) => root.join(number.to_string()),
+            Self::Allocation => alloc_dir.join(path),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
