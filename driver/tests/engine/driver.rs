@@ -53,19 +53,19 @@ pub(crate) fn task(id: &str, script: &str) -> TaskConfig {
     }
 }
 
-/// A new allocation's directory with what the agent makes for a task in it.
+/// A new allocation's directory with what the agent makes in it for `task`, and for a second one.
 pub(crate) fn alloc_dir(task: &str) -> PathBuf {
     // Below the target directory, which whoever ran the tests removes in the end.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
         .unwrap()
         .keep();
-    for part in [
-        "alloc/logs",
-        "alloc/data",
-        &format!("{task}/local"),
-        &format!("{task}/secrets"),
-    ] {
-        std::fs::create_dir_all(folder.join(part)).unwrap();
+    for shared in ["alloc/logs", "alloc/data"] {
+        std::fs::create_dir_all(folder.join(shared)).unwrap();
+    }
+    for task in [task, "other"] {
+        for own in ["local", "secrets"] {
+            std::fs::create_dir_all(folder.join(task).join(own)).unwrap();
+        }
     }
     folder
 }
