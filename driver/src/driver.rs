@@ -149,7 +149,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
                 Arc::clone(&self.tasks),
             ))
         });
-        fingerprint::stream(self.name.clone(), current)
+        fingerprint::stream(self.name.clone(), current, self.files.clone())
     }
 
     fn task_events(&self) -> impl Stream<Item = TaskEvent> + Send + 'static {

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::config::PluginConfig;
 use crate::engine::{ApiVersion, ContainerEngine, EngineError, EngineFacts};
+use crate::file_work::{FileWork, Hung};
 use crate::name::DriverName;
 
 /// Between two looks at the engine.
@@ -32,10 +33,12 @@ pub type Current<E> = Arc<dyn Fn() -> Result<(Arc<E>, Arc<PluginConfig>), String
 pub fn stream<E: ContainerEngine>(
     name: DriverName,
     current: Current<E>,
+    files: FileWork,
 ) -> impl Stream<Item = Fingerprint> + Send + 'static {
     let begin = Watcher {
         name,
         current,
+        files,
         seen: false,
         last: None,
     };
@@ -48,6 +51,7 @@ pub fn stream<E: ContainerEngine>(
 struct Watcher<E> {
     name: DriverName,
     current: Current<E>,
+    files: FileWork,
     /// The engine answered once: it is here, whatever it does now.
     seen: bool,
     last: Option<(Fingerprint, Instant)>,
@@ -89,6 +93,15 @@ impl<E: ContainerEngine> Watcher<E> {
     }
 
     async fn look(&mut self) -> Fingerprint {
+        if let Some(Hung { work, age }) = self.files.hung() {
+            return trouble(
+                self.seen,
+                format!(
+                    "Work of this plugin on files hangs ({work}, for {} s): a file system does not answer",
+                    age.as_secs()
+                ),
+            );
+        }
         let (engine, config) = match (self.current)() {
             Ok(current) => current,
             Err(reason) => {

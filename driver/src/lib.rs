@@ -32,3 +32,4 @@ pub mod spec;
 pub mod stage;
 pub mod stats;
 pub mod task;
+pub mod watchdog;

@@ -9,6 +9,7 @@ use docker_ipvs::driver::DockerDriver;
 use docker_ipvs::engine::docker::DockerEngine;
 use docker_ipvs::name::DriverName;
 use docker_ipvs::open_files;
+use docker_ipvs::watchdog;
 use nomad_driver_sdk::{Handshake, Identity, hclog, serve};
 
 fn main() -> ExitCode {
@@ -36,6 +37,7 @@ fn run() -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
+    watchdog::guard(runtime.handle().clone()).context("cannot start the watchdog")?;
     let driver = Arc::new(DockerDriver::new(name, DockerEngine::connect));
     runtime
         .block_on(serve(&handshake, identity, driver))

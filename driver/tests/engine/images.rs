@@ -86,13 +86,15 @@ async fn who_waits_for_a_long_pull_is_told_how_far_it_is_and_not_often() {
     let engine = FakeEngine::default();
     engine.set_pull(LONG);
     let driver = driver(&engine);
-    let (first, second) = tokio::join!(
-        driver.start_task(elsewhere("t1")),
-        driver.start_task(TaskConfig {
+    let later = async {
+        sleep(Duration::from_secs(1)).await;
+        let other = TaskConfig {
             name: "other".into(),
             ..elsewhere("t2")
-        })
-    );
+        };
+        driver.start_task(other).await
+    };
+    let (first, second) = tokio::join!(driver.start_task(elsewhere("t1")), later);
     first.unwrap();
     second.unwrap();
     let events = driver

@@ -95,7 +95,7 @@ async fn a_log_directory_that_is_a_link_starts_no_task_and_ends_none() {
     };
     let error = before.start_task(other).await.unwrap_err();
     let words = error.to_string();
-    assert!(words.contains("the log directory"), "{words}");
+    assert!(words.contains("\"alloc/logs\""), "{words}");
     assert_eq!(engine.containers().len(), 1, "what failed is left behind");
     drop(before);
 
@@ -122,6 +122,9 @@ impl Logs {
             fs::create_dir_all(fifo.parent().unwrap()).unwrap();
             mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
             std::thread::spawn(move || while copy(&fifo, &file).is_ok() {});
+        }
+        for own in ["local", "secrets"] {
+            fs::create_dir_all(logs.0.path().join("web").join(own)).unwrap();
         }
         logs
     }
