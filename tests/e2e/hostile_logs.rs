@@ -69,7 +69,7 @@ fn a_log_directory_that_became_a_link_leads_nobody_to_the_host() {
 
 /// Once the plugin has been killed nobody reads the FIFO, so the next one writes the files: here into a FIFO, and there
 /// into a device.
-const FIFO_AS_FILE: &str = "mkfifo /a/alloc/logs/t.stdout.1; mknod /a/alloc/logs/t.stderr.1 c 1 3; touch /alloc/done; while [ ! -e /alloc/go ]; do usleep 100000; done; yes | head -c 3000000; yes | head -c 3000000 >&2; exec sleep 100000";
+const FIFO_AS_FILE: &str = "mkfifo /a/alloc/logs/t.stdout.1; mknod /a/alloc/logs/t.stderr.1 c 1 3; touch /alloc/done; while [ ! -e /alloc/go ]; do usleep 100000; done; line=$(printf %099d 7); yes $line | head -c 300000 >&2; yes $line | head -c 3000000; exec sleep 100000";
 
 #[test]
 fn a_job_that_puts_a_fifo_or_a_device_in_place_of_a_log_file_freezes_nobody() {
@@ -79,7 +79,7 @@ fn a_job_that_puts_a_fifo_or_a_device_in_place_of_a_log_file_freezes_nobody() {
     let task = hostile(&lab, "fifo", FIFO_AS_FILE);
     blow::kill_plugin(&lab);
     fs::write(task.folder().join("go"), "").unwrap();
-    story::eventually("the event", 30, || {
+    story::eventually("the event", 60, || {
         let events = task.events();
         let told = events
             .iter()
@@ -102,6 +102,8 @@ fn a_job_that_puts_an_endless_device_in_place_of_the_fifo_costs_no_memory() {
     let _whole = blow::Whole;
     let neighbour = Task::run(&lab, Recipe::service("neighbour", COUNTING));
     let task = hostile(&lab, "zero", ZERO_AS_FIFO);
+    let zero = fs::symlink_metadata(task.folder().join("logs/.t.stdout.fifo")).unwrap();
+    assert!(zero.file_type().is_char_device());
     blow::kill_plugin(&lab);
     goes_on(&neighbour);
     // What the job writes arrives all the same, so the plugin has dealt with the device.

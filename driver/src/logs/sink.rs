@@ -40,6 +40,10 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 const PROBE_TIME: Duration = Duration::from_millis(100);
 /// So many bytes are risked for it.
 const PROBE_SIZE: usize = 4096;
+/// Between two writes into the files, unless there is much to write.
+const APPEND_INTERVAL: Duration = Duration::from_millis(20);
+const APPEND_SIZE: usize = 256 * 1024;
+const APPEND_PIECES: usize = 64;
 /// Between two warnings about the same trouble.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -60,6 +64,8 @@ pub(super) struct Sink {
     last_write: Instant,
     suspicion: Option<Suspicion>,
     last_warning: Option<Instant>,
+    /// How often the files were written.
+    appends: u64,
     /// The user knows that this stream's files cannot be written.
     reported: bool,
 }
@@ -93,8 +99,14 @@ impl Sink {
             last_write: Instant::now(),
             suspicion: None,
             last_warning: None,
+            appends: 0,
             reported: false,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn appends(&self) -> u64 {
+        self.appends
     }
 
     pub(super) fn files(&self) -> &Files {
@@ -102,7 +114,6 @@ impl Sink {
     }
 
     /// The files are written instead of the FIFO.
-    #[cfg(test)]
     pub(super) fn is_aside(&self) -> bool {
         self.reader != Reader::Listening
     }
@@ -121,11 +132,26 @@ impl Sink {
             [only] => self.queue.push_back(only.clone()),
             many => self.queue.push_back(many.concat().into()),
         }
-        self.flush().await;
+        if !self.may_wait() {
+            self.flush().await;
+        }
+    }
+
+    /// A file is opened for each write into it: better for many lines than for one.
+    fn may_wait(&self) -> bool {
+        self.is_aside()
+            && self.last_write.elapsed() < APPEND_INTERVAL
+            && self.queue.len() < APPEND_PIECES
+            && self.queue.iter().map(Bytes::len).sum::<usize>() < APPEND_SIZE
     }
 
     async fn flush(&mut self) {
         while let Some(front) = self.queue.front().cloned() {
+            if self.is_aside() && self.queue.len() > 1 {
+                let all = self.queue.make_contiguous().concat();
+                self.queue = VecDeque::from([all.into()]);
+                continue;
+            }
             if front.is_empty() {
                 self.queue.pop_front();
                 continue;
@@ -238,7 +264,11 @@ impl Sink {
         if taken == 0 {
             return self.append(bytes).await;
         }
-        info!(fifo = self.fifo, "the agent collects the task's log again");
+        let appends = self.appends;
+        info!(
+            fifo = self.fifo,
+            appends, "the agent collects the task's log again"
+        );
         self.reader = Reader::Listening;
         self.suspicion = None;
         self.remember(&offer[..taken]);
@@ -247,6 +277,8 @@ impl Sink {
     /// Into the files.
     async fn append(&mut self, bytes: Bytes) {
         let (files, all) = (self.files.clone(), bytes.clone());
+        self.last_write = Instant::now();
+        self.appends = self.appends.wrapping_add(1);
         match off_worker(move || files.append(&all)).await {
             Ok(()) => {
                 self.outbox.push(&bytes);

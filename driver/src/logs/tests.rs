@@ -156,7 +156,25 @@ async fn a_reader_that_has_ended_is_noticed_and_the_files_are_written_instead() 
     assert_eq!(world.live_file(), "");
     world.becomes(&mut sink, "one\n").await;
     sink.write(&line("two\n")).await;
-    assert_eq!(world.live_file(), "one\ntwo\n");
+    world.becomes(&mut sink, "one\ntwo\n").await;
+}
+
+#[tokio::test]
+async fn a_flood_is_written_into_the_files_in_few_pieces() {
+    let world = World::new();
+    let mut sink = world.sink();
+    sink.write(&line("one\n")).await;
+    assert!(sink.is_aside());
+    let before = sink.appends();
+    let lines = vec![line("0123456789abcde\n"); 60_000];
+    for line in &lines {
+        sink.write(line).await;
+    }
+    sink.finish().await;
+    let wanted = format!("one\n{}", "0123456789abcde\n".repeat(lines.len()));
+    assert!(world.live_file() == wanted);
+    let appends = sink.appends() - before;
+    assert!(appends < 3000, "{appends}");
 }
 
 #[tokio::test]

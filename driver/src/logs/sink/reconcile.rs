@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
-use super::{DOUBT, LOOK, READER_SILENCE, Reader, Sink};
+use super::{APPEND_INTERVAL, DOUBT, LOOK, READER_SILENCE, Reader, Sink};
 use crate::logs::directory::off_worker;
 
 /// logmon keeps what it read for a tenth of a second before it writes it.
@@ -19,6 +19,9 @@ impl Sink {
     /// Completes when [`Sink::attend`] has something to do. Cancel-safe: it only looks.
     pub(in super::super) async fn watch(&mut self) {
         loop {
+            if self.is_aside() && !self.queue.is_empty() {
+                return sleep(APPEND_INTERVAL).await;
+            }
             sleep(DOUBT).await;
             let under_way = self.unread() > 0
                 || self.outbox.pending() > 0 && self.last_write.elapsed() >= DOUBT;
@@ -30,10 +33,9 @@ impl Sink {
 
     /// Looks whether what was handed over is read and written, and does again what was not.
     pub(in super::super) async fn attend(&mut self) {
-        if self.reader != Reader::Listening {
-            return;
-        }
-        if self.unread() > 0 {
+        if self.is_aside() {
+            // Nothing is under way.
+        } else if self.unread() > 0 {
             self.doubt().await;
         } else if self.outbox.pending() > 0 {
             let files = self.files.clone();
