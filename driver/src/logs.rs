@@ -44,8 +44,9 @@ pub(crate) use resume::fuzz as fuzz_stored_log;
 const BATCH: usize = 256;
 /// Between two questions to an engine that does not answer, and before the log is read on.
 const RETRY: Duration = Duration::from_secs(1);
-/// The engine closes the attachment before it says that the container has ended; on a busy machine by a second.
-const AFTERMATH: Duration = Duration::from_secs(3);
+/// The engine closes the attachment before it says that the container has ended: first it stores what the container wrote,
+/// which on a busy machine takes as long as ten seconds for a million lines.
+const AFTERMATH: Duration = Duration::from_secs(20);
 
 /// Something the user should know: lines that are gone.
 pub type Report = Arc<dyn Fn(String) + Send + Sync>;

@@ -25,6 +25,10 @@ use search::Search;
 const SLACK: Duration = Duration::from_secs(2);
 /// Docker, following a log across its rotation, repeats the last entries: same nanosecond, same text.
 const RECENT: usize = 16;
+/// An engine that stores lines more slowly than it hands them out gives them later times than they arrived at, by this much
+/// on a busy machine. A place so late has to fit by more than a few bytes.
+const LAG: Duration = Duration::from_secs(60);
+const LAG_FIT: usize = 256;
 /// After so many bytes of a search others have their turn.
 const TURN: usize = 256 * 1024;
 
@@ -163,7 +167,7 @@ pub(super) async fn boundary(
     source: Source,
     end: &End,
 ) -> Result<Found, EngineError> {
-    let last = end.written.checked_add(SLACK);
+    let last = end.written.checked_add(LAG);
     let last = last.and_then(|last| Timestamp::try_from(last).ok());
     let last = last.unwrap_or(Timestamp::MAX);
     let mut search = Search::new(source, end);

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::Skip;
+use super::{LAG_FIT, SLACK, Skip};
 use crate::engine::{Source, Stamped};
 use crate::logs::files::End;
 use crate::logs::tail::{Progress, Tail};
@@ -68,7 +68,8 @@ impl Search {
         }
         // Of the places in one entry the last: it is what a burst of equal bytes ends with.
         if let Some(bytes) = fit {
-            self.best = nearer(self.best.take(), self.candidate(mark, bytes));
+            let candidate = self.candidate(mark, bytes, self.tail.len());
+            self.best = nearer(self.best.take(), candidate);
         }
     }
 
@@ -80,7 +81,7 @@ impl Search {
             while let Some((start, mark)) = marks.peek() {
                 let bytes = place.saturating_sub(*start);
                 if bytes <= mark.length {
-                    best = nearer(best, self.candidate(*mark, bytes));
+                    best = nearer(best, self.candidate(*mark, bytes, place));
                     break;
                 }
                 marks.next();
@@ -89,9 +90,12 @@ impl Search {
         nearer(best, self.best).map(|(_, skip)| skip)
     }
 
-    /// So many bytes of the entry, and all before them, have arrived.
-    fn candidate(&self, mark: Mark, bytes: usize) -> Option<(i128, Skip)> {
+    /// So many bytes of the entry, and all before them, have arrived. So many bytes agree.
+    fn candidate(&self, mark: Mark, bytes: usize, fit: usize) -> Option<(i128, Skip)> {
         let away = mark.at.as_nanosecond() - self.written?.as_nanosecond();
+        if away > SLACK.as_nanos().cast_signed() && fit < LAG_FIT {
+            return None;
+        }
         let whole = bytes == mark.length;
         let skip = Skip {
             before: Some(mark.at),

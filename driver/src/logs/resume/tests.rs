@@ -112,6 +112,15 @@ async fn an_entry_repeated_at_a_rotation_is_dropped() {
 }
 
 #[tokio::test]
+async fn an_end_that_the_engine_stored_late_is_found_by_much_that_agrees_and_not_by_little() {
+    let lines: String = (1000..1100).map(|n| format!("{n}\n")).collect();
+    let log = [entry(20_000, &lines), entry(20_001, "1100\n")];
+    let late = rest(&log, &end(10_000, &lines)).await;
+    assert_eq!(late.as_deref(), Some("1100\n"));
+    assert_eq!(rest(&log, &end(10_000, "1099\n")).await, None);
+}
+
+#[tokio::test]
 async fn an_end_that_was_rotated_away_fits_nowhere() {
     let log = [entry(5000, "later\n"), entry(5001, "latest\n")];
     assert_eq!(found(&log, &end(6000, "early\n")).await.skip, None);
