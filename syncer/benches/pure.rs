@@ -122,6 +122,7 @@ impl World {
                 Arc::new(CatalogService {
                     instances,
                     hosts: vec![([10, 0, 0, 1].into(), "node".into())],
+                    left_out: Vec::new(),
                 }),
             );
             let id = vip(service);
@@ -191,6 +192,7 @@ impl World {
             last: &last,
             catalog: Some(&second),
             confirmations: 0,
+            restarts: 0,
         };
         let started = Instant::now();
         let losses = guard(

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub use counts::{Count, Recent};
 
 use crate::director::Counts;
+use crate::model::LeftOut;
 use crate::model::catalog::Catalog;
 use crate::model::fleet::Fleet;
 use crate::reconcile::{PassState, Reconciler};
@@ -220,6 +221,7 @@ impl Admin {
             let trouble = director.trouble.borrow().clone();
             let failure = |what| Failure { age_ms: 0, what };
             status.errors.extend(trouble.map(failure));
+            status.rejected.extend(self.left_out());
         }
         if let Some(registrar) = &self.registrar {
             status
@@ -227,6 +229,29 @@ impl Admin {
                 .clone_from(&registrar.borrow().registrations);
         }
         status
+    }
+
+    /// What of the sources' answers can't be used.
+    fn left_out(&self) -> Vec<Rejection> {
+        let rejection = |service: &str, one: &LeftOut| Rejection {
+            service: service.to_owned(),
+            reason: format!("{}: {}", one.what, one.reason),
+        };
+        let mut rejections = Vec::new();
+        let catalog = self.consul.1.as_ref();
+        if let Some(catalog) = catalog.and_then(|catalog| catalog.borrow().view.clone()) {
+            for (name, service) in &catalog.services {
+                let left_out = service.left_out.iter();
+                rejections.extend(left_out.map(|one| rejection(name, one)));
+            }
+            let refused = catalog.refused.iter();
+            rejections.extend(refused.map(|(name, one)| rejection(name, one)));
+        }
+        let fleet = self.nomad.as_ref();
+        if let Some(fleet) = fleet.and_then(|(_, fleet)| fleet.borrow().view.clone()) {
+            rejections.extend(fleet.left_out.iter().map(|one| rejection("Nomad", one)));
+        }
+        rejections
     }
 
     fn sources(&self) -> Vec<Source> {
@@ -274,12 +299,7 @@ fn take(status: &mut Status, state: &PassState, counts: &Counts) {
     status.held = state.hold.as_ref().map(|hold| Held {
         since_ms: u64::try_from(now.since(hold.since).as_millis()).unwrap_or(u64::MAX),
         real_servers: hold.lost,
-        reason: format!(
-            "the catalogue lost {} of {} serving real servers at once{}; they are kept until two more reads agree",
-            hold.lost,
-            hold.serving,
-            if hold.contradicted { ", and Nomad says that they run" } else { "" }
-        ),
+        reason: hold.reason(now),
     });
     let errors = state.errors.iter();
     status.errors = errors

@@ -8,7 +8,10 @@
 //!
 //! - where Nomad has no opinion, until two more, independent reads of the catalogue agree, [`APART`] from each other;
 //! - where Nomad contradicts (running and wanted), until Nomad agrees or [`PATIENCE`] is over and the catalogue, read
-//!   again, still says so. Nomad registers its services anew within 30 s.
+//!   again, still says so. Nomad registers its services anew within 30 s;
+//! - where Consul went on with another history (its index went back, or it lists nothing at all, not even itself), until
+//!   they are registered again, Nomad agrees, or [`DATA_LOSS_PATIENCE`] is over: reading the same Consul again proves
+//!   nothing then. Agents register what is theirs anew within minutes; whoever knows better sets `shrink_percent = 100`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -26,6 +29,10 @@ use crate::model::{AllocId, Moment};
 /// How long a contradiction between Nomad and Consul is resolved in favour of what serves, and how long a loss counts.
 pub const PATIENCE: Duration = Duration::from_mins(2);
 
+/// How long what a Consul that lost its data does not list is kept. An agent of a large cluster may need seven minutes to
+/// register its services anew.
+pub const DATA_LOSS_PATIENCE: Duration = Duration::from_mins(15);
+
 /// How far apart two reads have to be that confirm a loss: a Consul that starts is not well a round trip later.
 pub const APART: Duration = Duration::from_secs(5);
 
@@ -40,7 +47,37 @@ pub struct Hold {
     pub serving: usize,
     /// Some of them are running and wanted, says Nomad.
     pub contradicted: bool,
+    /// Consul lost its data, or got other data: when that was seen.
+    pub data_lost: Option<Moment>,
     confirmed: Confirmed,
+}
+
+impl Hold {
+    /// Whether as many reads agree as are asked for; what it waits for is time, or Nomad.
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed.reads >= READS
+    }
+
+    /// In words, with what would end it.
+    pub fn reason(&self, now: Moment) -> String {
+        let Self { lost, serving, .. } = self;
+        let lost = format!("the catalogue lost {lost} of {serving} serving real servers at once");
+        let nomad = if self.contradicted {
+            ", and Nomad says that they run"
+        } else {
+            ""
+        };
+        match self.data_lost {
+            None => format!("{lost}{nomad}; they are kept until two more reads agree"),
+            Some(at) => {
+                let left = DATA_LOSS_PATIENCE.saturating_sub(now.since(at)).as_secs();
+                format!(
+                    "{lost}{nomad}, and Consul has lost its data or has got other data; they are kept until they are \
+                     registered again, Nomad says that they go, or {left} s are over"
+                )
+            }
+        }
+    }
 }
 
 /// Reads that agreed.
@@ -74,6 +111,10 @@ pub struct Losses {
     pub hold: Option<Hold>,
     /// What was lost and let go.
     let_go: BTreeMap<Key, LetGo>,
+    /// How often Consul's history had broken off when this was last looked at.
+    restarts: u64,
+    /// When it did so last, as long as that matters.
+    data_lost: Option<Moment>,
 }
 
 impl Losses {
@@ -104,6 +145,8 @@ pub struct Evidence<'a> {
     pub last: &'a [SavedService],
     pub catalog: Option<&'a Catalog>,
     pub confirmations: u64,
+    /// How often Consul went on with another history.
+    pub restarts: u64,
 }
 
 /// Instances by address, with their allocations. What the catalogue still has somewhere asks for something else now, or
@@ -149,6 +192,7 @@ struct Extent {
     lost: usize,
     serving: usize,
     contradicted: bool,
+    data_lost: Option<Moment>,
 }
 
 /// Puts what is held back into `desired`; what to remember.
@@ -160,8 +204,21 @@ pub fn guard(
     now: Moment,
 ) -> Losses {
     let mut let_go = before.let_go.clone();
+    let data_lost = if evidence.restarts > before.restarts {
+        Some(now)
+    } else {
+        // A clock that was set back must not prolong it.
+        before.data_lost.map(|at| at.min(now))
+    };
+    let data_lost = data_lost.filter(|at| now.since(*at) < DATA_LOSS_PATIENCE);
+    let restarts = evidence.restarts.max(before.restarts);
     if !desired.complete {
-        return Losses { hold: None, let_go };
+        return Losses {
+            hold: None,
+            let_go,
+            restarts,
+            data_lost,
+        };
     }
     let_go.retain(|(id, address), one| {
         one.at = one.at.min(now);
@@ -169,9 +226,11 @@ pub fn guard(
     });
     let (mut lost, serving) = losses(desired, evidence, policy);
     lost.retain(|one| !let_go.get(&one.key()).is_some_and(|gone| gone.confirmed));
-    let extent = extent(&lost, &let_go, serving, evidence.table);
-    let suspect =
-        extent.filter(|extent| is_suspect(extent, &lost, &let_go, evidence.table, policy));
+    let extent = extent(&lost, &let_go, serving, evidence.table, data_lost);
+    // Of lost data some come back before others: what is left is as lost as all of it was.
+    let goes_on = data_lost.is_some() && before.hold.is_some();
+    let suspect = extent
+        .filter(|extent| goes_on || is_suspect(extent, &lost, &let_go, evidence.table, policy));
     let hold =
         suspect.and_then(|extent| hold(extent, before.hold.as_ref(), evidence.confirmations, now));
     for one in lost {
@@ -185,7 +244,12 @@ pub fn guard(
                 .confirmed |= confirmed;
         }
     }
-    Losses { hold, let_go }
+    Losses {
+        hold,
+        let_go,
+        restarts,
+        data_lost,
+    }
 }
 
 /// The hold as it goes on, or that it is over.
@@ -204,12 +268,13 @@ fn hold(extent: Extent, before: Option<&Hold>, confirmations: u64, now: Moment) 
     );
     confirmed.note(confirmations, now);
     let patient = !extent.contradicted || now.since(since) >= PATIENCE;
-    let over = confirmed.reads >= READS && patient;
+    let over = confirmed.reads >= READS && patient && extent.data_lost.is_none();
     (!over).then_some(Hold {
         since,
         lost: extent.lost,
         serving: extent.serving,
         contradicted: extent.contradicted,
+        data_lost: extent.data_lost,
         confirmed,
     })
 }
@@ -220,6 +285,7 @@ fn extent(
     let_go: &BTreeMap<Key, LetGo>,
     serving: usize,
     table: &Table,
+    data_lost: Option<Moment>,
 ) -> Option<Extent> {
     let gone = let_go.keys().filter(|key| !serves(table, key)).count();
     let again = lost.iter().filter(|lost| let_go.contains_key(&lost.key()));
@@ -227,6 +293,7 @@ fn extent(
         lost: lost.len() + let_go.len() - again.count(),
         serving: serving + gone,
         contradicted: lost.iter().any(|lost| lost.phase.is_some()),
+        data_lost,
     })
 }
 

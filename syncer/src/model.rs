@@ -35,6 +35,14 @@ impl Moment {
     }
 }
 
+/// Something of an answer that can't be used; its neighbours are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its id, or where it stands in the answer.
+    pub what: String,
+    pub reason: String,
+}
+
 /// A Nomad allocation's id. 16 bytes instead of 36 characters: comparing and hashing them is most of a large pass.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AllocId(pub u128);

@@ -39,7 +39,7 @@ use crate::model::policy::Policy;
 use crate::plan::Drains;
 use crate::source::blocking::Backoff;
 use crate::source::driver::Board;
-use crate::source::{self, Published};
+use crate::source::{self, Published, until};
 use crate::store::{Memory, Store};
 use crate::warm::{Key, Prober};
 
@@ -126,6 +126,8 @@ struct State {
     losses: Losses,
     /// When the catalogue's source was last asked for a confirming read.
     confirm_asked: Option<Instant>,
+    /// How long after that it is asked again.
+    confirm_every: Duration,
     warmed: BTreeSet<Key>,
     failures: Backoff,
     refusals: Refusals,
@@ -163,6 +165,7 @@ impl<D: Director> Reconciler<D> {
             scope: Scope::Whole,
             losses: Losses::default(),
             confirm_asked: None,
+            confirm_every: Duration::ZERO,
             warmed: BTreeSet::new(),
             failures: Backoff::default(),
             refusals: Refusals::default(),
@@ -281,13 +284,6 @@ async fn changed<T>(watch: Option<&mut watch::Receiver<T>>) {
         return;
     }
     std::future::pending::<()>().await;
-}
-
-async fn until(wake: Option<Instant>) {
-    match wake {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// When a moment of the wall clock is, on the clock of the timers.

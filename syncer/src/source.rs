@@ -15,6 +15,7 @@ pub mod driver;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub mod http;
+mod lenient;
 pub mod nomad;
 mod nomad_json;
 pub mod place;
@@ -22,6 +23,7 @@ pub mod place;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use crate::model::Moment;
@@ -59,4 +61,23 @@ pub fn now() -> Moment {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Moment(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What a task ended with; one that panicked takes the whole source with it, for nobody would follow in its place.
+pub(crate) fn whole<T>(ended: Result<T, JoinError>) -> Option<T> {
+    match ended {
+        Ok(value) => Some(value),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_cancelled) => None,
+        },
+    }
+}
+
+/// Until then; for ever where there is no then.
+pub(crate) async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }

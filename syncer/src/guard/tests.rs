@@ -1,5 +1,6 @@
 //! The guard before a table of ten services, one real server each.
 
+mod data_loss;
 mod elsewhere;
 mod held;
 mod share;
@@ -109,6 +110,7 @@ struct Day {
     table: Table,
     losses: Losses,
     confirmations: u64,
+    restarts: u64,
     now: Moment,
 }
 
@@ -118,6 +120,7 @@ impl Day {
             table: table(),
             losses: Losses::default(),
             confirmations: 0,
+            restarts: 0,
             now: Moment(1_000_000),
         }
     }
@@ -128,6 +131,7 @@ impl Day {
             last: &[],
             catalog: None,
             confirmations: self.confirmations,
+            restarts: self.restarts,
         };
         self.losses = guard(&mut desired, &evidence, &policy(), &self.losses, self.now);
         for service in 0..SERVICES {
@@ -214,6 +218,7 @@ fn while_nomad_is_awaited_nothing_is_lost() {
             last: &[],
             catalog: None,
             confirmations: day.confirmations,
+            restarts: 0,
         };
         day.losses = guard(&mut all, &evidence, &policy(), &day.losses, day.now);
         assert_eq!(day.losses, Losses::default());
@@ -232,6 +237,7 @@ fn a_service_that_was_not_read_has_lost_nothing() {
         last: &[],
         catalog: None,
         confirmations: 0,
+        restarts: 0,
     };
     let losses = guard(&mut all, &evidence, &policy(), &day.losses, day.now);
     assert_eq!(losses, Losses::default());

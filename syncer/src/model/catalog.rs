@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::model::AllocId;
 use crate::model::policy::Ask;
+use crate::model::{AllocId, LeftOut};
 
 /// Worst of the node's and the service's checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,6 +79,15 @@ pub struct CatalogService {
     pub instances: Vec<Instance>,
     /// Addresses of the nodes that its answer shows, each with the node's name, in order and none twice.
     pub hosts: Vec<(IpAddr, Arc<str>)>,
+    /// Instances that can't be used, the first few of them.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl CatalogService {
+    /// Whether nobody is registered under its name.
+    pub fn is_empty(&self) -> bool {
+        self.instances.is_empty() && self.left_out.is_empty()
+    }
 }
 
 /// All services that we watch.
@@ -89,6 +98,10 @@ pub struct Catalog {
     pub unread: BTreeSet<Arc<str>>,
     /// The list of services could not be read yet: there may be more that ask for a VIP.
     pub unlisted: bool,
+    /// Services that ask for a VIP and can't be followed.
+    pub refused: BTreeMap<Arc<str>, LeftOut>,
+    /// Counts how often Consul went on with another history than before: its data were lost, or replaced.
+    pub restarts: u64,
     /// Counts reads that were asked for to confirm a loss: each is whole, consistent and independent of the watch.
     pub confirmations: u64,
 }

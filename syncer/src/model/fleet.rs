@@ -5,7 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::model::AllocId;
+use crate::model::{AllocId, LeftOut};
 
 /// `ClientStatus` of an allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -152,6 +152,8 @@ pub struct Fleet {
     wanted: HashMap<Group, Vec<AllocId>>,
     /// Addresses of hosts where ports are, each with its node's name.
     hosts: BTreeMap<IpAddr, Arc<str>>,
+    /// Of Nomad's list, what can't be used: Consul alone decides about it.
+    pub left_out: Vec<LeftOut>,
 }
 
 impl Fleet {
@@ -159,6 +161,13 @@ impl Fleet {
     pub fn new(allocations: impl IntoIterator<Item = Allocation>) -> Self {
         let mut fleet = Self::default();
         for allocation in allocations {
+            if fleet.by_id.contains_key(&allocation.id) {
+                fleet.left_out.push(LeftOut {
+                    what: format!("allocation {}", allocation.id),
+                    reason: "its id is there twice; the first one holds".to_owned(),
+                });
+                continue;
+            }
             for port in &allocation.ports {
                 let host = fleet.hosts.entry(port.address.ip());
                 host.or_insert_with(|| Arc::clone(&allocation.node_name));

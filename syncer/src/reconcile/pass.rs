@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a held-back loss is read again: so that answers that take their time are apart as well.
 const CONFIRM_EVERY: Duration = APART.saturating_add(Duration::from_secs(1));
 
+/// How often one is read again that was confirmed, and is held on for other reasons.
+const CONFIRM_AGAIN_EVERY: Duration = Duration::from_mins(1);
+
 impl<D: Director> Reconciler<D> {
     pub(super) async fn pass(&mut self, reason: Reason) {
         let started = Instant::now();
@@ -179,12 +182,14 @@ impl<D: Director> Reconciler<D> {
 
     fn hold_back(&mut self, desired: &mut Desired, catalog: Option<&Catalog>, now: Moment) {
         let state = &mut self.state;
-        let confirmations = catalog.map_or(0, |catalog| catalog.confirmations);
+        let (confirmations, restarts) =
+            catalog.map_or((0, 0), |catalog| (catalog.confirmations, catalog.restarts));
         let evidence = Evidence {
             table: &state.mirror.table,
             last: &state.last,
             catalog,
             confirmations,
+            restarts,
         };
         let losses = guard(desired, &evidence, &self.policy, &state.losses, now);
         match (&state.losses.hold, &losses.hold) {
@@ -196,12 +201,14 @@ impl<D: Director> Reconciler<D> {
             (Some(_), None) => info!("nothing is held back any more"),
             _ => {}
         }
+        let every = match &losses.hold {
+            Some(hold) if hold.is_confirmed() => CONFIRM_AGAIN_EVERY,
+            Some(_) | None => CONFIRM_EVERY,
+        };
+        state.confirm_every = every;
         if losses.hold.is_none() {
             state.confirm_asked = None;
-        } else if state
-            .confirm_asked
-            .is_none_or(|at| at.elapsed() >= CONFIRM_EVERY)
-        {
+        } else if state.confirm_asked.is_none_or(|at| at.elapsed() >= every) {
             // A request that is already waiting serves as well.
             let _ = self.inputs.confirm.try_send(());
             state.confirm_asked = Some(Instant::now());
@@ -287,7 +294,7 @@ impl<D: Director> Reconciler<D> {
             state.failures.reset();
         }
         wakes.extend(self.inputs.board.next_end());
-        wakes.extend(state.confirm_asked.map(|asked| asked + CONFIRM_EVERY));
+        wakes.extend(state.confirm_asked.map(|asked| asked + state.confirm_every));
         let fleet_awaited = self
             .inputs
             .fleet

@@ -29,6 +29,11 @@ impl Cursor {
         }
     }
 
+    /// Whether an answer under that index is older than the one before.
+    pub fn is_after(self, index: u64) -> bool {
+        index < self.0
+    }
+
     /// The query part of a path.
     pub fn query(self) -> String {
         if self.0 == 0 {
@@ -92,13 +97,16 @@ impl Bucket {
 
     /// Waits until one more is allowed.
     pub async fn take(&mut self) {
+        tokio::time::sleep(self.due()).await;
+    }
+
+    /// How long to wait for one more.
+    pub fn due(&mut self) -> Duration {
         let now = Instant::now();
         let gained = now.duration_since(self.filled).as_secs_f64() * Self::PER_SECOND;
         self.tokens = (self.tokens + gained).min(Self::BURST) - 1.0;
         self.filled = now;
-        if self.tokens < 0.0 {
-            tokio::time::sleep(Duration::from_secs_f64(-self.tokens / Self::PER_SECOND)).await;
-        }
+        Duration::from_secs_f64((-self.tokens / Self::PER_SECOND).max(0.0))
     }
 }
 

@@ -1,48 +1,60 @@
-//! Consul's catalogue as snapshots.
+//! Consul's catalogue as snapshots, over a few connections whatever the number of services.
 //!
-//! One task follows the list of services, one task each follows a service that the config file names or that a tag
-//! gives a VIP. All write into one view. A service that left the list is followed on until its own query says that it
-//! is empty: a list alone takes nothing away.
+//! ```text
+//! feed: names, critical, warning ──▶ agenda ──▶ a pool of reads ─┐
+//!                                  a few services directly ──────┼─▶ view ──▶ watch<Published<Catalog>>
+//!                        the shrink guard's second read: confirm ┘
+//! ```
+//!
+//! Consul lets one client address have 200 connections, so that a blocking query for each service is no way to follow
+//! thousands. Three lists say what changed (`feed`), the `agenda` says what to read next, and a pool reads a few at
+//! once. The first few services, those of the config file before others, have a blocking query of their own.
+//!
+//! A service that left the list of names is followed on until its own answer says that it is empty: a list alone takes
+//! nothing away. An answer from Consul's past is not taken (`read`).
 //!
 //! The view is published once all of it has been read, or, where some of it can't be read, after [`PATIENCE`] without
 //! that: one service that a token may not see does not keep all others from being followed. What has not been read is
 //! named in the view, so that nobody takes it for empty.
-//!
-//! `confirm` asks for a second, independent read of everything: consistent, over fresh connections.
 
+mod agenda;
+mod confirm;
+mod direct;
+mod feed;
+mod read;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use futures_util::StreamExt;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
-use super::Published;
-use super::blocking::{Backoff, Bucket, Cursor, LIMIT};
-use super::consul_json::{Entry, ServiceNames, service};
 use super::http::{Answer, Http, HttpError, SetupError};
+use super::{Published, until, whole};
 use crate::config::Api;
-use crate::model::catalog::{Catalog, CatalogService};
+use crate::model::catalog::{Catalog, CatalogService, Health};
 use crate::parts::Parts;
-use crate::tags::concern_us;
 
+pub use read::encoded;
 pub use view::PATIENCE;
+
+use agenda::{Agenda, Outcome, Turn};
+use feed::{Checks, Failing, Feed, Names, News};
+use read::Read;
 use view::{Part, View};
 
 /// The header that carries Consul's token.
 pub const TOKEN_HEADER: &str = "X-Consul-Token";
 
-/// How many services a confirming read asks for at once.
-const AT_ONCE: usize = 8;
+/// How many services are followed on a connection of their own. With three lists, the pool, one that confirms and those
+/// that the HTTP client keeps without need there are 16 connections at most.
+const DIRECT: usize = 4;
 
-const CONFIRM_LIMIT: Duration = Duration::from_secs(10);
+/// How many other services are read at once.
+const POOL: usize = 4;
 
 /// The running source.
 #[derive(Debug)]
@@ -62,262 +74,351 @@ pub fn start(
     let http = Http::new(api, TOKEN_HEADER)?;
     let (publisher, published) = watch::channel(Published::default());
     let (confirm, confirmations) = mpsc::channel(1);
-    let view = View {
-        catalog: Catalog {
-            unread: names.clone(),
-            unlisted: true,
-            ..Catalog::default()
-        },
-        started: Instant::now(),
-        errors: BTreeMap::new(),
-        publisher,
-    };
-    let follower = Follower {
+    let reader = Reader {
         http,
-        api: api.clone(),
-        view: Arc::new(Mutex::new(view)),
-        named: names,
+        view: Arc::new(Mutex::new(View::new(publisher))),
+        named: Arc::new(names),
     };
+    let api = api.clone();
     parts.spawn("what follows Consul", async move {
+        let follower = Follower::new(reader, api);
         stop.run_until_cancelled(follower.run(confirmations)).await;
     });
     Ok(ConsulSource { published, confirm })
 }
 
+/// What all reads share.
 #[derive(Debug, Clone)]
-struct Follower {
+struct Reader {
     http: Http,
-    api: Api,
     view: Arc<Mutex<View>>,
-    named: BTreeSet<Arc<str>>,
+    /// Services of the config file: followed even without an instance.
+    named: Arc<BTreeSet<Arc<str>>>,
 }
 
-impl Follower {
-    async fn run(self, mut confirmations: mpsc::Receiver<()>) {
-        let mut tasks = JoinSet::new();
-        for name in &self.named {
-            tasks.spawn(self.clone().follow(Arc::clone(name)));
-        }
-        let mut followed = self.named.clone();
-        let mut list = Box::pin(self.list(Cursor::default()));
-        let mut confirming = JoinSet::new();
-        let mut pace = Bucket::new();
-        let mut backoff = Backoff::default();
-        loop {
-            // Cancel-safe: a list that lost to another arm is polled on, a finished task and a request are taken once.
-            let listed = tokio::select! {
-                listed = &mut list => listed,
-                Some(ended) = tasks.join_next() => {
-                    if let Some(name) = whole(ended) {
-                        followed.remove(&name);
-                    }
-                    continue;
-                }
-                Some(confirmed) = confirming.join_next() => {
-                    whole(confirmed);
-                    continue;
-                }
-                Some(()) = confirmations.recv(), if confirming.is_empty() => {
-                    confirming.spawn(self.clone().confirm(followed.clone()));
-                    continue;
-                }
-            };
-            let next = match listed {
-                Ok((names, cursor, arrived)) => {
-                    backoff.reset();
-                    for name in &names {
-                        if followed.insert(Arc::clone(name)) {
-                            self.lock().catalog.unread.insert(Arc::clone(name));
-                            tasks.spawn(self.clone().follow(Arc::clone(name)));
-                        }
-                    }
-                    self.lock().listed(arrived, cursor.0);
-                    pace.take().await;
-                    cursor
-                }
-                Err(error) => {
-                    self.lock().failed(Part::List, &error);
-                    tokio::time::sleep(backoff.failed()).await;
-                    Cursor::default()
-                }
-            };
-            list = Box::pin(self.list(next));
-        }
-    }
-
-    /// Names with a tag that is meant for us.
-    async fn list(&self, cursor: Cursor) -> Result<(Vec<Arc<str>>, Cursor, Instant), HttpError> {
-        let path = format!("/v1/catalog/services?{}", cursor.query());
-        let answer = asked(&self.http, &path, LIMIT).await?;
-        Ok((
-            tagged_names(&answer, &path)?,
-            cursor.after(index(&answer)),
-            answer.arrived,
-        ))
-    }
-
-    /// Follows one service; ends when it is gone and not named in the config file.
-    async fn follow(self, name: Arc<str>) -> Arc<str> {
-        let (mut cursor, mut backoff, mut pace) =
-            (Cursor::default(), Backoff::default(), Bucket::new());
-        loop {
-            match self.health(&self.http, &name, &cursor.query(), LIMIT).await {
-                Ok((read, answer)) => {
-                    backoff.reset();
-                    cursor = cursor.after(index(&answer));
-                    let named = self.named.contains(&name);
-                    let gone = read.instances.is_empty() && !named;
-                    self.lock()
-                        .read(&name, read, named, (answer.arrived, cursor.0));
-                    if gone {
-                        return name;
-                    }
-                    pace.take().await;
-                }
-                Err(error) => {
-                    self.lock().failed(Part::Service(Arc::clone(&name)), &error);
-                    cursor = Cursor::default();
-                    tokio::time::sleep(backoff.failed()).await;
-                }
-            }
-        }
-    }
-
-    async fn health(
-        &self,
-        http: &Http,
-        name: &str,
-        query: &str,
-        limit: Duration,
-    ) -> Result<(CatalogService, Answer), HttpError> {
-        let path = format!("/v1/health/service/{}?{query}", encoded(name));
-        let answer = asked(http, &path, limit).await?;
-        let entries: Vec<Entry> = answer.json(&path)?;
-        let filtered = answer.flag("X-Consul-Results-Filtered-By-ACLs") == Some(true);
-        if filtered && entries.is_empty() {
-            let why = "everything was filtered out by ACLs: does the token have service:read and node:read?".into();
-            return Err(HttpError::Unusable { path, why });
-        }
-        let (read, unusable) = service(&entries);
-        for instance in unusable {
-            warn!(
-                service = name,
-                instance, "instance has no usable IP address and port; it is left out"
-            );
-        }
-        Ok((read, answer))
-    }
-
-    /// One whole, consistent read over connections of its own. What a follower read meanwhile is newer and stays.
-    async fn confirm(self, followed: BTreeSet<Arc<str>>) {
-        let read = self.read_all(&followed).await;
-        let mut view = self.lock();
-        match read {
-            Ok(services) => {
-                for (name, before, service) in services {
-                    let there = view.catalog.services.get(&name);
-                    let same = match (there, &before) {
-                        (Some(there), Some(before)) => Arc::ptr_eq(there, before),
-                        (there, before) => there.is_none() && before.is_none(),
-                    };
-                    if same {
-                        let keep = self.named.contains(&name);
-                        view.take(name, service, keep);
-                    }
-                }
-                view.catalog.confirmations += 1;
-                view.well(&Part::Confirmation);
-                view.publish(true, Some((Instant::now(), 0)));
-            }
-            Err(error) => view.failed(Part::Confirmation, &error),
-        }
-    }
-
-    /// All that is known by name. What can't be read anyway confirms nothing and hinders nothing.
-    async fn read_all(&self, followed: &BTreeSet<Arc<str>>) -> Result<Vec<Confirmed>, HttpError> {
-        let fresh = Http::new(&self.api, TOKEN_HEADER).map_err(|source| HttpError::Setup {
-            path: "/".to_owned(),
-            source,
-        })?;
-        let mut names = followed.clone();
-        names.extend(self.lock().catalog.services.keys().map(Arc::clone));
-        let one = |name: Arc<str>| {
-            let fresh = &fresh;
-            async move {
-                let before = self.lock().catalog.services.get(&name).map(Arc::clone);
-                match self.health(fresh, &name, "consistent", CONFIRM_LIMIT).await {
-                    Ok((read, _)) => Ok(Some((name, before, read))),
-                    Err(_) if self.lock().is_failing(&name) => Ok(None),
-                    Err(error) => Err(error),
-                }
-            }
-        };
-        let mut reads =
-            futures_util::stream::iter(names.into_iter().map(one)).buffer_unordered(AT_ONCE);
-        let mut services = Vec::new();
-        while let Some(read) = reads.next().await {
-            services.extend(read?);
-        }
-        Ok(services)
-    }
-
+impl Reader {
     fn lock(&self) -> std::sync::MutexGuard<'_, View> {
         self.view
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
 
-/// A service's name, what was known of it before it was read, and what it is.
-type Confirmed = (Arc<str>, Option<Arc<CatalogService>>, CatalogService);
+    fn known(&self, name: &str) -> Option<Arc<CatalogService>> {
+        self.lock().catalog.services.get(name).map(Arc::clone)
+    }
 
-/// What a task ended with; one that panicked takes the whole source with it, for nobody would follow in its place.
-fn whole<T>(ended: Result<T, JoinError>) -> Option<T> {
-    match ended {
-        Ok(value) => Some(value),
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_cancelled) => None,
-        },
+    fn failed(&self, name: &Arc<str>, error: &HttpError) {
+        self.lock().failed(Part::Service(Arc::clone(name)), error);
+    }
+
+    /// An error instead, where ACLs hide what was there before: a token that lost its rights takes nothing away.
+    fn unless_hidden(&self, name: &str, read: CatalogService, answer: Answer) -> Read {
+        let has = |address| read.instances.iter().any(|one| one.address == address);
+        let hides = |known: &CatalogService| known.instances.iter().any(|one| !has(one.address));
+        if read::is_filtered(&answer) && self.known(name).is_some_and(|known| hides(&known)) {
+            return Err(HttpError::Unusable {
+                path: format!("/v1/health/service/{name}"),
+                why: "instances that were there are filtered out by ACLs: does the token still have node:read?"
+                    .to_owned(),
+            });
+        }
+        Ok((read, answer))
+    }
+
+    /// Takes a service as just read; says whether it is gone. An index below `mark` is another history's.
+    fn take(
+        &self,
+        name: &Arc<str>,
+        service: CatalogService,
+        answer: &Answer,
+        mark: Option<u64>,
+        named_at: Instant,
+    ) -> bool {
+        let index = read::index(answer);
+        let keep = self.named.contains(name);
+        let gone = service.is_empty() && !keep;
+        let mut view = self.lock();
+        if mark.is_some_and(|mark| index < mark) {
+            view.restarted();
+        }
+        view.read(name, service, keep, named_at, (answer.arrived, index));
+        gone
     }
 }
 
-fn tagged_names(answer: &Answer, path: &str) -> Result<Vec<Arc<str>>, HttpError> {
-    let names: ServiceNames = answer.json(path)?;
-    let asks = |tags: &Option<Vec<String>>| concern_us(tags.iter().flatten().map(String::as_str));
-    Ok(names
-        .into_iter()
-        .filter(|(_, tags)| asks(tags))
-        .map(|(name, _)| Arc::from(name))
-        .collect())
+/// The one loop that decides what is read.
+#[derive(Debug)]
+struct Follower {
+    reader: Reader,
+    api: Api,
+    followed: BTreeSet<Arc<str>>,
+    direct: JoinSet<Arc<str>>,
+    agenda: Agenda,
+    pool: JoinSet<(Turn, Read)>,
+    feeds: JoinSet<()>,
+    /// Where feeds send to.
+    sender: mpsc::Sender<News>,
+    /// The last list of names and its highest index.
+    tagged: BTreeMap<Arc<str>, BTreeSet<String>>,
+    names_mark: u64,
+    was_blank: bool,
+    /// The last list of each feed of checks; a feed that has not answered is missing.
+    failing: BTreeMap<Feed, BTreeSet<Failing>>,
+    /// Feeds of checks that have not answered yet: what is read before they do would have to be read again.
+    awaited: BTreeSet<Feed>,
+    /// Services of the pool of which an instance was not passing.
+    ailing: BTreeSet<Arc<str>>,
+    news: mpsc::Receiver<News>,
 }
 
-/// An answer of a cluster that has a leader.
-async fn asked(http: &Http, path: &str, limit: Duration) -> Result<Answer, HttpError> {
-    let answer = http.get(path, limit).await?;
-    if answer.flag("X-Consul-KnownLeader") == Some(false) {
-        return Err(HttpError::Unusable {
-            path: path.to_owned(),
-            why: "the cluster has no leader".to_owned(),
-        });
-    }
-    Ok(answer)
-}
-
-fn index(answer: &Answer) -> Option<u64> {
-    answer.number("X-Consul-Index")
-}
-
-/// A service's name in a path.
-pub fn encoded(name: &str) -> String {
-    let mut encoded = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing into a String does not fail.
-            let _ = write!(encoded, "%{byte:02X}");
+impl Follower {
+    fn new(reader: Reader, api: Api) -> Self {
+        let (sender, news) = mpsc::channel(4);
+        Self {
+            reader,
+            api,
+            followed: BTreeSet::new(),
+            direct: JoinSet::new(),
+            agenda: Agenda::new(Instant::now()),
+            pool: JoinSet::new(),
+            feeds: JoinSet::new(),
+            sender,
+            tagged: BTreeMap::new(),
+            names_mark: 0,
+            was_blank: false,
+            failing: BTreeMap::new(),
+            awaited: BTreeSet::new(),
+            ailing: BTreeSet::new(),
+            news,
         }
     }
-    encoded
+
+    async fn run(mut self, mut confirmations: mpsc::Receiver<()>) {
+        let named = Arc::clone(&self.reader.named);
+        for name in named.iter() {
+            self.follow(name, Instant::now());
+        }
+        self.feed(Feed::Names);
+        let mut confirming = JoinSet::new();
+        loop {
+            let wake = self.fill();
+            // Cancel-safe: what has come or ended is taken once, and nothing of it is lost to another arm.
+            tokio::select! {
+                Some(news) = self.news.recv() => self.hear(news),
+                Some(ended) = self.pool.join_next() => {
+                    if let Some((turn, read)) = whole(ended) {
+                        self.take(&turn, read);
+                    }
+                }
+                Some(ended) = self.direct.join_next() => {
+                    if let Some(name) = whole(ended) {
+                        self.followed.remove(&name);
+                    }
+                }
+                Some(ended) = self.feeds.join_next() => drop(whole(ended)),
+                Some(ended) = confirming.join_next() => drop(whole(ended)),
+                Some(()) = confirmations.recv(), if confirming.is_empty() => {
+                    let (reader, api) = (self.reader.clone(), self.api.clone());
+                    confirming.spawn(confirm::confirm(reader, api, self.followed.clone()));
+                }
+                () = until(wake) => {}
+            }
+        }
+    }
+
+    fn feed(&mut self, feed: Feed) {
+        let (http, sender) = (self.reader.http.clone(), self.sender.clone());
+        self.feeds.spawn(feed::follow(http, feed, sender));
+    }
+
+    /// One service more, if it can be asked for.
+    fn follow(&mut self, name: &Arc<str>, at: Instant) {
+        if let Some(why) = read::refusal(name) {
+            let keep = self.reader.named.contains(name);
+            self.reader.lock().refuse(name, why, keep);
+            return;
+        }
+        if !self.followed.insert(Arc::clone(name)) {
+            return;
+        }
+        self.reader.lock().catalog.unread.insert(Arc::clone(name));
+        if self.direct.len() < DIRECT {
+            let reader = self.reader.clone();
+            self.direct.spawn(direct::follow(reader, Arc::clone(name)));
+            return;
+        }
+        if self.agenda.is_empty() && self.failing.is_empty() && self.awaited.is_empty() {
+            for feed in [Feed::Critical, Feed::Warning] {
+                self.awaited.insert(feed);
+                self.feed(feed);
+            }
+        }
+        self.agenda.follow(name, at);
+    }
+
+    /// Starts as many reads as may run; says when there will be more to do.
+    fn fill(&mut self) -> Option<Instant> {
+        while self.awaited.is_empty() && self.pool.len() < POOL {
+            let turn = match self.agenda.next(Instant::now()) {
+                Ok(turn) => turn,
+                Err(wake) => return wake,
+            };
+            let reader = self.reader.clone();
+            self.pool.spawn(async move {
+                let read = read::health_since(&reader.http, &turn.name, turn.mark).await;
+                let read =
+                    read.and_then(|(read, answer)| reader.unless_hidden(&turn.name, read, answer));
+                (turn, read)
+            });
+        }
+        None
+    }
+
+    fn take(&mut self, turn: &Turn, read: Read) {
+        let outcome = match read {
+            Ok((service, answer)) => {
+                let is_ailing = service
+                    .instances
+                    .iter()
+                    .any(|one| one.health != Health::Passing);
+                if is_ailing {
+                    self.ailing.insert(Arc::clone(&turn.name));
+                } else {
+                    self.ailing.remove(&turn.name);
+                }
+                let changed = self
+                    .reader
+                    .known(&turn.name)
+                    .is_none_or(|known| *known != service);
+                let named_at = turn.named_at.unwrap_or(answer.arrived);
+                let gone = self
+                    .reader
+                    .take(&turn.name, service, &answer, turn.mark, named_at);
+                if gone {
+                    self.followed.remove(&turn.name);
+                    Outcome::Gone
+                } else {
+                    let index = read::index(&answer);
+                    Outcome::Read { index, changed }
+                }
+            }
+            Err(error) => {
+                self.reader.failed(&turn.name, &error);
+                Outcome::Failed
+            }
+        };
+        self.agenda.done(&turn.name, outcome, Instant::now());
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Names(names) => self.hear_names(names),
+            News::Checks(checks) => self.hear_checks(checks),
+            News::Failed(feed, error) => {
+                self.awaited.remove(&feed);
+                self.reader.lock().failed(Part::Feed(feed), &error);
+            }
+        }
+    }
+
+    fn hear_names(&mut self, names: Names) {
+        let Names {
+            tagged,
+            is_blank,
+            index,
+            arrived,
+        } = names;
+        // A Consul that lives lists itself.
+        if index < self.names_mark || is_blank && !self.was_blank {
+            self.reader.lock().restarted();
+        }
+        self.was_blank = is_blank;
+        for (name, tags) in &tagged {
+            if !self.followed.contains(name) {
+                self.follow(name, arrived);
+            } else if self.tagged.get(name) != Some(tags) {
+                self.agenda.name(name, arrived);
+            }
+        }
+        // Not before what is new counts as unread.
+        self.reader.lock().listed(arrived, index, &tagged);
+        for name in self
+            .tagged
+            .keys()
+            .filter(|name| !tagged.contains_key(*name))
+        {
+            self.agenda.name(name, arrived);
+        }
+        if index != self.names_mark {
+            self.agenda.doubt(arrived);
+        }
+        self.names_mark = index;
+        self.tagged = tagged;
+    }
+
+    fn hear_checks(&mut self, checks: Checks) {
+        let Checks {
+            feed,
+            failing,
+            arrived,
+        } = checks;
+        self.awaited.remove(&feed);
+        self.reader.lock().well(&Part::Feed(feed));
+        let Some(before) = self.failing.insert(feed, failing) else {
+            self.agenda.doubt(arrived);
+            return;
+        };
+        let now = &self.failing[&feed];
+        let mut nodes = BTreeSet::new();
+        for one in before.symmetric_difference(now) {
+            if one.service.is_empty() {
+                nodes.insert(&one.node);
+            } else {
+                self.agenda.name(&one.service, arrived);
+            }
+        }
+        if !nodes.is_empty() {
+            let view = self.reader.lock();
+            for (name, service) in &view.catalog.services {
+                if service
+                    .instances
+                    .iter()
+                    .any(|one| nodes.contains(&one.node))
+                {
+                    self.agenda.name(name, arrived);
+                }
+            }
+        }
+        self.recovered(arrived);
+    }
+
+    /// Names what was not passing when it was read and is in no list: it recovered between two lists.
+    fn recovered(&mut self, arrived: Instant) {
+        if self.ailing.is_empty() {
+            return;
+        }
+        let listed = || self.failing.values().flatten();
+        let services: BTreeSet<&str> = listed().map(|one| &*one.service).collect();
+        let nodes: BTreeSet<&Arc<str>> = listed()
+            .filter(|one| one.service.is_empty())
+            .map(|one| &one.node)
+            .collect();
+        let view = self.reader.lock();
+        for name in self
+            .ailing
+            .iter()
+            .filter(|name| !services.contains(&***name))
+        {
+            let service = view.catalog.services.get(name);
+            let on_failing = service.is_some_and(|service| {
+                service
+                    .instances
+                    .iter()
+                    .any(|one| nodes.contains(&one.node))
+            });
+            if !on_failing {
+                self.agenda.name(name, arrived);
+            }
+        }
+    }
 }

@@ -1,4 +1,7 @@
 //! Consul's JSON, and from it our words. Only the fields that we use; the rest of each object is skipped.
+//!
+//! What an odd field costs: an instance without a usable address, port or weights is left out by name, an odd tag is no
+//! tag, a check that can't be read is critical, for nobody knows that it passes.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -6,72 +9,89 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::lenient::{Clamped, Field};
+use crate::model::LeftOut;
 use crate::model::catalog::{CatalogService, Health, Instance, Origin, Tags};
 
-/// `/v1/catalog/services`: names and the union of their instances' tags.
-pub(super) type ServiceNames = HashMap<String, Option<Vec<String>>>;
+/// How many instances of a service are named that can't be used.
+const LEFT_OUT_NAMED: usize = 20;
 
-/// One entry of `/v1/health/service/:name`.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+/// `/v1/catalog/services`: names and the union of their instances' tags.
+pub(super) type ServiceNames = HashMap<String, Field<Vec<Field<String>>>>;
+
+/// `/v1/health/service/:name`.
+pub(super) type Entries = Vec<Field<Entry>>;
+
+/// One entry of it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 pub(super) struct Entry {
-    node: Node,
-    service: Service,
-    checks: Option<Vec<Check>>,
+    node: Field<Node>,
+    service: Field<Service>,
+    checks: Field<Vec<Field<Check>>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 struct Node {
     #[serde(rename = "Node")]
-    name: String,
-    address: String,
-    tagged_addresses: Option<HashMap<String, Option<String>>>,
+    name: Field<String>,
+    address: Field<String>,
+    tagged_addresses: Field<HashMap<String, Field<String>>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 struct Service {
     #[serde(rename = "ID")]
-    id: String,
-    #[serde(default)]
-    address: String,
-    port: i64,
-    tags: Option<Vec<String>>,
-    weights: Option<Weights>,
+    id: Field<String>,
+    address: Field<String>,
+    port: Field<Clamped>,
+    tags: Field<Vec<Field<String>>>,
+    weights: Field<Weights>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 struct Weights {
-    passing: i64,
-    warning: i64,
+    passing: Field<Clamped>,
+    warning: Field<Clamped>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 struct Check {
     #[serde(rename = "CheckID")]
-    id: String,
-    status: String,
-    #[serde(rename = "ServiceID", default)]
-    service_id: String,
+    id: Field<String>,
+    status: Field<String>,
+    #[serde(rename = "ServiceID")]
+    service_id: Field<String>,
 }
 
-/// The service that these entries are; and addresses that are none.
-pub(super) fn service(entries: &[Entry]) -> (CatalogService, Vec<String>) {
+/// One entry of `/v1/health/state/:state`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct CheckEntry {
+    pub(super) node: Field<String>,
+    #[serde(rename = "CheckID")]
+    pub(super) id: Field<String>,
+    /// Empty where the check is the node's.
+    pub(super) service_name: Field<String>,
+    pub(super) modify_index: Field<Clamped>,
+}
+
+/// The service that these entries are.
+pub(super) fn service(entries: &Entries) -> CatalogService {
     let mut instances = Vec::with_capacity(entries.len());
-    let mut unusable = Vec::new();
+    let mut left_out = Vec::new();
     let mut tags = Shared::default();
-    for entry in entries {
+    for (position, entry) in entries.iter().enumerate() {
         match instance(entry, &mut tags) {
-            Some(instance) => instances.push(instance),
-            None => unusable.push(format!(
-                "{} ({}:{})",
-                entry.service.id,
-                address(entry),
-                entry.service.port
-            )),
+            Ok(instance) => instances.push(instance),
+            Err(reason) => left_out.push(LeftOut {
+                what: name(entry, position),
+                reason: reason.to_owned(),
+            }),
         }
     }
     // The allocation last, so that the order of the answer decides nothing.
@@ -81,8 +101,29 @@ pub(super) fn service(entries: &[Entry]) -> (CatalogService, Vec<String>) {
         let tags = || one.tags.words.cmp(&other.tags.words);
         key(one).cmp(&key(other)).then_with(tags)
     });
-    let hosts = hosts(entries);
-    (CatalogService { instances, hosts }, unusable)
+    left_out.sort_by(|one, other| one.what.cmp(&other.what));
+    let more = left_out.len().saturating_sub(LEFT_OUT_NAMED);
+    if more > 0 {
+        left_out.truncate(LEFT_OUT_NAMED);
+        left_out.push(LeftOut {
+            what: format!("{more} more"),
+            reason: "they can't be used either".to_owned(),
+        });
+    }
+    CatalogService {
+        instances,
+        left_out,
+        hosts: hosts(entries),
+    }
+}
+
+/// By its id; where it has none, by its place in the answer.
+fn name(entry: &Field<Entry>, position: usize) -> String {
+    let service = entry.value().and_then(|entry| entry.service.value());
+    match service.map(|service| service.id.text()) {
+        None | Some("") => format!("number {} of the answer", position + 1),
+        Some(id) => id.to_owned(),
+    }
 }
 
 fn rank(health: Health) -> u8 {
@@ -94,48 +135,74 @@ fn rank(health: Health) -> u8 {
     }
 }
 
-fn address(entry: &Entry) -> &str {
-    let own = entry.service.address.as_str();
-    if own.is_empty() {
-        &entry.node.address
-    } else {
-        own
+fn address(node: &Node, service: &Service) -> Result<IpAddr, &'static str> {
+    let text = match (&service.address, &node.address) {
+        (Field::Odd, _) => return Err("its address is not a text"),
+        (Field::Value(own), _) if !own.is_empty() => own,
+        (_, Field::Value(address)) if !address.is_empty() => address,
+        _ => return Err("neither it nor its node has an address"),
+    };
+    text.parse()
+        .map_err(|_| "its address is no IP address (names are not looked up)")
+}
+
+fn port(service: &Service) -> Result<u16, &'static str> {
+    match service.port {
+        Field::Absent | Field::Value(Clamped(0)) => Err("it has no port"),
+        Field::Odd => Err("its port is not a number"),
+        Field::Value(Clamped(port)) => {
+            u16::try_from(port).map_err(|_| "its port is not from 1 to 65535")
+        }
     }
 }
 
-fn instance(entry: &Entry, tags: &mut Shared) -> Option<Instance> {
-    let address: IpAddr = address(entry).parse().ok()?;
-    let port = u16::try_from(entry.service.port)
-        .ok()
-        .filter(|port| *port != 0)?;
-    let weights = entry.service.weights.unwrap_or(Weights {
-        passing: 1,
-        warning: 1,
-    });
-    let checks = entry.checks.as_deref().unwrap_or_default();
-    Some(Instance {
-        address: SocketAddr::new(address, port),
-        health: health(checks),
-        checked: checks
-            .iter()
-            .any(|check| check.service_id == entry.service.id),
-        weight_passing: u32::try_from(weights.passing).unwrap_or(0),
-        weight_warning: u32::try_from(weights.warning).unwrap_or(0),
-        node: Arc::from(entry.node.name.as_str()),
-        origin: Origin::of_service_id(&entry.service.id),
-        tags: tags.of(entry),
+/// One that is not set is 1, one below 0 is 0.
+fn weight(field: &Field<Clamped>) -> Result<u32, &'static str> {
+    match field {
+        Field::Absent => Ok(1),
+        Field::Odd => Err("its weights are not numbers"),
+        Field::Value(Clamped(weight)) => Ok(u32::try_from((*weight).max(0)).unwrap_or(u32::MAX)),
+    }
+}
+
+fn instance(entry: &Field<Entry>, tags: &mut Shared) -> Result<Instance, &'static str> {
+    const NOT_DESCRIBED: &str = "it is not described";
+    let entry = entry.value().ok_or(NOT_DESCRIBED)?;
+    let service = entry.service.value().ok_or(NOT_DESCRIBED)?;
+    let (no_node, no_weights) = (Node::default(), Weights::default());
+    let node = entry.node.value().unwrap_or(&no_node);
+    let address = SocketAddr::new(address(node, service)?, port(service)?);
+    if service.weights.is_odd() {
+        return Err("its weights are not numbers");
+    }
+    if entry.checks.is_odd() {
+        return Err("its checks are not a list");
+    }
+    let weights = service.weights.value().unwrap_or(&no_weights);
+    let id = service.id.text();
+    let mut checks = entry.checks.values();
+    Ok(Instance {
+        address,
+        health: health(entry.checks.value().map_or(&[], Vec::as_slice)),
+        checked: !id.is_empty() && checks.any(|check| check.service_id.text() == id),
+        weight_passing: weight(&weights.passing)?,
+        weight_warning: weight(&weights.warning)?,
+        node: Arc::from(node.name.text()),
+        origin: Origin::of_service_id(id),
+        tags: tags.of(service),
     })
 }
 
-fn health(checks: &[Check]) -> Health {
+fn health(checks: &[Field<Check>]) -> Health {
     let maintained = |check: &Check| {
-        check.id == "_node_maintenance" || check.id.starts_with("_service_maintenance:")
+        let id = check.id.text();
+        id == "_node_maintenance" || id.starts_with("_service_maintenance:")
     };
-    let one = |check: &Check| match check.status.as_str() {
-        _ if maintained(check) => Health::Maintenance,
-        "passing" => Health::Passing,
-        "warning" => Health::Warning,
-        _ => Health::Critical,
+    let one = |check: &Field<Check>| match check.value() {
+        Some(check) if maintained(check) => Health::Maintenance,
+        Some(check) if check.status.text() == "passing" => Health::Passing,
+        Some(check) if check.status.text() == "warning" => Health::Warning,
+        Some(_) | None => Health::Critical,
     };
     checks
         .iter()
@@ -145,16 +212,17 @@ fn health(checks: &[Check]) -> Health {
 }
 
 /// Each node's address, and those that it has beside it.
-fn hosts(entries: &[Entry]) -> Vec<(IpAddr, Arc<str>)> {
+fn hosts(entries: &Entries) -> Vec<(IpAddr, Arc<str>)> {
     let mut hosts: Vec<(IpAddr, Arc<str>)> = Vec::new();
-    for node in entries.iter().map(|entry| &entry.node) {
-        let tagged = node.tagged_addresses.iter().flatten();
-        let addresses = tagged.filter_map(|(_, address)| address.as_ref());
-        for address in addresses.chain([&node.address]) {
+    let entries = entries.iter().filter_map(Field::value);
+    for node in entries.filter_map(|entry| entry.node.value()) {
+        let tagged = node.tagged_addresses.value().into_iter().flatten();
+        let addresses = tagged.map(|(_, address)| address.text());
+        for address in addresses.chain([node.address.text()]) {
             // A node may be known by a name only.
             let Ok(ip) = address.parse() else { continue };
             if !hosts.iter().any(|(there, _)| *there == ip) {
-                hosts.push((ip, Arc::from(node.name.as_str())));
+                hosts.push((ip, Arc::from(node.name.text())));
             }
         }
     }
@@ -167,13 +235,13 @@ fn hosts(entries: &[Entry]) -> Vec<(IpAddr, Arc<str>)> {
 struct Shared(HashMap<Vec<String>, Arc<Tags>>);
 
 impl Shared {
-    fn of(&mut self, entry: &Entry) -> Arc<Tags> {
-        let tags = entry.service.tags.as_deref().unwrap_or_default();
-        if let Some(shared) = self.0.get(tags) {
+    fn of(&mut self, service: &Service) -> Arc<Tags> {
+        let tags: Vec<String> = service.tags.values().cloned().collect();
+        if let Some(shared) = self.0.get(&tags) {
             return Arc::clone(shared);
         }
         let shared = Arc::new(Tags::of(tags.iter().map(String::as_str)));
-        self.0.insert(tags.to_vec(), Arc::clone(&shared));
+        self.0.insert(tags, Arc::clone(&shared));
         shared
     }
 }
@@ -197,10 +265,13 @@ mod tests {
       {"Node":{"Node":"node2","Address":"198.18.0.12"},
        "Service":{"ID":"named","Tags":[],"Address":"somewhere.example","Port":1},"Checks":null}]"#;
 
+    fn read(answer: &str) -> CatalogService {
+        service(&serde_json::from_str(answer).unwrap())
+    }
+
     #[test]
     fn an_answer_becomes_instances_with_their_worst_health() {
-        let entries: Vec<Entry> = serde_json::from_str(ANSWER).unwrap();
-        let (service, unusable) = service(&entries);
+        let service = read(ANSWER);
         assert_eq!(
             service.instances.len(),
             2,
@@ -213,7 +284,7 @@ mod tests {
             (Health::Warning, true, 5)
         );
         assert!(instance.origin.is_some());
-        assert_eq!(unusable, ["named (somewhere.example:1)"]);
+        assert_eq!(service.left_out[0].what, "named");
         let asked: Vec<Option<String>> = service
             .instances
             .iter()
@@ -227,9 +298,7 @@ mod tests {
 
     #[test]
     fn each_address_of_a_node_is_known_as_the_nodes() {
-        let entries: Vec<Entry> = serde_json::from_str(ANSWER).unwrap();
-        let (service, _) = service(&entries);
-        let hosts: Vec<String> = service
+        let hosts: Vec<String> = read(ANSWER)
             .hosts
             .iter()
             .map(|(ip, node)| format!("{node} {ip}"))
@@ -247,11 +316,7 @@ mod tests {
         let mut entries: Vec<serde_json::Value> = serde_json::from_str(ANSWER).unwrap();
         entries.push(entries[0].clone());
         entries[3]["Service"]["Port"] = 20001.into();
-        let read: Vec<Entry> = entries
-            .into_iter()
-            .map(|entry| serde_json::from_value(entry).unwrap())
-            .collect();
-        let (service, _) = service(&read);
+        let service = read(&serde_json::to_string(&entries).unwrap());
         let [first, other, twin] = service.instances.as_slice() else {
             panic!("{:?}", service.instances);
         };
@@ -268,20 +333,168 @@ mod tests {
             "_nomad-task-1f6b3d3e-6f0e-7d3c-1f2a-6f2a0c7f0b11-group-web-www-http".into();
         twin["Service"]["Tags"] = serde_json::json!(["ipvs.vip=198.18.0.30:80"]);
         entries.push(twin);
-        let read = |entries: &[serde_json::Value]| {
-            let entries: Vec<Entry> = entries
-                .iter()
-                .map(|entry| serde_json::from_value(entry.clone()).unwrap())
-                .collect();
-            service(&entries).0
-        };
-        let expected = read(&entries);
+        let again = |entries: &[serde_json::Value]| read(&serde_json::to_string(entries).unwrap());
+        let expected = again(&entries);
         for turn in 0..entries.len() {
             let mut turned = entries.clone();
             turned.rotate_left(turn);
-            assert_eq!(read(&turned), expected);
+            assert_eq!(again(&turned), expected);
             turned.reverse();
-            assert_eq!(read(&turned), expected);
+            assert_eq!(again(&turned), expected);
         }
+    }
+
+    const GOOD: &str =
+        r#"{"Node":{"Node":"node1","Address":"198.18.0.11"},"Service":{"ID":"good","Port":80}}"#;
+
+    /// One row for each odd entry: what is told of it.
+    #[test]
+    fn an_instance_that_cannot_be_used_is_left_out_by_name_and_its_neighbour_is_not() {
+        let with = |service: &str| {
+            format!(
+                r#"{{"Node":{{"Node":"n","Address":"198.18.0.12"}},"Service":{{"ID":"odd"{service}}}}}"#
+            )
+        };
+        let whole = |entry: &str| entry.to_owned();
+        let second = "number 2 of the answer";
+        let rows = [
+            (with(""), "odd", "no port"),
+            (with(r#","Port":null"#), "odd", "no port"),
+            (with(r#","Port":0"#), "odd", "no port"),
+            (with(r#","Port":-1"#), "odd", "not from 1"),
+            (with(r#","Port":65536"#), "odd", "not from 1"),
+            (with(r#","Port":1e999"#), "odd", "not from 1"),
+            (with(r#","Port":"80""#), "odd", "not a number"),
+            (
+                with(r#","Port":80,"Address":"www.example""#),
+                "odd",
+                "no IP address",
+            ),
+            (with(r#","Port":80,"Address":7"#), "odd", "not a text"),
+            (with(r#","Port":80,"Weights":7"#), "odd", "weights"),
+            (
+                with(r#","Port":80,"Weights":{"Passing":"much"}"#),
+                "odd",
+                "weights",
+            ),
+            (
+                whole(r#"{"Service":{"ID":"odd","Port":80}}"#),
+                "odd",
+                "neither it nor its node",
+            ),
+            (
+                whole(r#"{"Node":null,"Service":{"ID":"odd","Port":80}}"#),
+                "odd",
+                "neither it nor its node",
+            ),
+            (
+                whole(r#"{"Node":{"Address":"198.18.0.12"}}"#),
+                second,
+                "not described",
+            ),
+            (whole("null"), second, "not described"),
+            (whole("[7]"), second, "not described"),
+            (
+                whole(r#"{"Node":{"Address":"198.18.0.12"},"Service":{"Port":0}}"#),
+                second,
+                "no port",
+            ),
+        ];
+        for (odd, what, reason) in rows {
+            let service = read(&format!("[{GOOD},{odd}]"));
+            let addresses: Vec<String> = service
+                .instances
+                .iter()
+                .map(|one| one.address.to_string())
+                .collect();
+            assert_eq!(addresses, ["198.18.0.11:80"], "{odd}");
+            let [left_out] = service.left_out.as_slice() else {
+                panic!("{odd}: {:?}", service.left_out)
+            };
+            assert_eq!(left_out.what, what, "{odd}");
+            assert!(left_out.reason.contains(reason), "{odd}: {left_out:?}");
+        }
+    }
+
+    /// One row for each odd field that costs less than its instance: health, weights, and whether tags were read.
+    #[test]
+    fn what_an_instance_can_do_without_does_not_leave_it_out() {
+        use Health::{Critical, Passing, Warning};
+        let vip = r#","Tags":["ipvs.vip=198.18.0.29:80"]"#;
+        let mixed = r#","Tags":[null,7,"ipvs.vip=198.18.0.29:80"]"#;
+        let nulls = r#","Tags":null,"Meta":null,"Weights":null"#;
+        let huge = r#","Weights":{"Passing":1e30,"Warning":2.9}"#;
+        let rows = [
+            ("", "", Passing, (1, 1), false),
+            (nulls, r#","Checks":null"#, Passing, (1, 1), false),
+            (vip, r#","Checks":[]"#, Passing, (1, 1), true),
+            (mixed, "", Passing, (1, 1), true),
+            (
+                r#","Tags":"ipvs.vip=198.18.0.29:80""#,
+                "",
+                Passing,
+                (1, 1),
+                false,
+            ),
+            (
+                r#","Weights":{"Passing":null,"Warning":-3}"#,
+                "",
+                Passing,
+                (1, 0),
+                false,
+            ),
+            (huge, "", Passing, (u32::MAX, 2), false),
+            (
+                "",
+                r#","Checks":[null,{"Status":"passing"}]"#,
+                Critical,
+                (1, 1),
+                false,
+            ),
+            (
+                "",
+                r#","Checks":[{"CheckID":"c"}]"#,
+                Critical,
+                (1, 1),
+                false,
+            ),
+            (
+                "",
+                r#","Checks":[{"CheckID":7,"Status":"warning"}]"#,
+                Warning,
+                (1, 1),
+                false,
+            ),
+            (
+                r#","Meta":{"k":"\ud800"},"Unknown":[[[]]]"#,
+                "",
+                Passing,
+                (1, 1),
+                false,
+            ),
+        ];
+        for (service, checks, health, weights, tagged) in rows {
+            let answer = format!(
+                r#"[{{"Node":{{"Address":"198.18.0.12"}},"Service":{{"ID":"x","Port":80{service}}}{checks}}}]"#
+            );
+            let read = read(&answer);
+            assert!(read.left_out.is_empty(), "{answer}: {:?}", read.left_out);
+            let one = &read.instances[0];
+            assert_eq!(one.health, health, "{answer}");
+            assert_eq!(
+                (one.weight_passing, one.weight_warning),
+                weights,
+                "{answer}"
+            );
+            assert_eq!(one.tags.ask.is_some(), tagged, "{answer}");
+        }
+    }
+
+    #[test]
+    fn of_many_that_cannot_be_used_some_are_named_and_the_rest_is_counted() {
+        let entries = vec!["null"; LEFT_OUT_NAMED + 5].join(",");
+        let left_out = read(&format!("[{entries}]")).left_out;
+        assert_eq!(left_out.len(), LEFT_OUT_NAMED + 1);
+        assert_eq!(left_out[LEFT_OUT_NAMED].what, "5 more");
     }
 }

@@ -2,22 +2,25 @@
 
 use serde_json::Value;
 
-use super::consul_json::{Entry, ServiceNames, service};
+use super::consul_json::{CheckEntry, Entries, ServiceNames, service};
+use super::lenient::{self, Field};
 use super::nomad_json::{Stub, shapes};
 
 pub(crate) fn consul(data: &[u8]) {
-    if let Ok(entries) = serde_json::from_slice::<Vec<Entry>>(data) {
+    if let Ok(entries) = lenient::parse::<Entries>(data) {
         drop(service(&entries));
     }
-    drop(serde_json::from_slice::<ServiceNames>(data));
+    drop(lenient::parse::<ServiceNames>(data));
+    drop(lenient::parse::<Vec<Field<CheckEntry>>>(data));
 }
 
 pub(crate) fn nomad(data: &[u8]) {
-    let shapes = serde_json::from_slice::<Value>(data).map(|job| shapes(&job));
+    let shapes = lenient::parse::<Value>(data).map(|job| shapes(&job));
     let shape = shapes.ok().and_then(|shapes| shapes.into_values().next());
-    let stubs: Vec<Stub> = serde_json::from_slice(data).unwrap_or_default();
-    for stub in stubs {
-        drop(stub.allocation(None));
-        drop(stub.allocation(shape.as_ref()));
+    let stubs: Vec<Field<Stub>> = lenient::parse(data).unwrap_or_default();
+    let mut left_out = Vec::new();
+    for stub in stubs.iter().filter_map(Field::value) {
+        drop(stub.allocation(None, &mut left_out));
+        drop(stub.allocation(shape.as_ref(), &mut left_out));
     }
 }

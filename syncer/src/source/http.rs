@@ -254,7 +254,16 @@ fn quoted(text: &[u8]) -> String {
 impl Answer {
     /// The body as JSON.
     pub fn json<T: DeserializeOwned>(&self, path: &str) -> Result<T, HttpError> {
-        let parse = || serde_json::from_slice(&self.body);
+        self.parsed(path, |body| serde_json::from_slice(body))
+    }
+
+    /// The body as `parse` reads it; a large one is in nobody's way meanwhile.
+    pub(super) fn parsed<T>(
+        &self,
+        path: &str,
+        parse: impl FnOnce(&[u8]) -> serde_json::Result<T>,
+    ) -> Result<T, HttpError> {
+        let parse = || parse(&self.body);
         // A runtime of one thread has nobody else to give its work to.
         let hand_over = self.body.len() > LARGE_ANSWER
             && Handle::try_current()

@@ -1,4 +1,7 @@
 //! Nomad's JSON, and from it our words. Only the fields that we use.
+//!
+//! What an odd field costs: an allocation without an id is left out, a port without a usable address is, a task whose
+//! state can't be read does as its allocation does. All of it is named, and none of it stops its neighbours.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -7,76 +10,73 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::lenient::{Clamped, Field};
 use crate::model::fleet::{Allocation, ClientStatus, Port, Task, TaskState};
+use crate::model::{AllocId, LeftOut};
 
 /// One entry of `/v1/allocations?resources=true`.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 pub(super) struct Stub {
     #[serde(rename = "ID")]
-    pub(super) id: String,
-    #[serde(default)]
-    pub(super) namespace: String,
+    id: Field<String>,
+    namespace: Field<String>,
     #[serde(rename = "NodeID")]
-    node_id: String,
-    #[serde(default)]
-    node_name: String,
+    node_id: Field<String>,
+    node_name: Field<String>,
     #[serde(rename = "JobID")]
-    pub(super) job: String,
-    #[serde(default)]
-    pub(super) job_version: u64,
-    task_group: String,
-    allocated_resources: Option<Resources>,
-    desired_status: String,
-    client_status: String,
-    task_states: Option<HashMap<String, State>>,
-    #[serde(default)]
-    create_index: u64,
+    job: Field<String>,
+    job_version: Field<Clamped>,
+    task_group: Field<String>,
+    allocated_resources: Field<Resources>,
+    desired_status: Field<String>,
+    client_status: Field<String>,
+    task_states: Field<HashMap<String, Field<State>>>,
+    create_index: Field<Clamped>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 struct Resources {
-    shared: Option<Shared>,
-    tasks: Option<HashMap<String, TaskResources>>,
+    shared: Field<Shared>,
+    tasks: Field<HashMap<String, Field<TaskResources>>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 struct Shared {
-    ports: Option<Vec<Mapping>>,
+    ports: Field<Vec<Field<Mapping>>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 struct TaskResources {
-    networks: Option<Vec<Network>>,
+    networks: Field<Vec<Field<Network>>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 struct Network {
-    #[serde(rename = "IP", default)]
-    ip: String,
-    reserved_ports: Option<Vec<Mapping>>,
-    dynamic_ports: Option<Vec<Mapping>>,
+    #[serde(rename = "IP")]
+    ip: Field<String>,
+    reserved_ports: Field<Vec<Field<Mapping>>>,
+    dynamic_ports: Field<Vec<Field<Mapping>>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 struct Mapping {
-    label: String,
-    value: i64,
-    #[serde(rename = "HostIP", default)]
-    host_ip: String,
+    label: Field<String>,
+    value: Field<Clamped>,
+    #[serde(rename = "HostIP")]
+    host_ip: Field<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 struct State {
-    state: String,
-    #[serde(default)]
-    started_at: Option<String>,
+    state: Field<String>,
+    started_at: Field<String>,
 }
 
 /// What a job says about one group: who serves a port, and which ports Nomad registers.
@@ -154,91 +154,153 @@ fn list<'a>(of: &'a Value, key: &str) -> &'a [Value] {
 }
 
 impl Stub {
+    /// Its id, as Nomad writes it.
+    pub(super) fn id(&self) -> &str {
+        self.id.text()
+    }
+
+    /// Its namespace, job and the job's version.
+    pub(super) fn job(&self) -> (String, String, i64) {
+        let version = self.job_version.value().map_or(0, |version| version.0);
+        let (namespace, job) = (self.namespace.text(), self.job.text());
+        (namespace.to_owned(), job.to_owned(), version)
+    }
+
     /// Its task group.
     pub(super) fn group(&self) -> &str {
-        &self.task_group
+        self.task_group.text()
     }
 
     /// Whether it may still serve: only of those the job's shape is asked for.
-    pub(super) fn alive(&self) -> bool {
+    pub(super) fn is_alive(&self) -> bool {
         matches!(
-            self.client_status.as_str(),
-            "pending" | "running" | "unknown"
+            self.client(),
+            ClientStatus::Pending | ClientStatus::Running | ClientStatus::Unknown
         )
     }
 
-    /// In our words; `None` if its id or a status is none that we know.
-    pub(super) fn allocation(&self, shape: Option<&Shape>) -> Option<Allocation> {
-        let client = match self.client_status.as_str() {
+    /// A status that we don't know is as good as one that Nomad does not know.
+    fn client(&self) -> ClientStatus {
+        match self.client_status.text() {
             "pending" => ClientStatus::Pending,
             "running" => ClientStatus::Running,
             "complete" => ClientStatus::Complete,
             "failed" => ClientStatus::Failed,
             "lost" => ClientStatus::Lost,
-            "unknown" => ClientStatus::Unknown,
-            _ => return None,
+            _ => ClientStatus::Unknown,
+        }
+    }
+
+    /// In our words; `None` if nobody can say which one it is. What is odd about it goes to `left_out`.
+    pub(super) fn allocation(
+        &self,
+        shape: Option<&Shape>,
+        left_out: &mut Vec<LeftOut>,
+    ) -> Option<Allocation> {
+        let job = self.job.text();
+        let mut odd = |what: String, reason: &str| {
+            let reason = reason.to_owned();
+            left_out.push(LeftOut { what, reason });
         };
-        let mut tasks: Vec<Task> = self.task_states.iter().flatten().map(task).collect();
+        let Ok(id) = self.id().parse::<AllocId>() else {
+            odd(
+                format!("an allocation of job {job:?}"),
+                "its id is not an allocation's id",
+            );
+            return None;
+        };
+        let client = self.client();
+        if client == ClientStatus::Unknown && self.client_status.text() != "unknown" {
+            odd(
+                format!("the status of allocation {id}"),
+                "it is none that is known; Consul alone decides",
+            );
+        }
+        let (mut tasks, mut created) = (Vec::new(), 0);
+        for (name, state) in self.task_states.value().into_iter().flatten() {
+            let task = task(name, state.value());
+            if task.is_none() {
+                odd(
+                    format!("task {name} of allocation {id}"),
+                    "its state can't be read; it is taken for running",
+                );
+            }
+            tasks.push(task.unwrap_or_else(|| Task {
+                name: Arc::from(name.as_str()),
+                state: TaskState::Running,
+                started: None,
+            }));
+        }
         tasks.sort_by(|a, b| a.name.cmp(&b.name));
+        if let Some(Clamped(index)) = self.create_index.value() {
+            created = u64::try_from(*index).unwrap_or_default();
+        }
         Some(Allocation {
-            id: self.id.parse().ok()?,
-            namespace: Arc::from(self.namespace.as_str()),
-            job: Arc::from(self.job.as_str()),
-            group: Arc::from(self.task_group.as_str()),
-            node_id: Arc::from(self.node_id.as_str()),
-            node_name: Arc::from(self.node_name.as_str()),
+            id,
+            namespace: Arc::from(self.namespace.text()),
+            job: Arc::from(job),
+            group: Arc::from(self.group()),
+            node_id: Arc::from(self.node_id.text()),
+            node_name: Arc::from(self.node_name.text()),
             client,
-            wanted: self.desired_status == "run",
+            wanted: !matches!(self.desired_status.text(), "stop" | "evict"),
             tasks,
-            ports: self.ports(shape),
-            created: self.create_index,
+            ports: self.ports(shape, |label| {
+                odd(
+                    format!("port {label} of allocation {id}"),
+                    "it has no usable IP address and number",
+                );
+            }),
+            created,
         })
     }
 
-    fn ports(&self, shape: Option<&Shape>) -> Vec<Port> {
+    fn ports(&self, shape: Option<&Shape>, mut odd: impl FnMut(&str)) -> Vec<Port> {
         let mut ports: Vec<Port> = Vec::new();
-        let mut add = |mapping: &Mapping, ip: &str, task: Option<Arc<str>>| {
-            let (Ok(ip), Ok(number)) = (ip.parse::<IpAddr>(), u16::try_from(mapping.value)) else {
+        let mut add = |mapping: &Field<Mapping>, network: Option<&str>, task: Option<&str>| {
+            let no_mapping = Mapping::default();
+            let mapping = mapping.value().unwrap_or(&no_mapping);
+            let (label, ip) = (
+                mapping.label.text(),
+                network.unwrap_or(mapping.host_ip.text()),
+            );
+            let Some(address) = address(ip, &mapping.value) else {
+                odd(label);
                 return;
             };
-            let address = SocketAddr::new(ip, number);
             if ports.iter().any(|port| port.address == address) {
                 return;
             }
-            let said = shape.and_then(|shape| {
-                shape
-                    .task_of_port
-                    .get(&mapping.label)
-                    .or(shape.only_task.as_ref())
-                    .map(Arc::clone)
+            let serving = shape.and_then(|shape| {
+                let named = shape.task_of_port.get(label);
+                named.or(shape.only_task.as_ref()).map(Arc::clone)
             });
             ports.push(Port {
-                label: Arc::from(mapping.label.as_str()),
+                label: Arc::from(label),
                 address,
-                task: task.or(said),
-                registered_by_nomad: shape.map(|shape| shape.registered.contains(&mapping.label)),
+                task: task.map(Arc::from).or(serving),
+                registered_by_nomad: shape.map(|shape| shape.registered.contains(label)),
             });
         };
-        let Some(resources) = &self.allocated_resources else {
+        let Some(resources) = self.allocated_resources.value() else {
             return ports;
         };
-        for mapping in resources
+        let shared = resources
             .shared
-            .iter()
-            .filter_map(|shared| shared.ports.as_ref())
-            .flatten()
-        {
-            add(mapping, &mapping.host_ip, None);
+            .value()
+            .and_then(|shared| shared.ports.value());
+        for mapping in shared.into_iter().flatten() {
+            add(mapping, None, None);
         }
-        for (task, networks) in resources.tasks.iter().flatten() {
-            for network in networks.networks.iter().flatten() {
-                for mapping in network
-                    .reserved_ports
-                    .iter()
-                    .chain(&network.dynamic_ports)
-                    .flatten()
-                {
-                    add(mapping, &network.ip, Some(Arc::from(task.as_str())));
+        for (task, resources) in resources.tasks.value().into_iter().flatten() {
+            let networks = resources
+                .value()
+                .map(|resources| resources.networks.values());
+            for network in networks.into_iter().flatten() {
+                for list in [&network.reserved_ports, &network.dynamic_ports] {
+                    for mapping in list.value().into_iter().flatten() {
+                        add(mapping, Some(network.ip.text()), Some(task));
+                    }
                 }
             }
         }
@@ -246,24 +308,35 @@ impl Stub {
     }
 }
 
-fn task((name, state): (&String, &State)) -> Task {
-    let started = state.started_at.as_deref();
-    let started = started.filter(|at| !at.is_empty() && !at.starts_with("0001-"));
-    let state = match state.state.as_str() {
+fn address(ip: &str, number: &Field<Clamped>) -> Option<SocketAddr> {
+    let number = u16::try_from(number.value()?.0).ok()?;
+    let ip: IpAddr = ip.parse().ok()?;
+    (number != 0).then(|| SocketAddr::new(ip, number))
+}
+
+/// `None` if its state can't be read.
+fn task(name: &str, state: Option<&State>) -> Option<Task> {
+    let state = state?;
+    let started = state.started_at.text();
+    let started =
+        (!started.is_empty() && !started.starts_with("0001-")).then(|| Arc::from(started));
+    let state = match state.state.text() {
         "running" => TaskState::Running,
         "dead" => TaskState::Dead,
-        _ => TaskState::Pending,
+        "pending" => TaskState::Pending,
+        _ => return None,
     };
-    Task {
-        name: Arc::from(name.as_str()),
+    Some(Task {
+        name: Arc::from(name),
         state,
-        started: started.map(Arc::from),
-    }
+        started,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::fleet::Phase;
 
     /// As Nomad 1.6 answers, shortened.
     const STUB: &str = r#"{"ID":"0f6b3d3e-6f0e-7d3c-1f2a-6f2a0c7f0b11","Namespace":"default","NodeID":"n1",
@@ -281,18 +354,141 @@ mod tests {
     fn a_stub_and_its_job_become_an_allocation() {
         let stub: Stub = serde_json::from_str(STUB).unwrap();
         let shapes = shapes(&serde_json::from_str(JOB).unwrap());
-        let allocation = stub.allocation(shapes.get("web")).unwrap();
+        let mut left_out = Vec::new();
+        let allocation = stub.allocation(shapes.get("web"), &mut left_out).unwrap();
+        assert!(left_out.is_empty(), "{left_out:?}");
         let port = &allocation.ports[0];
         assert_eq!(port.address, "198.18.0.11:20000".parse().unwrap());
         assert_eq!(port.task.as_deref(), Some("www"));
         assert_eq!(port.registered_by_nomad, Some(true));
-        assert_eq!(
-            allocation.phase(port.address),
-            crate::model::fleet::Phase::Restarting
-        );
+        assert_eq!(allocation.phase(port.address), Phase::Restarting);
         assert!(
             !shapes["web"].registered.contains("metrics"),
             "Nomad's own catalogue is not Consul"
         );
+    }
+
+    /// One row for each odd field: what of the allocation it costs, and its phase.
+    #[test]
+    fn an_odd_field_costs_what_it_is_about_and_the_allocation_goes_on() {
+        use Phase::{Pending, Restarting, Running, Stopping, Unknown};
+        let port = r#""Ports":[{"Label":"http","Value":20000"#;
+        let states = r#""www":{"State":"pending""#;
+        let rows: [(&str, &str, Phase, Option<&str>); 16] = [
+            ("", "", Restarting, None),
+            (
+                r#""TaskStates":{"#,
+                r#""TaskStates":null,"Old":{"#,
+                Running,
+                None,
+            ),
+            (
+                r#""TaskStates":{"#,
+                r#""TaskStates":7,"Old":{"#,
+                Running,
+                None,
+            ),
+            (
+                states,
+                r#""www":null,"x":{"State":"pending""#,
+                Running,
+                Some("task www"),
+            ),
+            (
+                states,
+                r#""www":{"State":"asleep""#,
+                Running,
+                Some("task www"),
+            ),
+            (states, r#""www":{"State":7"#, Running, Some("task www")),
+            (
+                r#""StartedAt":"2026-11-24T20:00:00Z""#,
+                r#""StartedAt":7"#,
+                Pending,
+                None,
+            ),
+            (
+                r#""AllocatedResources":{"#,
+                r#""AllocatedResources":null,"Old":{"#,
+                Running,
+                None,
+            ),
+            (r#""Shared":{"#, r#""Shared":null,"Old":{"#, Running, None),
+            (
+                port,
+                r#""Ports":[null,{"Label":"http","Value":20000"#,
+                Restarting,
+                Some("port "),
+            ),
+            (
+                port,
+                r#""Ports":[{"Label":"odd","Value":1e999},{"Label":"http","Value":20000"#,
+                Restarting,
+                Some("port odd"),
+            ),
+            (
+                port,
+                r#""Ports":[{"Label":"odd","Value":-1},{"Label":"http","Value":20000"#,
+                Restarting,
+                Some("port odd"),
+            ),
+            (
+                r#""ClientStatus":"running""#,
+                r#""ClientStatus":"asleep""#,
+                Unknown,
+                Some("the status"),
+            ),
+            (
+                r#""ClientStatus":"running""#,
+                r#""ClientStatus":null"#,
+                Unknown,
+                Some("the status"),
+            ),
+            (
+                r#""DesiredStatus":"run""#,
+                r#""DesiredStatus":"stop","CreateIndex":-1"#,
+                Stopping,
+                None,
+            ),
+            (
+                r#""NodeName":"node1""#,
+                r#""NodeName":null,"JobVersion":null,"Namespace":7"#,
+                Restarting,
+                None,
+            ),
+        ];
+        let shapes = shapes(&serde_json::from_str(JOB).unwrap());
+        for (from, to, phase, named) in rows {
+            // Where a field is replaced, its first one goes.
+            let mut text = STUB.replacen(from, to, 1);
+            for twice in ["CreateIndex", "JobVersion", "Namespace"] {
+                if text.matches(&format!("{twice:?}:")).count() > 1 {
+                    text = text.replacen(&format!("{twice:?}:"), &format!("\"Old{twice}\":"), 1);
+                }
+            }
+            let items: Vec<Field<Stub>> = serde_json::from_str(&format!("[{text}]")).unwrap();
+            let mut left_out = Vec::new();
+            let stub = items[0].value().unwrap_or_else(|| panic!("{text}"));
+            let allocation = stub.allocation(shapes.get("web"), &mut left_out).unwrap();
+            let address = "198.18.0.11:20000".parse().unwrap();
+            assert_eq!(allocation.phase(address), phase, "{text}");
+            match (named, left_out.as_slice()) {
+                (None, []) => {}
+                (Some(named), [one]) => assert!(one.what.starts_with(named), "{text}: {one:?}"),
+                _ => panic!("{text}: {left_out:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_nobody_can_name_is_left_out() {
+        let mut left_out = Vec::new();
+        for id in [r#""ID":null"#, r#""ID":"x""#, r#""ID":7"#] {
+            let text = STUB.replace(r#""ID":"0f6b3d3e-6f0e-7d3c-1f2a-6f2a0c7f0b11""#, id);
+            let stub: Stub = serde_json::from_str(&text).unwrap();
+            assert!(stub.allocation(None, &mut left_out).is_none());
+        }
+        assert_eq!(left_out.len(), 3);
+        assert_eq!(left_out[0].what, "an allocation of job \"web\"");
     }
 }

@@ -321,3 +321,39 @@ async fn a_scheduler_that_the_kernel_has_not_is_told_once_and_costs_no_reading_o
         "no real servers without a service"
     );
 }
+
+#[tokio::test]
+async fn a_consul_that_lost_its_data_empties_nothing() {
+    // Either its history starts anew, or it answers `{}` under an index that goes on.
+    for blank in [false, true] {
+        let lab = Lab::with(&[]).await;
+        let web = || vec![stranger(0), stranger(1)];
+        lab.consul
+            .change(|world| drop(world.services.insert("web".into(), web())));
+        let daemon = lab.daemon();
+        lab.expect(&BOTH).await;
+        lab.consul.change_at(
+            |index| if blank { index + 1 } else { 1 },
+            |world| {
+                world.blank = blank;
+                world.services.clear();
+            },
+        );
+        // They would have been enough.
+        while daemon.confirmations() < 2 {
+            assert_eq!(lab.director.told().len(), 2, "blank: {blank}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        lab.stays(&BOTH).await;
+        let held = daemon.told().await.held.unwrap();
+        assert!(held.reason.contains("lost its data"), "{}", held.reason);
+        lab.consul.change(|world| {
+            world.blank = false;
+            world.services.insert("web".into(), web());
+        });
+        while daemon.told().await.held.is_some() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        lab.stays(&BOTH).await;
+    }
+}

@@ -251,6 +251,13 @@ impl Daemon {
         self.admin.status(&Counts::new()).sources[0].error.clone()
     }
 
+    /// How many confirming reads there have been.
+    pub(crate) fn confirmations(&self) -> u64 {
+        let catalog = self.admin.consul.1.as_ref().unwrap().borrow();
+        let view = catalog.view.as_ref();
+        view.map_or(0, |view| view.confirmations)
+    }
+
     /// As SIGTERM does.
     pub(crate) async fn end(self) {
         self.stop.cancel();

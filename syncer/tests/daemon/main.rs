@@ -3,13 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 mod bad_days;
+mod counting;
 mod fake;
 mod following;
 mod harness;
 mod kernel;
 mod ready;
+mod real;
 mod refused;
 mod registering;
 mod reloading;
 mod restarts;
+mod sources;
 mod vips;

@@ -120,7 +120,7 @@ async fn a_nomad_that_fails_takes_no_registration_away() {
 
 /// Lets the registrar's timer run out, and waits until it has asked the agent once more. Its own pace is seconds.
 async fn next_audit(lab: &Lab) {
-    let asked = || lab.consul.look(|world| world.requests);
+    let asked = || lab.consul.look(|world| world.asked.values().sum::<u64>());
     let before = asked();
     tokio::time::pause();
     tokio::time::advance(AUDIT).await;

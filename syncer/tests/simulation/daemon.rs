@@ -134,6 +134,7 @@ impl Daemon {
             last,
             catalog: self.catalog.as_deref(),
             confirmations,
+            restarts: 0,
         };
         self.losses = guard(&mut desired, &evidence, policy, &self.losses, now);
         if self.losses.hold.is_some() {

@@ -24,6 +24,7 @@ fn host(case: &mut Case, ip: IpAddr) {
     let db = CatalogService {
         instances: vec![instance(9, Health::Passing, None)],
         hosts: vec![(ip, "node7".into())],
+        ..CatalogService::default()
     };
     case.catalog.services.insert("db".into(), Arc::new(db));
 }

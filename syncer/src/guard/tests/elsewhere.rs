@@ -62,6 +62,7 @@ fn guarded(all: &mut Desired, catalog: &Catalog) -> Losses {
         last: &[saved()],
         catalog: Some(catalog),
         confirmations: 0,
+        restarts: 0,
     };
     guard(all, &evidence, &policy(), &Losses::default(), Moment(1))
 }

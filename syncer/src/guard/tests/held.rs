@@ -8,6 +8,7 @@ fn keep_of(desired: &mut Desired, last: &[SavedService]) {
         last,
         catalog: None,
         confirmations: 0,
+        restarts: 0,
     };
     let losses = guard(
         desired,

@@ -9,6 +9,7 @@ fn stuck(day: &mut Day, mut desired: Desired) -> Desired {
         last: &[],
         catalog: None,
         confirmations: day.confirmations,
+        restarts: 0,
     };
     day.losses = guard(&mut desired, &evidence, &policy(), &day.losses, day.now);
     desired

@@ -1,6 +1,6 @@
 //! The one view that all followers of Consul write into, and when it is published.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::feed::Feed;
+use crate::model::LeftOut;
 use crate::model::catalog::{Catalog, CatalogService};
 use crate::source::Published;
 use crate::source::http::HttpError;
@@ -28,41 +30,109 @@ pub(super) struct View {
 /// What can be read well or not.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
-    List,
+    Feed(Feed),
     Service(Arc<str>),
     Confirmation,
 }
 
+/// How many services are named in the log that can't be read; all of them are in the status.
+const WARNED: usize = 3;
+
 impl View {
-    /// The list of services has been read.
-    pub(super) fn listed(&mut self, arrived: Instant, index: u64) {
-        let first = std::mem::take(&mut self.catalog.unlisted);
-        self.well(&Part::List);
-        self.publish(first, Some((arrived, index)));
+    /// Nothing has been read.
+    pub(super) fn new(publisher: watch::Sender<Published<Catalog>>) -> Self {
+        Self {
+            catalog: Catalog {
+                unlisted: true,
+                ..Catalog::default()
+            },
+            started: Instant::now(),
+            errors: BTreeMap::new(),
+            publisher,
+        }
     }
 
-    /// A service as just read. One that is empty and not named in the config file is forgotten.
+    /// The list of services has been read; `tagged` are those that ask for a VIP.
+    pub(super) fn listed(
+        &mut self,
+        arrived: Instant,
+        index: u64,
+        tagged: &BTreeMap<Arc<str>, BTreeSet<String>>,
+    ) {
+        let first = std::mem::take(&mut self.catalog.unlisted);
+        let refused = self.catalog.refused.len();
+        self.catalog
+            .refused
+            .retain(|name, _| tagged.contains_key(name));
+        let fewer = self.catalog.refused.len() != refused;
+        self.well(&Part::Feed(Feed::Names));
+        self.publish(first || fewer, Some((arrived, index)));
+    }
+
+    /// A service that can't even be asked for. One of the config file has its VIP and nobody behind it.
+    pub(super) fn refuse(&mut self, name: &Arc<str>, why: &'static str, keep: bool) {
+        let refused = LeftOut {
+            what: format!("service {name:?}"),
+            reason: why.to_owned(),
+        };
+        if self.catalog.refused.get(name) == Some(&refused) {
+            return;
+        }
+        warn!(service = ?name, why, "a service is left out");
+        if keep {
+            let service = CatalogService {
+                left_out: vec![refused],
+                ..CatalogService::default()
+            };
+            self.take(Arc::clone(name), service, true);
+        } else {
+            self.catalog.refused.insert(Arc::clone(name), refused);
+        }
+        self.publish(true, None);
+    }
+
+    /// What is read now is another history than what was read before: Consul lost its data, or got other data.
+    pub(super) fn restarted(&mut self) {
+        warn!(
+            "Consul's index went back, or it lists nothing at all: it has lost its data, or has got other data"
+        );
+        self.catalog.restarts = self.catalog.restarts.saturating_add(1);
+    }
+
+    /// A service as just read, because of an answer that came at `named_at`. One that is empty and not named in the
+    /// config file is forgotten.
     pub(super) fn read(
         &mut self,
         name: &Arc<str>,
         read: CatalogService,
         keep: bool,
+        named_at: Instant,
         at: (Instant, u64),
     ) {
         let changed = self.take(Arc::clone(name), read, keep);
         self.well(&Part::Service(Arc::clone(name)));
-        self.publish(changed, Some(at));
+        self.publish_since(changed, Some(at), Some(named_at));
     }
 
     /// Says whether anything is different now.
     pub(super) fn take(&mut self, name: Arc<str>, read: CatalogService, keep: bool) -> bool {
         let first = self.catalog.unread.remove(&name);
         let services = &mut self.catalog.services;
-        if !keep && read.instances.is_empty() {
+        if !keep && read.is_empty() {
             return services.remove(&name).is_some() || first;
         }
-        let changed = services.get(&name).is_none_or(|there| **there != read);
+        let before = services.get(&name);
+        let changed = before.is_none_or(|there| **there != read);
         if changed {
+            let known = before.map_or(&[][..], |before| &before.left_out);
+            for new in read.left_out.iter().filter(|one| !known.contains(one)) {
+                warn!(
+                    service = &*name,
+                    instance = new.what,
+                    why = new.reason,
+                    "an instance is left out"
+                );
+            }
             services.insert(name, Arc::new(read));
         }
         changed || first
@@ -74,8 +144,18 @@ impl View {
 
     /// A view that does not differ wakes nobody.
     pub(super) fn publish(&mut self, changed: bool, answered: Option<(Instant, u64)>) {
+        self.publish_since(changed, answered, None);
+    }
+
+    /// The same, of a change that an answer told of at `told_at`.
+    fn publish_since(
+        &mut self,
+        changed: bool,
+        answered: Option<(Instant, u64)>,
+        told_at: Option<Instant>,
+    ) {
         let ready = self.ready();
-        let error = self.errors.values().next().cloned();
+        let error = self.error();
         let catalog = &self.catalog;
         self.publisher.send_if_modified(|published| {
             published.error = error;
@@ -87,10 +167,19 @@ impl View {
             if first && !ready || !first && !changed {
                 return false;
             }
-            published.arrived = published.read_at;
+            published.arrived = told_at.or(published.read_at);
             published.view = Some(Arc::new(catalog.clone()));
             true
         });
+    }
+
+    /// What is wrong now: the first thing, and how many more there are.
+    fn error(&self) -> Option<String> {
+        let first = self.errors.values().next()?;
+        Some(match self.errors.len() {
+            1 => first.clone(),
+            more => format!("{first} (and {} more)", more.saturating_sub(1)),
+        })
     }
 
     /// Whether this can be the first view: all of it has been read, or the rest has had its time.
@@ -102,16 +191,17 @@ impl View {
             return true;
         }
         let anything = !unlisted || !self.catalog.services.is_empty();
-        let list = !unlisted || self.errors.contains_key(&Part::List);
+        let list = !unlisted || self.errors.contains_key(&Part::Feed(Feed::Names));
         anything
             && list
-            && unread.iter().all(|name| self.is_failing(name))
             && self.started.elapsed() >= PATIENCE
+            && unread.iter().all(|name| self.is_failing(name))
     }
 
     pub(super) fn failed(&mut self, part: Part, error: &HttpError) {
         let told = error.told();
-        if self.errors.contains_key(&part) {
+        // A server that is down fails for ten thousand services, and is one thing to be told of.
+        if self.errors.contains_key(&part) || self.errors.len() >= WARNED {
             debug!(error = told, "Consul");
         } else {
             warn!(
@@ -124,10 +214,10 @@ impl View {
     }
 
     pub(super) fn well(&mut self, part: &Part) {
-        if self.errors.remove(part).is_some() {
+        if self.errors.remove(part).is_some() && self.errors.len() < WARNED {
             match part {
                 Part::Service(name) => info!(service = &**name, "Consul is read again"),
-                Part::List | Part::Confirmation => info!("Consul is read again"),
+                Part::Feed(_) | Part::Confirmation => info!("Consul is read again"),
             }
         }
     }

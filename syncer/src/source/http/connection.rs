@@ -14,6 +14,9 @@ use crate::config::{Address, Api, TlsError, TokenError, no_tls};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
+/// How many connections are kept that nobody uses: a server lets one client address have so many in all.
+const IDLE_CONNECTIONS: usize = 4;
+
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// Why there is no client.
@@ -114,6 +117,7 @@ fn client(api: &Api) -> Result<Client, SetupError> {
         .connect_timeout(CONNECT_LIMIT)
         .tcp_keepalive(KEEPALIVE)
         .tcp_nodelay(true)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS)
         // Whoever answers with a redirect would be sent our token.
         .redirect(redirect::Policy::none())
         .no_proxy();
