@@ -50,7 +50,7 @@ impl Diary {
     pub(super) fn view(&mut self, when: &'static str, view: &View) {
         let value = json!({
             "allocations": view.allocations, "instances": view.instances, "kernel": view.kernel,
-            "syncer": view.syncer.as_ref().map(|syncer| &syncer.words),
+            "data_plane": view.data_plane, "syncer": words(view),
         });
         self.views.push((when, value));
     }
@@ -96,6 +96,14 @@ impl Diary {
     }
 }
 
+/// What the syncer says of each real server of each VIP.
+fn words(view: &View) -> Vec<Value> {
+    let words = view.syncer.iter().flat_map(|syncer| &syncer.words);
+    words
+        .map(|((address, vip), words)| json!({ "address": address, "vip": vip, "words": words }))
+        .collect()
+}
+
 fn logs(lab: &Lab) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(lab.paths.logs()).into_iter().flatten();
     let mut logs: Vec<PathBuf> = entries
@@ -111,4 +119,35 @@ fn since(log: &std::path::Path, from: u64) -> Result<String> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{Allocations, DataPlane, Instances, Kernel, Syncer, Words};
+
+    #[test]
+    fn a_view_with_everything_in_it_is_kept() {
+        let words = Words {
+            service: "s".to_owned(),
+            state: "serving".to_owned(),
+            why: "w".to_owned(),
+        };
+        let at = "198.18.0.11:25000".parse().unwrap();
+        let view = View {
+            allocations: Ok(Allocations::new()),
+            instances: Ok(Instances::new()),
+            kernel: Ok(Kernel::new()),
+            data_plane: Ok(DataPlane::new()),
+            syncer: Some(Syncer {
+                words: [((at, "198.18.0.29:80".to_owned()), words)].into(),
+                ..Syncer::default()
+            }),
+        };
+        let mut diary = Diary::new(Positions::default());
+        diary.view("before", &view);
+        let kept = &diary.views[0].1["syncer"][0];
+        assert_eq!(kept["vip"], "198.18.0.29:80");
+        assert_eq!(kept["words"]["state"], "serving");
+    }
 }

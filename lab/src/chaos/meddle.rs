@@ -16,8 +16,10 @@ pub(super) fn with(lab: &Lab, part: Part) -> Result<()> {
     let script = match part {
         Part::Sysctl => "echo 0 > /proc/sys/net/ipv4/vs/conntrack".to_owned(),
         Part::Address => format!("ip address del {}/32 dev eth0", vip.ip()),
-        // Whichever of the two has them.
-        Part::Rule => "iptables-legacy -t nat -F || nft flush ruleset".to_owned(),
+        // Whichever of the two has them; a kernel may lack one.
+        Part::Rule => "nft flush ruleset && done=1; iptables-legacy -t nat -F && done=1; \
+                       [ \"$done\" = 1 ]"
+            .to_owned(),
         Part::Table => format!("ipvsadm -a -t {vip} -r {STRANGER} -m -w 1"),
         other => bail!("no hand reaches {other}"),
     };
