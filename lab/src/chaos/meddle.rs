@@ -2,6 +2,8 @@
 //!
 //! Nothing of it is undone here. The syncer finds it with its next audit.
 
+use std::net::SocketAddr;
+
 use anyhow::{Result, bail, ensure};
 
 use super::episode::Part;
@@ -9,6 +11,13 @@ use crate::context::Lab;
 
 /// A real server that nobody asked for, and that nobody is: from the half of the benchmarking range that no profile uses.
 const STRANGER: &str = "198.19.255.79:80";
+
+/// Whether a real server is the stranger.
+pub(super) fn is_stranger(address: &SocketAddr) -> bool {
+    STRANGER
+        .parse()
+        .is_ok_and(|stranger: SocketAddr| stranger == *address)
+}
 
 /// Does it. An error: what was to be changed is not there.
 pub(super) fn with(lab: &Lab, part: Part) -> Result<()> {

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::episode::Episode;
 use super::observe::{Sample, Task};
-use super::{foreign, job};
+use super::{foreign, job, meddle};
 use crate::status::View;
 
 /// How soon all views must agree once all parts are well.
@@ -154,6 +154,8 @@ pub(super) fn differences(view: &View) -> Result<Vec<Difference>, String> {
         };
         let found: Vec<Difference> = weights
             .into_iter()
+            // Nothing new goes to a stranger of weight 0; what it has open may end in its own time.
+            .filter(|weight| *weight != Some(0) || !meddle::is_stranger(&address))
             .filter_map(|weight| difference(state, health, weight, balanced))
             .map(|what| Difference { address, what })
             .collect();

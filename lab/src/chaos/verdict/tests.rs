@@ -128,6 +128,22 @@ fn a_real_server_behind_two_vips_is_judged_behind_each_whichever_is_read_last() 
 }
 
 #[test]
+fn a_stranger_that_gets_nothing_more_is_put_right_and_another_is_not() {
+    let only = |address: &str, weight: u32| {
+        let address: SocketAddr = address.parse().unwrap();
+        let mut view = view(None, None, Some(weight));
+        let mut reals = view.kernel.unwrap().into_values().next().unwrap();
+        reals[0].address = address;
+        view.kernel = Ok([(address, reals)].into());
+        let found = differences(&view).unwrap();
+        found.iter().map(|it| it.what).collect::<Vec<_>>()
+    };
+    assert_eq!(only("198.19.255.79:80", 1), [What::StaleRealServer]);
+    assert_eq!(only("198.19.255.79:80", 0), []);
+    assert_eq!(only("198.18.0.11:25001", 0), [What::StaleRealServer]);
+}
+
+#[test]
 fn a_vip_through_which_nothing_comes_is_no_agreement() {
     let mut view = view(Some("running"), Some("passing"), Some(1));
     let fails = Reach::Fails {
