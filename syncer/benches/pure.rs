@@ -23,7 +23,7 @@ use ipvs_syncer::model::catalog::{Catalog, CatalogService, Health, Instance, Ori
 use ipvs_syncer::model::fleet::{Allocation, ClientStatus, Fleet, Port, Task, TaskState};
 use ipvs_syncer::model::policy::{Ownership, Policy, VipPolicy};
 use ipvs_syncer::model::{AllocId, Moment};
-use ipvs_syncer::plan::{Addresses, Drains, Observed, Plan, SnatSet, plan};
+use ipvs_syncer::plan::{Addresses, Drains, Observed, Plan, SnatSet, Sysctls, plan};
 
 const REALS: u32 = 5;
 const ROUNDS: usize = 40;
@@ -214,6 +214,7 @@ impl World {
             connections: &connections,
             addresses: &self.addresses,
             snat: Some(&self.snat),
+            sysctls: &Sysctls::new(),
         };
         let ownership = &self.policy.ownership;
         let started = Instant::now();

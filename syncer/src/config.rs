@@ -26,6 +26,7 @@ pub use tls::{HttpsTls, IdentityFiles, Tls, TlsError, no_tls};
 pub use token::{Token, TokenError};
 
 use crate::model::policy::{Ownership, Policy, ServiceBlock};
+use crate::plan::AddressKeeper;
 
 /// How to rewrite clients' addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,7 @@ pub struct Director {
     /// VIPs are added here.
     pub interface: String,
     pub ownership: Ownership,
+    pub addresses: AddressKeeper,
     pub snat_backend: SnatBackend,
     pub drain_deadline: Duration,
     pub audit_interval: Duration,

@@ -28,7 +28,7 @@ pub use sysctl::SysctlError;
 pub use thread::ThreadError;
 
 use crate::desired::Holder;
-use crate::plan::{Addresses, SnatSet, Step};
+use crate::plan::{Addresses, SnatSet, Step, Sysctls};
 
 /// Connections by virtual service and real server.
 pub type Counts = BTreeMap<(ServiceId, SocketAddr), Connections>;
@@ -41,6 +41,8 @@ pub struct Reading {
     pub addresses: Addresses,
     /// `None` where it has to be set anew.
     pub snat: Option<SnatSet>,
+    /// Those that are not as a virtual service may need them.
+    pub sysctls: Sysctls,
 }
 
 /// Why a step or a reading failed.

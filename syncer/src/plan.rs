@@ -11,6 +11,7 @@ mod drain;
 mod gate;
 mod merge;
 mod order;
+mod sysctl;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,6 +21,7 @@ use ipvs::{Command, Connections, RealServer, ServiceId, Table};
 
 pub use drain::{Drain, Drains, POLL};
 pub use gate::Gate;
+pub use sysctl::{Need, Sysctl, Sysctls};
 
 use crate::desired::{Desired, Occupied, Scope};
 use crate::model::Moment;
@@ -37,6 +39,17 @@ pub struct Observed<'a> {
     pub addresses: &'a Addresses,
     /// `None`: not read, or not as it should be; it is set again.
     pub snat: Option<&'a SnatSet>,
+    /// Those that are not as a virtual service may need them.
+    pub sysctls: &'a Sysctls,
+}
+
+/// Who puts VIPs on the interface and takes them off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AddressKeeper {
+    #[default]
+    Syncer,
+    /// VRRP, BGP, a person.
+    Others,
 }
 
 /// Addresses on the director's interface.
@@ -47,11 +60,13 @@ pub struct Addresses {
     pub ours: BTreeSet<IpAddr>,
     /// Where no VIP may be: what else this machine has, and what somebody on the link answers for.
     pub occupied: Occupied,
+    pub keeper: AddressKeeper,
 }
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
+    SetSysctl(Sysctl),
     /// Rewrite clients' addresses for exactly these.
     SetSnat(SnatSet),
     AddVip(IpAddr),
@@ -66,6 +81,7 @@ pub enum Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::SetSysctl(sysctl) => write!(f, "set {sysctl}"),
             Self::SetSnat(set) => {
                 write!(f, "rewrite clients' addresses for {} services", set.len())
             }
@@ -82,9 +98,9 @@ impl fmt::Display for Step {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     pub steps: Vec<Step>,
-    /// Where in `steps` each stage ends but the last: what later stages need, new virtual services, what raises, what
-    /// goes.
-    pub stages: [usize; 4],
+    /// Where in `steps` each stage ends but the last: what goes where nothing comes, what later stages need, new virtual
+    /// services, what raises, what goes.
+    pub stages: [usize; 5],
     pub drains: Drains,
     /// When to look again although nothing happened.
     pub wake_at: Option<Moment>,
@@ -95,15 +111,17 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The steps in five stages: SNAT and VIPs; virtual services; new real servers and higher weights; whatever lowers
-    /// and removes; SNAT and VIPs that nothing needs any more. What fails in one stage decides what a [`Gate`] lets
-    /// through in the next.
-    pub fn in_stages(&self) -> [&[Step]; 5] {
-        let [needs, make, raise, gone] = self.stages;
+    /// The steps in six stages: whatever lowers and removes in virtual services that get nothing new, so that it waits for
+    /// nobody; sysctls, SNAT and VIPs; virtual services; new real servers and higher weights; what else lowers and
+    /// removes; SNAT and VIPs that nothing needs any more. What fails in one stage decides what a [`Gate`] lets through
+    /// in the next.
+    pub fn in_stages(&self) -> [&[Step]; 6] {
+        let [free, needs, make, raise, gone] = self.stages;
         let between = |from: usize, to: usize| self.steps.get(from..to).unwrap_or_default();
         let steps = self.steps.len();
         [
-            between(0, needs),
+            between(0, free),
+            between(free, needs),
             between(needs, make),
             between(make, raise),
             between(raise, gone),

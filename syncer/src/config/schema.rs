@@ -16,6 +16,7 @@ use super::read::{Problems, Section, root};
 use super::value::{Unfit, boolean, number, parsed, text, texts};
 use super::{Config, Director, Problem, Registrar, SnatBackend};
 use crate::model::policy::{Ownership, ServiceBlock};
+use crate::plan::AddressKeeper;
 use crate::tags;
 
 const DRAIN_DEADLINE: Duration = Duration::from_mins(1);
@@ -105,6 +106,9 @@ fn listen(mut section: Section) -> Option<SocketAddr> {
 fn director(mut section: Section, services: Vec<Section>) -> Option<Director> {
     let interface = section.required("interface", parsed(interface));
     let own = section.required("own", ranges);
+    let addresses = section
+        .value("addresses", parsed(address_keeper))
+        .unwrap_or_default();
     let snat_backend = section
         .value("snat_backend", parsed(snat_backend))
         .unwrap_or(SnatBackend::Auto);
@@ -125,6 +129,7 @@ fn director(mut section: Section, services: Vec<Section>) -> Option<Director> {
     Some(Director {
         interface: interface?,
         ownership,
+        addresses,
         snat_backend,
         drain_deadline,
         audit_interval,
@@ -159,6 +164,14 @@ fn words(value: &Value) -> Result<Vec<Box<str>>, Unfit> {
         }
     };
     texts(value)?.into_iter().map(word).collect()
+}
+
+fn address_keeper(word: &str) -> Result<AddressKeeper, Unfit> {
+    match word {
+        "managed" => Ok(AddressKeeper::Syncer),
+        "external" => Ok(AddressKeeper::Others),
+        _ => Err(Unfit::not("expected managed or external", word)),
+    }
 }
 
 fn snat_backend(word: &str) -> Result<SnatBackend, Unfit> {

@@ -18,7 +18,7 @@ use crate::config;
 use crate::desired::Holder;
 use crate::error::chain;
 use crate::model::policy::Ownership;
-use crate::plan::{Addresses, Step};
+use crate::plan::{AddressKeeper, Addresses, Step};
 use crate::store::Memory;
 
 /// IPVS, addresses, SNAT and sysctls of this network namespace.
@@ -26,6 +26,7 @@ use crate::store::Memory;
 pub struct KernelDirector {
     thread: KernelThread,
     interface: String,
+    keeper: AddressKeeper,
     rules: Rules,
     /// Addresses that we added; outlives the process by way of the store.
     ours: BTreeSet<IpAddr>,
@@ -44,6 +45,7 @@ impl KernelDirector {
         Ok(Self {
             thread: KernelThread::start()?,
             interface: config.interface.clone(),
+            keeper: config.addresses,
             rules: Rules::new(config.snat_backend),
             ours: memory.addresses.clone(),
             taken: BTreeMap::new(),
@@ -70,8 +72,14 @@ impl KernelDirector {
         let labelled = listed.iter().filter(|one| one.labelled);
         self.ours.extend(labelled.map(|one| one.address));
         let mut occupied = address::occupied(&self.interface)?;
-        occupied.retain(|ip, _| !self.ours.contains(ip));
+        occupied.retain(|ip, holder| {
+            let own = matches!(holder, Holder::Machine { .. });
+            // Where others keep them, a VIP is on this machine by right.
+            let by_right = own && self.keeper == AddressKeeper::Others;
+            !by_right && !self.ours.contains(ip)
+        });
         Ok(Addresses {
+            keeper: self.keeper,
             present,
             ours: self.ours.clone(),
             occupied,
@@ -165,6 +173,7 @@ impl KernelDirector {
 
     async fn one(&mut self, step: &Step) -> Result<(), DirectorError> {
         match step {
+            Step::SetSysctl(sysctl) => Ok(sysctl::ensure(sysctl)?),
             Step::SetSnat(services) => self.rules.set(services).await,
             Step::RemoveVip(vip) => {
                 address::remove(&self.interface, *vip).await?;
@@ -180,9 +189,6 @@ impl KernelDirector {
 
 impl Director for KernelDirector {
     async fn read(&mut self, expected: &Table) -> Result<Reading, DirectorError> {
-        for setting in sysctl::of_every_director(&self.interface) {
-            sysctl::ensure(&setting)?;
-        }
         let expected = expected.clone();
         let live = self
             .thread
@@ -195,6 +201,7 @@ impl Director for KernelDirector {
         addresses.occupied.extend(taken);
         let snat = self.rules.read().await?;
         Ok(Reading {
+            sysctls: sysctl::deviations(&self.interface),
             table: live.table,
             counts: live.connections,
             addresses,

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
+use tracing::info;
 
 use super::snat::{self, Snat};
 use super::{CommandError, DirectorError, sysctl};
@@ -19,6 +20,8 @@ pub(super) struct Rules {
     /// Without SNAT no backend has to be there.
     backend: Option<Arc<dyn Snat>>,
     set: Option<SnatSet>,
+    /// What an earlier process left was looked for.
+    swept: bool,
     check: Option<JoinHandle<Result<Option<SnatSet>, CommandError>>>,
 }
 
@@ -28,6 +31,7 @@ impl Rules {
             wanted,
             backend: None,
             set: None,
+            swept: false,
             check: None,
         }
     }
@@ -56,6 +60,17 @@ impl Rules {
             check.abort();
         }
         self.set = None;
+        if services.is_empty() && self.backend.is_none() && !self.swept {
+            // Rules of an earlier process rewrite on, whoever they were for.
+            if let Some(backend) = snat::in_use().await {
+                info!(
+                    backend = backend.name(),
+                    "SNAT rules of an earlier process are removed"
+                );
+                backend.set(services).await?;
+            }
+        }
+        self.swept = true;
         if !services.is_empty() || self.backend.is_some() {
             // The order matters: a connection that began before the flag never gets its address rewritten.
             sysctl::ensure(&sysctl::of_snat())?;

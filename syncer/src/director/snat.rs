@@ -27,6 +27,9 @@ pub trait Snat: Send + Sync + std::fmt::Debug {
     /// Whether this kernel takes such rules; nothing is left behind.
     fn probe(&self) -> Later<'_, ()>;
 
+    /// Whether anything of ours is there, of an earlier process maybe.
+    fn is_in_use(&self) -> Later<'_, bool>;
+
     /// The virtual services that have their rules now; `None` where ours are damaged.
     fn read(&self) -> Later<'_, Option<SnatSet>>;
 
@@ -43,15 +46,8 @@ pub struct SnatError {
 
 /// The wanted backend, or the first that works.
 pub async fn choose(wanted: SnatBackend) -> Result<Arc<dyn Snat>, SnatError> {
-    let nftables = || Arc::new(nftables::Nftables) as Arc<dyn Snat>;
-    let iptables = || Arc::new(iptables::Iptables::new()) as Arc<dyn Snat>;
-    let candidates = match wanted {
-        SnatBackend::Auto => vec![nftables(), iptables()],
-        SnatBackend::Nftables => vec![nftables()],
-        SnatBackend::Iptables => vec![iptables()],
-    };
     let mut tried = Vec::new();
-    for candidate in candidates {
+    for candidate in candidates(wanted) {
         match candidate.probe().await {
             Ok(()) => {
                 info!(backend = candidate.name(), "SNAT backend chosen");
@@ -61,4 +57,28 @@ pub async fn choose(wanted: SnatBackend) -> Result<Arc<dyn Snat>, SnatError> {
         }
     }
     Err(SnatError { tried })
+}
+
+/// A backend that has rules of an earlier process of ours, whichever is wanted now.
+pub async fn in_use() -> Option<Arc<dyn Snat>> {
+    for candidate in candidates(SnatBackend::Auto) {
+        // One whose program is missing has nothing that we could see.
+        if candidate.is_in_use().await.unwrap_or(false) {
+            return Some(candidate);
+        }
+    }
+    None
+}
+
+fn candidates(wanted: SnatBackend) -> Vec<Arc<dyn Snat>> {
+    let nftables = || Arc::new(nftables::Nftables) as Arc<dyn Snat>;
+    let iptables = || {
+        let kinds = iptables::Iptables::kinds();
+        kinds.map(|kind| Arc::new(kind) as Arc<dyn Snat>)
+    };
+    match wanted {
+        SnatBackend::Auto => std::iter::once(nftables()).chain(iptables()).collect(),
+        SnatBackend::Nftables => vec![nftables()],
+        SnatBackend::Iptables => iptables().to_vec(),
+    }
 }

@@ -1,8 +1,11 @@
-//! The few sysctls that a director owns. What was there before is logged once; drift is put right and told.
+//! The few sysctls that a director owns: read with everything else, and set by steps of a plan. What was there before is
+//! logged.
 
 use std::path::PathBuf;
 
 use tracing::{info, warn};
+
+use crate::plan::{Need, Sysctl, Sysctls};
 
 /// A sysctl that can't be set.
 #[derive(Debug, thiserror::Error)]
@@ -13,26 +16,58 @@ pub struct SysctlError {
     source: std::io::Error,
 }
 
-/// What every director needs: to forward, to let go of connections whose real server is gone, and not to tell clients
-/// of the same link about a shorter way.
-pub(super) fn of_every_director(interface: &str) -> Vec<(String, &'static str)> {
+/// All that a virtual service may need: to forward, to let go of connections whose real server is gone, and not to tell
+/// clients of the same link about a shorter way; with SNAT, that its rules see the packets.
+fn all(interface: &str) -> Vec<Sysctl> {
+    let sysctl = |name: &str, value, need| Sysctl {
+        name: name.into(),
+        value,
+        need,
+    };
+    let redirects = format!("net/ipv4/conf/{interface}/send_redirects");
     vec![
-        ("net/ipv4/ip_forward".to_owned(), "1"),
-        ("net/ipv4/vs/expire_nodest_conn".to_owned(), "1"),
-        ("net/ipv4/vs/expire_quiescent_template".to_owned(), "1"),
-        ("net/ipv4/conf/all/send_redirects".to_owned(), "0"),
-        (format!("net/ipv4/conf/{interface}/send_redirects"), "0"),
+        sysctl("net/ipv4/ip_forward", "1", Need::Always),
+        sysctl("net/ipv4/vs/expire_nodest_conn", "1", Need::Always),
+        sysctl("net/ipv4/vs/expire_quiescent_template", "1", Need::Always),
+        sysctl("net/ipv4/conf/all/send_redirects", "0", Need::Always),
+        sysctl(&redirects, "0", Need::Always),
+        of_snat(),
+        of_ipv6(),
     ]
 }
 
 /// Without it IPVS marks its packets as untracked, and no SNAT rule ever sees them.
-pub(super) fn of_snat() -> (String, &'static str) {
-    ("net/ipv4/vs/conntrack".to_owned(), "1")
+pub(super) fn of_snat() -> Sysctl {
+    Sysctl {
+        name: "net/ipv4/vs/conntrack".into(),
+        value: "1",
+        need: Need::Snat,
+    }
 }
 
 /// For IPv6 VIPs.
-pub(super) fn of_ipv6() -> (String, &'static str) {
-    ("net/ipv6/conf/all/forwarding".to_owned(), "1")
+pub(super) fn of_ipv6() -> Sysctl {
+    Sysctl {
+        name: "net/ipv6/conf/all/forwarding".into(),
+        value: "1",
+        need: Need::Ipv6,
+    }
+}
+
+/// Those that are not as they have to be, with what they are.
+pub(super) fn deviations(interface: &str) -> Sysctls {
+    let deviation = |sysctl: Sysctl| {
+        let value = match std::fs::read_to_string(path(&sysctl)) {
+            Ok(value) => value.trim().to_owned(),
+            Err(error) => format!("not readable ({error})"),
+        };
+        (value != sysctl.value).then_some((sysctl, value))
+    };
+    all(interface).into_iter().filter_map(deviation).collect()
+}
+
+fn path(sysctl: &Sysctl) -> PathBuf {
+    PathBuf::from("/proc/sys").join(&*sysctl.name)
 }
 
 /// Connections that a director with SNAT can track at least. Each keeps its entry for two minutes after its end, so a
@@ -62,10 +97,10 @@ pub(super) fn track_enough() {
 }
 
 /// Sets one that has another value.
-pub(super) fn ensure((name, value): &(String, &'static str)) -> Result<(), SysctlError> {
-    let path = PathBuf::from("/proc/sys").join(name);
+pub(super) fn ensure(sysctl: &Sysctl) -> Result<(), SysctlError> {
+    let path = path(sysctl);
     let failed = |doing| {
-        let name = name.clone();
+        let name = sysctl.name.to_string();
         move |source| SysctlError {
             name,
             doing,
@@ -73,11 +108,12 @@ pub(super) fn ensure((name, value): &(String, &'static str)) -> Result<(), Sysct
         }
     };
     let there = std::fs::read_to_string(&path).map_err(failed("read"))?;
-    if there.trim() != *value {
-        std::fs::write(&path, value).map_err(failed(
+    if there.trim() != sysctl.value {
+        std::fs::write(&path, sysctl.value).map_err(failed(
             "write (CAP_NET_ADMIN and a writable /proc/sys are needed)",
         ))?;
-        info!(sysctl = name, from = there.trim(), to = value, "sysctl set");
+        let (name, to) = (&sysctl.name, sysctl.value);
+        info!(sysctl = %name, from = there.trim(), to, "sysctl set");
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipvs::{Command, ServiceId, Table};
 
-use super::{SnatSet, Step};
+use super::{Need, SnatSet, Step};
 use crate::desired::Desired;
 
 /// Follows a plan as it is carried out.
@@ -49,6 +49,8 @@ impl<'a> Gate<'a> {
     pub fn failed(&mut self, step: &Step, table: &Table) {
         match step {
             Step::SetSnat(_) => self.snat_failed = true,
+            // Rules would be there and never see a packet.
+            Step::SetSysctl(sysctl) => self.snat_failed |= sysctl.need == Need::Snat,
             Step::Ipvs(Command::AddService(id, _)) => {
                 self.absent.insert(*id);
             }
@@ -81,7 +83,10 @@ impl<'a> Gate<'a> {
                 !dropped.any(|id| self.stuck.contains(id))
             }
             Step::RemoveVip(vip) => !self.stuck.iter().any(|id| id.vip() == Some(*vip)),
-            Step::AddVip(_) | Step::ForgetFlows(..) | Step::ForgetUnanswered(_) => true,
+            Step::SetSysctl(_)
+            | Step::AddVip(_)
+            | Step::ForgetFlows(..)
+            | Step::ForgetUnanswered(_) => true,
             Step::Ipvs(command) => self.lets_command(command, table),
         }
     }

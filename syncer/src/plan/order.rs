@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipvs::ServiceId;
 
-use super::{Addresses, Observed, SnatSet, Step};
+use super::{AddressKeeper, Addresses, Observed, SnatSet, Step, Sysctl};
 use crate::desired::{Desired, Scope};
 
 /// Steps by the phase that they belong to.
@@ -29,6 +29,7 @@ pub(super) struct Phases {
 #[derive(Debug, Default)]
 struct Surroundings {
     widen: Option<SnatSet>,
+    sysctls: Vec<Sysctl>,
     missing: Vec<IpAddr>,
     narrow: Option<SnatSet>,
     unneeded: Vec<IpAddr>,
@@ -40,7 +41,7 @@ impl Phases {
         desired: &Desired,
         observed: &Observed<'_>,
         scope: &Scope,
-    ) -> (Vec<Step>, [usize; 4]) {
+    ) -> (Vec<Step>, [usize; 5]) {
         let around = match scope {
             Scope::Whole => self.surroundings(desired, observed),
             // As they were: no virtual service came, went or wants anything else of them.
@@ -59,7 +60,15 @@ impl Phases {
             .filter(rewritten)
             .map(Step::ForgetUnanswered)
             .collect();
-        let mut steps = Vec::new();
+        let comes: BTreeSet<ServiceId> =
+            self.make.iter().chain(&self.raise).filter_map(of).collect();
+        // Nothing comes in their place: they wait for nobody, however much comes elsewhere.
+        let is_free = |step: &Step| of(step).is_none_or(|id| !comes.contains(&id));
+        let goes = self.lower.into_iter().chain(self.remove).chain(self.finish);
+        let (free, bound): (Vec<Step>, Vec<Step>) = goes.partition(is_free);
+        let mut steps = free;
+        let free = steps.len();
+        steps.extend(around.sysctls.into_iter().map(Step::SetSysctl));
         // A connection keeps the SNAT decision of its first packet: rules have to be there before the service is.
         steps.extend(around.widen.map(Step::SetSnat));
         steps.extend(around.missing.into_iter().map(Step::AddVip));
@@ -69,22 +78,35 @@ impl Phases {
         steps.extend(self.raise);
         let raise = steps.len();
         steps.extend(unanswered);
-        steps.extend(self.lower);
-        steps.extend(self.remove);
-        steps.extend(self.finish);
+        steps.extend(bound);
         let gone = steps.len();
         steps.extend(around.narrow.map(Step::SetSnat));
         steps.extend(around.unneeded.into_iter().map(Step::RemoveVip));
-        (steps, [needs, make, raise, gone])
+        (steps, [free, needs, make, raise, gone])
     }
 
     fn surroundings(&self, desired: &Desired, observed: &Observed<'_>) -> Surroundings {
         let (widen, narrow) = self.snat(desired, observed);
-        let needed = self.vips(desired);
-        let Addresses { present, ours, .. } = observed.addresses;
-        let is_unneeded = |vip: &&IpAddr| desired.complete && needed.binary_search(vip).is_err();
+        let Addresses {
+            present,
+            ours,
+            keeper,
+            ..
+        } = observed.addresses;
+        let needed = match keeper {
+            AddressKeeper::Syncer => self.vips(desired),
+            AddressKeeper::Others => Vec::new(),
+        };
+        let is_unneeded = |vip: &&IpAddr| {
+            *keeper == AddressKeeper::Syncer
+                && desired.complete
+                && needed.binary_search(vip).is_err()
+        };
+        let sysctls = observed.sysctls.keys();
+        let sysctls = sysctls.filter(|sysctl| sysctl.is_needed(desired));
         Surroundings {
             widen,
+            sysctls: sysctls.cloned().collect(),
             missing: missing(&needed, present).collect(),
             narrow,
             unneeded: ours
@@ -122,7 +144,9 @@ impl Phases {
         let first: SnatSet = last.union(&there).copied().collect();
         let unknown = observed.snat.is_none();
         let narrow = (last != first).then_some(last);
-        let widen = (unknown || first != there).then_some(first);
+        // To set none takes away what an earlier process may have left: not before the sources have said so.
+        let sets = unknown && (desired.complete || !first.is_empty());
+        let widen = (sets || first != there).then_some(first);
         (widen, narrow)
     }
 
@@ -133,6 +157,19 @@ impl Phases {
         vips.sort_unstable();
         vips.dedup();
         vips
+    }
+}
+
+/// The virtual service that a step is about.
+fn of(step: &Step) -> Option<ServiceId> {
+    match step {
+        Step::Ipvs(command) => Some(*command.service()),
+        Step::ForgetFlows(id, _) => Some(*id),
+        Step::SetSysctl(_)
+        | Step::SetSnat(_)
+        | Step::AddVip(_)
+        | Step::RemoveVip(_)
+        | Step::ForgetUnanswered(_) => None,
     }
 }
 

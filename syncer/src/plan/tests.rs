@@ -51,6 +51,7 @@ struct Seen {
     connections: BTreeMap<(ServiceId, SocketAddr), Connections>,
     addresses: Addresses,
     snat: Option<SnatSet>,
+    sysctls: Sysctls,
     drains: Drains,
 }
 
@@ -69,6 +70,7 @@ impl Seen {
             connections,
             addresses,
             snat,
+            sysctls: Sysctls::new(),
             drains,
         }
     }
@@ -79,6 +81,7 @@ impl Seen {
             connections: &self.connections,
             addresses: &self.addresses,
             snat: self.snat.as_ref(),
+            sysctls: &self.sysctls,
         };
         plan(
             desired,

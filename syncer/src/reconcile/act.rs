@@ -1,14 +1,23 @@
 //! Carries a plan out, stage by stage, and keeps the mirror in step.
 
+use std::time::Duration;
+
 use ipvs::Command;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::Reconciler;
 use super::refusal::contradicts;
+use super::{Inputs, Reconciler};
 use crate::desired::Desired;
 use crate::director::{Director, DirectorError, Reading};
 use crate::plan::{Gate, Plan, Step};
+
+/// How many steps are sent at once; after each batch something newer may be heeded.
+const BATCH: usize = 1_000;
+
+/// How long a plan is carried out while something newer waits. What goes elsewhere must not wait for a large addition.
+const PASS_LIMIT: Duration = Duration::from_millis(500);
 
 /// What came of a plan.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,6 +26,8 @@ pub(super) struct Done {
     pub(super) failed: usize,
     /// Those of the failed that the kernel understood and refused: nothing is in doubt after them.
     pub(super) refused: usize,
+    /// It ended before its last step, for something newer is known: the rest is planned anew.
+    pub(super) cut: bool,
 }
 
 impl<D: Director> Reconciler<D> {
@@ -25,8 +36,14 @@ impl<D: Director> Reconciler<D> {
         if !plan.steps.is_empty() {
             let snat = self.state.mirror.snat.clone();
             let mut gate = Gate::new(desired, snat.as_ref());
-            for stage in plan.in_stages() {
-                self.stage(stage, &mut gate, &mut done).await;
+            let started = Instant::now();
+            let batches = plan.in_stages().map(|stage| stage.chunks(BATCH));
+            for batch in batches.into_iter().flatten() {
+                if started.elapsed() >= PASS_LIMIT && self.is_outdated() {
+                    done.cut = true;
+                    break;
+                }
+                self.stage(batch, &mut gate, &mut done).await;
             }
         }
         if !self.state.refusals.is_empty() {
@@ -37,6 +54,19 @@ impl<D: Director> Reconciler<D> {
             self.state.refusals.keep(planned);
         }
         done
+    }
+
+    /// Whether a source has told something since this pass looked.
+    fn is_outdated(&self) -> bool {
+        let Inputs { catalog, fleet, .. } = &self.inputs;
+        let fleet = fleet.as_ref().map(watch::Receiver::has_changed);
+        let told = [
+            Some(catalog.has_changed()),
+            fleet,
+            Some(self.hinted.has_changed()),
+        ];
+        // One that is closed tells nothing any more.
+        told.into_iter().flatten().any(Result::unwrap_or_default)
     }
 
     async fn stage(&mut self, stage: &[Step], gate: &mut Gate<'_>, done: &mut Done) {
@@ -110,7 +140,8 @@ impl<D: Director> Reconciler<D> {
                 false
             }
             (
-                Step::AddVip(_)
+                Step::SetSysctl(_)
+                | Step::AddVip(_)
                 | Step::RemoveVip(_)
                 | Step::ForgetFlows(..)
                 | Step::ForgetUnanswered(_),
@@ -124,6 +155,7 @@ impl<D: Director> Reconciler<D> {
 fn reflect(mirror: &mut Reading, step: &Step) -> bool {
     match step {
         Step::Ipvs(command) => return mirror.table.apply(command).is_ok(),
+        Step::SetSysctl(sysctl) => drop(mirror.sysctls.remove(sysctl)),
         Step::SetSnat(services) => mirror.snat = Some(services.clone()),
         Step::AddVip(vip) => {
             mirror.addresses.present.insert(*vip);

@@ -17,7 +17,7 @@ use crate::guard::{APART, Evidence, guard};
 use crate::model::Moment;
 use crate::model::catalog::Catalog;
 use crate::model::fleet::Fleet;
-use crate::plan::{Observed, Plan, plan};
+use crate::plan::{Observed, Plan, Sysctl, plan};
 use crate::source;
 use crate::store::Memory;
 use crate::warm::Key;
@@ -59,18 +59,18 @@ impl<D: Director> Reconciler<D> {
         let (plan, scope) = self.decide(&desired, now);
         let done = self.act(&desired, &plan).await;
         let (steps, failed) = (done.steps, done.failed);
-        if failed == 0 {
+        if failed == 0 && !done.cut {
             self.state.scope = plan.next.clone();
         }
         let fresh = self.state.seen_arrival != arrived;
         self.state.seen_arrival = arrived;
-        if let Some(arrived) = arrived.filter(|_| fresh && steps > 0 && failed == 0) {
+        if let Some(arrived) = arrived.filter(|_| fresh && steps > 0 && failed == 0 && !done.cut) {
             self.acknowledged(arrived);
         }
         self.remember(desired, &plan, first || steps > 0);
         self.warm(&plan);
         self.schedule(&plan, done, now);
-        let whole = failed == done.refused && !self.state.doubtful;
+        let whole = failed == done.refused && !self.state.doubtful && !done.cut;
         self.publish(&scope, catalog.as_deref());
         self.conclude(reason, started, done, whole);
         let micros = started.elapsed().as_micros();
@@ -96,6 +96,22 @@ impl<D: Director> Reconciler<D> {
                     if reading.snat != state.mirror.snat && state.read && !state.doubtful {
                         warn!("somebody else changed the SNAT rules; they are set again");
                         note_drift(&mut state.drift, "the SNAT rules are not as they were left");
+                    }
+                    if state.read && !state.doubtful {
+                        let needed =
+                            |(sysctl, _): &(&Sysctl, &String)| sysctl.is_needed(&state.desired);
+                        for (sysctl, value) in reading.sysctls.iter().filter(needed) {
+                            warn!(%sysctl, value, "somebody else changed a sysctl; it is set again");
+                            let name = sysctl.name.replace('/', ".");
+                            let what = format!("{name} is {value} and has to be {}", sysctl.value);
+                            note_drift(&mut state.drift, &what);
+                        }
+                        let ours = &state.mirror.addresses.ours;
+                        for vip in ours.difference(&reading.addresses.present) {
+                            warn!(%vip, "somebody else took a VIP off the interface; it is added again");
+                            let what = format!("VIP {vip} is not on the interface any more");
+                            note_drift(&mut state.drift, &what);
+                        }
                     }
                     state.mirror = reading;
                     state.scope = Scope::Whole;
@@ -229,6 +245,7 @@ impl<D: Director> Reconciler<D> {
             connections: &mirror.counts,
             addresses: &mirror.addresses,
             snat: mirror.snat.as_ref(),
+            sysctls: &mirror.sysctls,
         };
         let plan = plan(
             desired,
@@ -287,6 +304,7 @@ impl<D: Director> Reconciler<D> {
             .into_iter()
             .collect();
         let state = &mut self.state;
+        wakes.extend(done.cut.then(Instant::now));
         wakes.extend(state.refusals.next(Instant::now()));
         if done.failed > done.refused || state.doubtful {
             wakes.push(Instant::now() + state.failures.failed());

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use ipvs::fake::FakeKernel;
 use ipvs::{Kernel, ServiceId, Table};
 use ipvs_syncer::desired::Holder;
 use ipvs_syncer::director::{Counts, Director, DirectorError, Reading};
-use ipvs_syncer::plan::{Addresses, SnatSet, Step};
+use ipvs_syncer::plan::{Addresses, SnatSet, Step, Sysctls};
 
 #[derive(Debug, Default)]
 pub(crate) struct Inside {
@@ -17,6 +18,9 @@ pub(crate) struct Inside {
     pub(crate) snat: Option<SnatSet>,
     pub(crate) steps: Vec<Step>,
     pub(crate) reads: usize,
+    pub(crate) sysctls: Sysctls,
+    /// How long each batch of steps takes.
+    pub(crate) slowness: Duration,
     /// Who on the link answers for which address.
     pub(crate) neighbours: BTreeMap<IpAddr, Arc<str>>,
 }
@@ -60,6 +64,7 @@ impl Director for FakeDirector {
         let holder = |(vip, link): (&IpAddr, &Arc<str>)| (*vip, neighbour(link));
         addresses.occupied.extend(neighbours.map(holder));
         Ok(Reading {
+            sysctls: inside.sysctls.clone(),
             table: live.table,
             counts: live.connections,
             addresses,
@@ -79,6 +84,8 @@ impl Director for FakeDirector {
     }
 
     async fn apply(&mut self, steps: &[Step]) -> Vec<Result<(), DirectorError>> {
+        let slowness = self.inside().slowness;
+        tokio::time::sleep(slowness).await;
         let mut inside = self.inside();
         let mut outcomes = Vec::new();
         for step in steps {
@@ -88,6 +95,10 @@ impl Director for FakeDirector {
                     Ok(mut results) => results.pop().unwrap().map_err(Into::into),
                     Err(error) => Err(error.into()),
                 },
+                Step::SetSysctl(sysctl) => {
+                    inside.sysctls.remove(sysctl);
+                    Ok(())
+                }
                 Step::SetSnat(services) => {
                     inside.snat = Some(services.clone());
                     Ok(())

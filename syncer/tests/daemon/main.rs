@@ -4,6 +4,7 @@
 
 mod bad_days;
 mod counting;
+mod data_plane;
 mod fake;
 mod following;
 mod harness;

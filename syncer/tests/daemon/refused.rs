@@ -21,8 +21,8 @@ async fn a_service_that_the_kernel_would_not_remove_keeps_its_address_and_its_sn
         inside.addresses.present.insert(vip);
         inside.addresses.ours.insert(vip);
         inside.snat = Some([forsaken].into());
-        // The first is the new service's.
-        inside.kernel.faults = [0, errno::EPERM].into();
+        // The first is the removal: it waits for no other service.
+        inside.kernel.faults = [errno::EPERM].into();
     }
     let _daemon = lab.daemon();
     let present = || lab.director.inside().addresses.present.contains(&vip);

@@ -14,7 +14,7 @@ use ipvs_syncer::model::Moment;
 use ipvs_syncer::model::catalog::Catalog;
 use ipvs_syncer::model::fleet::Fleet;
 use ipvs_syncer::model::policy::Policy;
-use ipvs_syncer::plan::{Addresses, Drains, Gate, Observed, Plan, SnatSet, Step, plan};
+use ipvs_syncer::plan::{Addresses, Drains, Gate, Observed, Plan, SnatSet, Step, Sysctls, plan};
 
 /// What there is outside of the daemon.
 #[derive(Debug, Default)]
@@ -145,6 +145,7 @@ impl Daemon {
             connections: &counts,
             addresses,
             snat: snat.as_ref(),
+            sysctls: &Sysctls::new(),
         };
         let drains = &self.memory.drains;
         let within = |scope| plan(&desired, &observed, drains, &policy.ownership, scope, now);
@@ -215,7 +216,7 @@ impl Machine {
                 self.addresses.present.remove(vip);
                 self.addresses.ours.remove(vip);
             }
-            Step::ForgetFlows(..) | Step::ForgetUnanswered(_) => {}
+            Step::SetSysctl(_) | Step::ForgetFlows(..) | Step::ForgetUnanswered(_) => {}
         }
         true
     }
@@ -233,6 +234,6 @@ fn reflect(step: &Step, table: &mut Table, addresses: &mut Addresses, snat: &mut
             addresses.present.remove(vip);
             addresses.ours.remove(vip);
         }
-        Step::ForgetFlows(..) | Step::ForgetUnanswered(_) => {}
+        Step::SetSysctl(_) | Step::ForgetFlows(..) | Step::ForgetUnanswered(_) => {}
     }
 }

@@ -3,7 +3,6 @@
 //! The chain is replaced as a whole by `iptables-restore --noflush`; `POSTROUTING` gets one jump, once. IPv6 services
 //! have the same in `ip6tables`, which is left alone as long as there is none.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ipvs::{Family, Protocol, ServiceId};
@@ -14,8 +13,10 @@ use crate::plan::SnatSet;
 
 const CHAIN: &str = "NOMAD-IPVS-SNAT";
 
-/// Which of the two iptables there is. The legacy one is asked for by name: where nf_tables is missing, the other one
-/// installs and then fails.
+/// Tables that somebody uses the legacy programs for.
+const LEGACY_TABLES: &str = "/proc/net/ip_tables_names";
+
+/// One of the two iptables that there are: the machine's default, which may speak to nf_tables, and the legacy one.
 #[derive(Debug)]
 pub struct Iptables {
     suffix: &'static str,
@@ -27,12 +28,19 @@ pub struct Iptables {
 }
 
 impl Iptables {
-    /// The legacy programs where the kernel has them in use or nothing else would work, else the default ones.
-    pub fn new() -> Self {
-        let legacy = ["/usr/sbin/iptables-legacy", "/sbin/iptables-legacy"]
-            .iter()
-            .any(|path| Path::new(path).exists());
-        let suffix = if legacy { "-legacy" } else { "" };
+    /// Both, the one first whose rules the kernel has in use already: rules of both in one kernel are a riddle to whoever
+    /// looks for them. Whether one works is found out by its probe, not by a file that exists.
+    pub fn kinds() -> [Self; 2] {
+        let tables = std::fs::read_to_string(LEGACY_TABLES).unwrap_or_default();
+        let (first, second) = if tables.trim().is_empty() {
+            ("", "-legacy")
+        } else {
+            ("-legacy", "")
+        };
+        [first, second].map(Self::with_suffix)
+    }
+
+    fn with_suffix(suffix: &'static str) -> Self {
         let [jump_four, jump_six, six] = std::array::from_fn(|_| AtomicBool::new(false));
         Self {
             suffix,
@@ -124,12 +132,6 @@ impl Iptables {
     }
 }
 
-impl Default for Iptables {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Snat for Iptables {
     fn name(&self) -> &'static str {
         "iptables"
@@ -151,6 +153,19 @@ impl Snat for Iptables {
             let _ = run(&program, &["-w", "-t", "nat", "-F", probe], None).await;
             let _ = run(&program, &["-w", "-t", "nat", "-X", probe], None).await;
             tried.map(drop)
+        })
+    }
+
+    fn is_in_use(&self) -> Later<'_, bool> {
+        Box::pin(async {
+            let list = ["-w", "-t", "nat", "-S", CHAIN];
+            let has = |family| {
+                let program = self.program(family);
+                async move { run(&program, &list, None).await.is_ok() }
+            };
+            let (four, six) = (has(Family::V4).await, has(Family::V6).await);
+            self.six.fetch_or(six, Ordering::Relaxed);
+            Ok(four || six)
         })
     }
 

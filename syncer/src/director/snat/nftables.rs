@@ -41,6 +41,14 @@ impl Snat for Nftables {
         })
     }
 
+    fn is_in_use(&self) -> Later<'_, bool> {
+        Box::pin(async {
+            let listed = run("nft", &["list", "tables"], None).await?;
+            let ours = format!("table inet {TABLE}");
+            Ok(listed.lines().any(|line| line.trim() == ours))
+        })
+    }
+
     fn read(&self) -> Later<'_, Option<SnatSet>> {
         Box::pin(async {
             let listed = run("nft", &["--json", "list", "table", "inet", TABLE], None).await;

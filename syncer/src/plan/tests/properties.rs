@@ -10,7 +10,7 @@ use super::world::{address, id, real, service_with, settings, weight};
 use super::{ownership, plain_service};
 use crate::desired::{Desired, DesiredService, Endpoint, Scope, Want};
 use crate::model::Moment;
-use crate::plan::{Addresses, Drains, Observed, Plan, SnatSet, Step, plan};
+use crate::plan::{Addresses, Drains, Observed, Plan, SnatSet, Step, Sysctls, plan};
 
 const PORTS: u16 = 5;
 
@@ -126,6 +126,7 @@ impl World {
             connections: &connections,
             addresses: &self.addresses,
             snat: self.snat.as_ref(),
+            sysctls: &Sysctls::new(),
         };
         plan(
             desired,
@@ -152,7 +153,7 @@ impl World {
                 assert!(self.addresses.present.remove(vip), "{step}: is not there");
                 self.addresses.ours.remove(vip);
             }
-            Step::ForgetFlows(..) | Step::ForgetUnanswered(_) => {}
+            Step::SetSysctl(_) | Step::ForgetFlows(..) | Step::ForgetUnanswered(_) => {}
         }
     }
 

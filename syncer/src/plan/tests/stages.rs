@@ -3,7 +3,7 @@
 use super::world::{id, real, service_with, settings, weight};
 use super::*;
 
-fn stages(plan: &Plan) -> [Vec<String>; 5] {
+fn stages(plan: &Plan) -> [Vec<String>; 6] {
     plan.in_stages()
         .map(|steps| steps.iter().map(ToString::to_string).collect())
 }
@@ -19,16 +19,16 @@ fn a_plan_is_cut_before_services_before_newcomers_and_before_whatever_goes() {
         stages(&seen.plan(&desired(services), 0)),
         [
             vec![
+                "edit tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 0",
+                "edit tcp://198.18.0.29:80 -> 198.18.0.11:2 weight 0",
+            ],
+            vec![
                 "rewrite clients' addresses for 1 services",
                 "add address 198.18.0.29",
             ],
             vec!["add tcp://198.18.0.29:81 rr"],
             vec!["add tcp://198.18.0.29:81 -> 198.18.0.11:1 weight 5"],
-            vec![
-                "forget unanswered connections to 198.18.0.29",
-                "edit tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 0",
-                "edit tcp://198.18.0.29:80 -> 198.18.0.11:2 weight 0",
-            ],
+            vec!["forget unanswered connections to 198.18.0.29"],
             vec![],
         ]
     );
@@ -40,7 +40,7 @@ fn snat_and_vips_are_taken_back_in_a_stage_of_their_own_once_it_is_known_what_is
         snat: Some([id(80)].into()),
         ..Seen::of(table(&[]))
     };
-    let [.., goes, tidy] = stages(&seen.plan(&desired(Vec::new()), 0));
+    let [goes, .., tidy] = stages(&seen.plan(&desired(Vec::new()), 0));
     assert_eq!(goes, ["remove tcp://198.18.0.29:80"]);
     let expected = [
         "rewrite clients' addresses for 0 services",
@@ -54,7 +54,7 @@ fn settings_change_before_newcomers_come() {
     let mut wanted = service_with(&[(1, Want::Serve(weight(1)))]);
     wanted.settings = settings("wlc");
     let plan = Seen::of(table(&[])).plan(&desired(vec![(id(80), wanted)]), 0);
-    let [_, make, raise, ..] = stages(&plan);
+    let [_, _, make, raise, ..] = stages(&plan);
     assert_eq!(make, ["edit tcp://198.18.0.29:80 wlc"]);
     assert_eq!(raise.len(), 1);
 }
@@ -135,12 +135,12 @@ fn services_are_told_apart_by_identity_whichever_side_has_more() {
     assert_eq!(
         steps(&[80, 81, 83], &[81, 82]),
         [
-            "add tcp://198.18.0.29:82 rr",
             "remove tcp://198.18.0.29:80 -> 198.18.0.11:1",
             "remove tcp://198.18.0.29:81 -> 198.18.0.11:1",
             "remove tcp://198.18.0.29:83 -> 198.18.0.11:1",
             "remove tcp://198.18.0.29:80",
             "remove tcp://198.18.0.29:83",
+            "add tcp://198.18.0.29:82 rr",
         ]
     );
 }

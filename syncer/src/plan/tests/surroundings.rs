@@ -206,3 +206,74 @@ fn before_the_sources_are_read_snat_is_only_widened() {
         [Step::SetSnat([id(80), id(90)].into())]
     );
 }
+
+#[test]
+fn a_sysctl_is_set_before_all_that_needs_it_and_only_if_something_does() {
+    let sysctl = |name: &str, need| Sysctl {
+        name: name.into(),
+        value: "1",
+        need,
+    };
+    let deviating: Sysctls = [
+        sysctl("net/ipv4/ip_forward", Need::Always),
+        sysctl("net/ipv4/vs/conntrack", Need::Snat),
+        sysctl("net/ipv6/conf/all/forwarding", Need::Ipv6),
+    ]
+    .map(|sysctl| (sysctl, "0".to_owned()))
+    .into();
+    let steps = |snat| {
+        let seen = Seen {
+            sysctls: deviating.clone(),
+            ..Seen::of(table(&[]))
+        };
+        let told = told(&seen.plan(&desired(vec![(id(80), rewritten(snat))]), 0));
+        let of_sysctls = told
+            .into_iter()
+            .take_while(|step| step.starts_with("set sysctl"));
+        of_sysctls.collect::<Vec<_>>()
+    };
+    assert_eq!(steps(false), ["set sysctl net.ipv4.ip_forward to 1"]);
+    let both = [
+        "set sysctl net.ipv4.ip_forward to 1",
+        "set sysctl net.ipv4.vs.conntrack to 1",
+    ];
+    assert_eq!(steps(true), both);
+}
+
+#[test]
+fn addresses_that_others_keep_are_neither_added_nor_removed() {
+    let seen = |keeper| Seen {
+        addresses: Addresses {
+            keeper,
+            ..addresses(&["198.18.0.77"], &["198.18.0.77"])
+        },
+        ..Seen::of(Table::default())
+    };
+    let steps = |keeper| told(&seen(keeper).plan(&desired(vec![(id(80), rewritten(false))]), 0));
+    let service = "add tcp://198.18.0.29:80 rr".to_owned();
+    assert_eq!(steps(AddressKeeper::Others), std::slice::from_ref(&service));
+    let managed = [
+        "add address 198.18.0.29".to_owned(),
+        service,
+        "remove address 198.18.0.77".to_owned(),
+    ];
+    assert_eq!(steps(AddressKeeper::Syncer), managed);
+}
+
+#[test]
+fn what_an_earlier_process_left_of_snat_stays_until_the_sources_are_read() {
+    let seen = Seen {
+        snat: None,
+        ..Seen::of(Table::default())
+    };
+    let none = |complete| {
+        let desired = Desired {
+            complete,
+            ..desired(Vec::new())
+        };
+        let told = told(&seen.plan(&desired, 0));
+        told.iter().any(|step| step.contains("for 0 services"))
+    };
+    assert!(none(true));
+    assert!(!none(false));
+}
