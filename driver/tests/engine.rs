@@ -11,12 +11,16 @@ mod driver;
 mod exec;
 #[path = "engine/fake.rs"]
 mod fake;
+#[path = "engine/health.rs"]
+mod health;
 #[path = "engine/hostile.rs"]
 mod hostile;
 #[path = "engine/images.rs"]
 mod images;
 #[path = "engine/logs.rs"]
 mod logs;
+#[path = "engine/mac.rs"]
+mod mac;
 #[path = "engine/race.rs"]
 mod race;
 #[path = "engine/reaper.rs"]

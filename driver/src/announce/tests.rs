@@ -157,3 +157,27 @@ fn each_directors_outcome_is_told() {
         "no load balancer sends to this task"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_start_does_not_wait_for_a_syncer_that_hangs_and_the_end_does_not_overtake_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("syncer.sock");
+    let _silent = UnixListener::bind(&socket).unwrap();
+    let announcer = Announcer::new(&socket, subject());
+    let begin = tokio::time::Instant::now();
+    announcer.running(Some(4711)).await;
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+    announcer.exited().await;
+    assert!(
+        (HINT..HINT * 3).contains(&begin.elapsed()),
+        "{:?}",
+        begin.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn the_longest_drain_there_is_does_not_end_the_plugin() {
+    let announcer = Announcer::new("/nowhere/syncer.sock", subject());
+    let told = announcer.withdraw(Duration::MAX).await;
+    assert!(told.contains("does not answer"), "{told}");
+}

@@ -259,3 +259,20 @@ async fn an_image_that_is_nowhere_is_named_and_not_tried_again() {
         "{refused}"
     );
 }
+
+#[tokio::test]
+async fn a_start_that_the_agent_gives_up_leaves_no_container_behind() {
+    let engine = FakeEngine::default();
+    engine.set_create_delay(Duration::from_millis(300));
+    let driver = driver(&engine);
+    let start = Box::pin(driver.start_task(task("t1", "sleep 600")));
+    let early = timeout(Duration::from_millis(100), start).await;
+    assert!(early.is_err(), "{early:?}");
+    // The engine was asked, so it makes the container all the same.
+    let cleared = async {
+        while engine.made() == 0 || !engine.containers().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, cleared).await.unwrap();
+}

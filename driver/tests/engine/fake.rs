@@ -60,6 +60,11 @@ impl FakeEngine {
         self.lock().down = down;
     }
 
+    /// Containers that were ever made.
+    pub(crate) fn made(&self) -> u32 {
+        self.lock().count
+    }
+
     pub(crate) fn set_create_delay(&self, delay: Duration) {
         self.lock().create_delay = delay;
     }

@@ -1,0 +1,98 @@
+//! Where a container's MAC address stands in what an engine is asked, by the version of its API.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bollard::models::{ContainerCreateBody, EndpointSettings, NetworkingConfig};
+use docker_ipvs::engine::ContainerEngine;
+use docker_ipvs::engine::docker::DockerEngine;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+const MAC: &str = "02:42:ac:11:65:43";
+const SOON: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_mac_address_stands_where_the_engines_version_looks_for_it() {
+    for (version, beside_the_image) in [
+        ("1.41", true),
+        ("1.43", true),
+        ("1.44", false),
+        ("1.52", false),
+    ] {
+        let asked = asked(version).await;
+        let expected = if beside_the_image {
+            Value::from(MAC)
+        } else {
+            Value::Null
+        };
+        assert_eq!(asked["MacAddress"], expected, "{version}");
+        assert_eq!(asked["Image"], "busybox:1", "{version}");
+        let endpoint = &asked["NetworkingConfig"]["EndpointsConfig"]["default"];
+        assert_eq!(endpoint["MacAddress"], MAC, "{version}");
+    }
+}
+
+/// The body of a creation that an engine with this API version gets.
+async fn asked(version: &'static str) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("docker.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let (bodies, mut body) = mpsc::channel(1);
+    tokio::spawn(async move {
+        loop {
+            let connection = listener.accept().await.unwrap().0;
+            tokio::spawn(answer(connection, version, bodies.clone()));
+        }
+    });
+    let engine = DockerEngine::connect(&format!("unix://{}", socket.display())).unwrap();
+    let endpoint = EndpointSettings {
+        mac_address: Some(MAC.to_owned()),
+        ..EndpointSettings::default()
+    };
+    let container = ContainerCreateBody {
+        image: Some("busybox:1".to_owned()),
+        networking_config: Some(NetworkingConfig {
+            endpoints_config: Some(HashMap::from([("default".to_owned(), endpoint)])),
+        }),
+        ..ContainerCreateBody::default()
+    };
+    let created = timeout(SOON, Box::pin(engine.create("web", container))).await;
+    assert_eq!(created.unwrap().unwrap().0, "c1");
+    body.recv().await.unwrap()
+}
+
+async fn answer(connection: UnixStream, version: &str, bodies: mpsc::Sender<Value>) {
+    let mut connection = BufReader::new(connection);
+    loop {
+        let (mut line, mut length) = (String::new(), 0);
+        while line != "\r\n" {
+            line.clear();
+            if connection.read_line(&mut line).await.unwrap_or(0) == 0 {
+                return;
+            }
+            let lower = line.to_ascii_lowercase();
+            if let Some(value) = lower.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        connection.read_exact(&mut body).await.unwrap();
+        let said = if let Ok(asked) = serde_json::from_slice(&body) {
+            let _ = bodies.try_send(asked);
+            r#"{"Id":"c1","Warnings":[]}"#.to_owned()
+        } else {
+            format!(r#"{{"Version":"test","ApiVersion":"{version}"}}"#)
+        };
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{said}",
+            said.len()
+        );
+        if connection.write_all(head.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
