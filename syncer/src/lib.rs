@@ -4,7 +4,7 @@
 //!  Nomad HTTP ──▶ source::nomad ─┐                     ┌─▶ registrar ──▶ Consul agent (service + check)
 //!  Consul HTTP ─▶ source::consul ┼▶ desired ─▶ plan ───┤
 //!                                ┘  (pure)    (pure)   └─▶ director  ──▶ sysctl, SNAT, VIP address, IPVS
-//!                                      └────────▶ status ──▶ /v1/status, /metrics, CLI
+//!                                      └─ watch<PassState> ──▶ status address, drain barrier
 //! ```
 //!
 //! [`model`], [`tags`], [`desired`], [`guard`] and [`plan`] are pure: no clock, no I/O, no logging, no runtime. Everything

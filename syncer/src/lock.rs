@@ -195,4 +195,54 @@ mod tests {
         drop(first);
         lock(dir.path(), &name).unwrap();
     }
+
+    /// Set for the child of another account: the name that it holds until its input ends.
+    const HELD: &str = "NOMAD_IPVS_TEST_HELD_NAME";
+
+    #[test]
+    #[ignore = "the other account of the test below"]
+    fn holds_a_name() {
+        let Ok(name) = std::env::var(HELD) else {
+            return;
+        };
+        let address = SocketAddr::from_abstract_name(name).unwrap();
+        let _held = UnixListener::bind_addr(&address).unwrap();
+        println!("held");
+        let _ = io::stdin().read(&mut [0]);
+    }
+
+    #[test]
+    #[ignore = "needs root: `cargo test -p ipvs-syncer --lib lock:: -- --ignored`"]
+    fn a_name_that_another_account_holds_keeps_nobody_from_starting() {
+        use std::io::{BufRead, BufReader};
+        use std::os::unix::process::CommandExt;
+        use std::process::{Command, Stdio};
+
+        let (dir, name) = (tempfile::tempdir().unwrap(), name("thief"));
+        // Where the account may read it.
+        let program = Path::new("/tmp").join(format!("nomad-ipvs-test-{}", std::process::id()));
+        std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        let mut thief = Command::new(&program)
+            .args([
+                "--exact",
+                "lock::tests::holds_a_name",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env(HELD, &name)
+            .uid(65534)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(thief.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("held")));
+        let first = lock(dir.path(), &name).unwrap();
+        let error = lock(dir.path(), &name).unwrap_err();
+        assert!(is_held_by_us(&error), "by the file: {error}");
+        drop((first, thief.stdin.take()));
+        assert!(thief.wait().unwrap().success());
+        std::fs::remove_file(program).unwrap();
+    }
 }

@@ -3,6 +3,7 @@
 //! A director that can't be reached is tried again, for as long as the hint is of use: a withdrawal until its deadline,
 //! anything else for a second, behind the driver's back. How, is [`super::link`]'s.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +17,11 @@ use nomad_ipvs_proto::syncer::{
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-use tracing::debug;
+use tracing::{debug, error};
 
 use super::guest::{Call, Guest, guests};
 use super::link::{Link, Unsaid, link};
-use super::socket::{SocketError, bind};
+use super::socket::{SocketError, SocketLock, WATCH_INTERVAL, bind};
 use super::{Outcome, prompt, wire};
 use crate::config::{self, Tls};
 use crate::connections::Connections;
@@ -67,12 +68,13 @@ pub fn serve(
         let accept = async |listener: &UnixListener| Ok((listener.accept().await?.0, None));
         let connections = Connections::new(CONNECTIONS, IDLE_CONNECTIONS);
         let incoming = guests(listener, accept, connections, "hints.socket");
-        let served = server
-            .serve_with_incoming_shutdown(incoming, stop.cancelled())
-            .await;
-        drop(lock);
+        let served = server.serve_with_incoming_shutdown(incoming, stop.cancelled());
+        let served = tokio::select! {
+            served = served => served,
+            never = watch(&lock) => match never {},
+        };
         if let Err(error) = served {
-            tracing::error!(%error, "the socket for hints is no longer served");
+            error!(%error, "the socket for hints is no longer served");
         }
     });
     Ok(())
@@ -110,6 +112,19 @@ impl Relay {
     /// Nobody waits for what becomes of it.
     fn tell_behind(&self, alloc: &str, task: &str, hint: Hint) {
         tokio::spawn(self.tell(alloc, task, hint, Duration::ZERO));
+    }
+}
+
+/// Says so for as long as drivers can't find the socket, and holds its lock.
+async fn watch(lock: &SocketLock) -> Infallible {
+    loop {
+        tokio::time::sleep(WATCH_INTERVAL).await;
+        if !lock.is_in_place() {
+            error!(
+                socket = %lock.path().display(),
+                "hints.socket was removed or replaced: drivers do not reach this syncer; start it again"
+            );
+        }
     }
 }
 

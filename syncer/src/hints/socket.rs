@@ -7,6 +7,7 @@ use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
@@ -43,10 +44,32 @@ pub enum SocketError {
     OpenFolder { path: PathBuf, mode: u32 },
 }
 
+/// How often it is looked whether drivers still find the socket.
+pub(super) const WATCH_INTERVAL: Duration = Duration::from_mins(1);
+
 /// Held as long as the socket is served.
 #[derive(Debug)]
 pub(super) struct SocketLock {
     _file: Flock<File>,
+    path: PathBuf,
+    /// Device and inode of what was put there.
+    bound: (u64, u64),
+}
+
+impl SocketLock {
+    /// Whether what lies in its place is still the socket that was bound.
+    pub(super) fn is_in_place(&self) -> bool {
+        identity(&self.path).is_ok_and(|there| there == self.bound)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let about = std::fs::symlink_metadata(path)?;
+    Ok((about.dev(), about.ino()))
 }
 
 /// Listens there, for this user only.
@@ -80,7 +103,7 @@ pub(super) fn bind(path: &Path) -> Result<(UnixListener, SocketLock), SocketErro
             "the folder of hints.socket is another user's, who can put a socket of their own in its place"
         );
     }
-    let lock = lock(path)?;
+    let file = lock(path)?;
     replaceable(path, us)?;
     let staging = folder.join(format!(".{}", std::process::id()));
     // Left by a process of the same number that was killed in between.
@@ -101,10 +124,16 @@ pub(super) fn bind(path: &Path) -> Result<(UnixListener, SocketLock), SocketErro
         });
     let _ = std::fs::remove_file(&inside);
     let _ = std::fs::remove_dir(&staging);
-    Ok((bound?, lock))
+    let listener = bound?;
+    let lock = SocketLock {
+        _file: file,
+        path: path.to_owned(),
+        bound: identity(path).map_err(failed("look at it"))?,
+    };
+    Ok((listener, lock))
 }
 
-fn lock(path: &Path) -> Result<SocketLock, SocketError> {
+fn lock(path: &Path) -> Result<Flock<File>, SocketError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let at = PathBuf::from(name);
@@ -131,7 +160,7 @@ fn lock(path: &Path) -> Result<SocketLock, SocketError> {
                 .and_then(|()| file.rewind())
                 .and_then(|()| writeln!(file, "{}", std::process::id()))
                 .map_err(failed("write our process id into its lock"))?;
-            Ok(SocketLock { _file: file })
+            Ok(file)
         }
         Err((file, Errno::EWOULDBLOCK)) => {
             let mut holder = String::new();
@@ -196,7 +225,7 @@ mod tests {
     #[tokio::test]
     async fn it_is_ours_alone_in_a_folder_that_is_ours_alone_and_nothing_else_is_left() {
         let (_folder, path) = folder();
-        let (_listener, _lock) = bind(&path).unwrap();
+        let (_listener, lock) = bind(&path).unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(path.parent().unwrap()), 0o700);
@@ -205,6 +234,11 @@ mod tests {
         names.sort();
         assert_eq!(names, ["syncer.sock", "syncer.sock.lock"]);
         std::os::unix::net::UnixStream::connect(&path).unwrap();
+        assert!(lock.is_in_place());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!lock.is_in_place(), "removed by a cleaner");
+        std::fs::write(&path, b"").unwrap();
+        assert!(!lock.is_in_place(), "something else");
     }
 
     #[tokio::test]
