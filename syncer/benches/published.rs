@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 const SERVICES: u32 = 10_000;
 const REALS: u32 = 5;
-const ROUNDS: u32 = 200;
+const ROUNDS: u32 = 60;
 const WITHDRAWALS: u32 = 100;
 
 /// A data plane in memory.
