@@ -100,10 +100,11 @@ fn service(service: u32, first: Health) -> Arc<CatalogService> {
         origin: Some(Origin {
             alloc: AllocId(u128::from(number)),
         }),
+        tags: Arc::default(),
     };
     Arc::new(CatalogService {
         instances: numbers.map(instance).collect(),
-        tagged: None,
+        ..CatalogService::default()
     })
 }
 
@@ -145,7 +146,7 @@ fn policy() -> Policy {
             snat: false,
             drain: None,
         };
-        (name(number), policy)
+        (name(number), policy.into())
     };
     Policy {
         services: (0..SERVICES).map(policy).collect(),
@@ -189,6 +190,7 @@ impl World {
             catalog: catalogs,
             fleet: Some(fleet.clone()),
             confirm: mpsc::channel(1).0,
+            sources: watch::channel(Arc::default()).1,
             board: board.clone(),
         };
         let (store, memory) = Store::open(state).unwrap();
