@@ -159,3 +159,27 @@ fn a_million_lines_written_at_once_by_a_task_that_ends_are_in_its_log_in_order()
     });
     assert_eq!(counted(log.lines(), 0), Ok(1_000_000));
 }
+
+#[test]
+fn a_terminals_log_may_begin_with_the_byte_that_begins_a_header_elsewhere() {
+    let lab = story::up();
+    let recipe = Recipe {
+        kind: "batch",
+        config: "tty = true",
+        ..Recipe::service("terminal", "printf '\\001abcdefgh\\n'; seq 0 1999")
+    };
+    let task = Task::submit(&lab, recipe);
+    task.reaches("dead", 60);
+    let expected: String = std::iter::once("\u{1}abcdefgh\r\n".to_owned())
+        .chain((0..2000).map(|number| format!("{number}\r\n")))
+        .collect();
+    // What Nomad's collector has read it writes a moment later.
+    story::eventually("the whole log", 10, || {
+        let log = task.log("stdout");
+        if log == expected {
+            Ok(())
+        } else {
+            Err(format!("{} of {} bytes", log.len(), expected.len()))
+        }
+    });
+}
