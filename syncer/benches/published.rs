@@ -53,6 +53,7 @@ impl Director for Memory {
             counts: Counts::new(),
             addresses: self.addresses.clone(),
             snat: Some(self.snat.clone()),
+            ..Reading::default()
         })
     }
 
