@@ -155,7 +155,7 @@ fn direct(
     let lock = lock::lock(lock::RUN_DIR.as_ref(), lock::NAME)?;
     let (store, memory) = Store::open(&config.state_dir)?;
     let director = KernelDirector::open(settings, &memory)?;
-    let names = settings.services.keys().map(Arc::clone).collect();
+    let names = channels.names.subscribe();
     let source = consul::start(&config.consul, names, parts, stop.clone())
         .context("start to follow Consul")?;
     let counter = director.counter();

@@ -39,7 +39,7 @@ use crate::model::policy::Policy;
 use crate::plan::Drains;
 use crate::source::blocking::Backoff;
 use crate::source::driver::Board;
-use crate::source::{self, Published, until};
+use crate::source::{self, Published, changed, until};
 use crate::store::{Memory, Store};
 use crate::warm::{Key, Prober};
 
@@ -274,16 +274,6 @@ impl<D: Director> Reconciler<D> {
             _ = self.audit.tick() => Some(Reason::Audit),
         }
     }
-}
-
-/// Until there is a view that was not seen yet; for ever if nobody can send one.
-async fn changed<T>(watch: Option<&mut watch::Receiver<T>>) {
-    if let Some(watch) = watch
-        && watch.changed().await.is_ok()
-    {
-        return;
-    }
-    std::future::pending::<()>().await;
 }
 
 /// When a moment of the wall clock is, on the clock of the timers.

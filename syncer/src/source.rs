@@ -23,6 +23,7 @@ pub mod place;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::sync::watch;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
@@ -72,6 +73,16 @@ pub(crate) fn whole<T>(ended: Result<T, JoinError>) -> Option<T> {
             Err(_cancelled) => None,
         },
     }
+}
+
+/// Until there is a value that was not seen yet; for ever if nobody can send one.
+pub(crate) async fn changed<T>(watch: Option<&mut watch::Receiver<T>>) {
+    if let Some(watch) = watch
+        && watch.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Until then; for ever where there is no then.

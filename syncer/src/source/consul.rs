@@ -33,7 +33,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::http::{Answer, Http, HttpError, SetupError};
-use super::{Published, until, whole};
+use super::{Published, changed, until, whole};
 use crate::config::Api;
 use crate::model::catalog::{Catalog, CatalogService, Health};
 use crate::parts::Parts;
@@ -67,7 +67,7 @@ pub struct ConsulSource {
 /// Starts to follow `names` and whatever has a VIP by its tags, until `stop`.
 pub fn start(
     api: &Api,
-    names: BTreeSet<Arc<str>>,
+    names: watch::Receiver<BTreeSet<Arc<str>>>,
     parts: &mut Parts,
     stop: CancellationToken,
 ) -> Result<ConsulSource, SetupError> {
@@ -77,7 +77,7 @@ pub fn start(
     let reader = Reader {
         http,
         view: Arc::new(Mutex::new(View::new(publisher))),
-        named: Arc::new(names),
+        named: names,
     };
     let api = api.clone();
     parts.spawn("what follows Consul", async move {
@@ -93,7 +93,7 @@ struct Reader {
     http: Http,
     view: Arc<Mutex<View>>,
     /// Services of the config file: followed even without an instance.
-    named: Arc<BTreeSet<Arc<str>>>,
+    named: watch::Receiver<BTreeSet<Arc<str>>>,
 }
 
 impl Reader {
@@ -101,6 +101,11 @@ impl Reader {
         self.view
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Whether the config file names it now.
+    fn is_named(&self, name: &str) -> bool {
+        self.named.borrow().contains(name)
     }
 
     fn known(&self, name: &str) -> Option<Arc<CatalogService>> {
@@ -135,7 +140,7 @@ impl Reader {
         named_at: Instant,
     ) -> bool {
         let index = read::index(answer);
-        let keep = self.named.contains(name);
+        let keep = self.is_named(name);
         let gone = service.is_empty() && !keep;
         let mut view = self.lock();
         if mark.is_some_and(|mark| index < mark) {
@@ -194,10 +199,8 @@ impl Follower {
     }
 
     async fn run(mut self, mut confirmations: mpsc::Receiver<()>) {
-        let named = Arc::clone(&self.reader.named);
-        for name in named.iter() {
-            self.follow(name, Instant::now());
-        }
+        let mut named = self.reader.named.clone();
+        self.follow_named(&mut named);
         self.feed(Feed::Names);
         let mut confirming = JoinSet::new();
         loop {
@@ -221,8 +224,17 @@ impl Follower {
                     let (reader, api) = (self.reader.clone(), self.api.clone());
                     confirming.spawn(confirm::confirm(reader, api, self.followed.clone()));
                 }
+                () = changed(Some(&mut named)) => self.follow_named(&mut named),
                 () = until(wake) => {}
             }
+        }
+    }
+
+    /// All that the config file names by now. One that it names no more is forgotten once it is empty.
+    fn follow_named(&mut self, named: &mut watch::Receiver<BTreeSet<Arc<str>>>) {
+        let names = named.borrow_and_update().clone();
+        for name in &names {
+            self.follow(name, Instant::now());
         }
     }
 
@@ -234,7 +246,7 @@ impl Follower {
     /// One service more, if it can be asked for.
     fn follow(&mut self, name: &Arc<str>, at: Instant) {
         if let Some(why) = read::refusal(name) {
-            let keep = self.reader.named.contains(name);
+            let keep = self.reader.is_named(name);
             self.reader.lock().refuse(name, why, keep);
             return;
         }

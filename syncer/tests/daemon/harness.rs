@@ -1,5 +1,6 @@
 //! One daemon with everything around it, and waiting for what must come true.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -105,8 +106,9 @@ impl Lab {
         let mut parts = Parts::default();
         let (consul_at, nomad_at) = (config.consul.clone(), config.nomad.unwrap());
         let fleet = nomad::start(&nomad_at, &mut parts, stop.clone()).unwrap();
-        let names = settings.services.keys().cloned().collect();
-        let source = consul::start(&config.consul, names, &mut parts, stop.clone()).unwrap();
+        let names = watch::Sender::new(settings.services.keys().cloned().collect());
+        let source =
+            consul::start(&config.consul, names.subscribe(), &mut parts, stop.clone()).unwrap();
         let mut admin = Admin {
             started: tokio::time::Instant::now(),
             consul: (
@@ -136,6 +138,7 @@ impl Lab {
         let task = tokio::spawn(reconciler.run(stop.clone()));
         Daemon {
             admin,
+            names,
             policy,
             stop,
             task,
@@ -194,6 +197,7 @@ impl Drop for Lab {
 /// One running daemon.
 pub(crate) struct Daemon {
     pub(crate) admin: Admin,
+    names: watch::Sender<BTreeSet<Arc<str>>>,
     policy: watch::Sender<Policy>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -210,8 +214,10 @@ impl Daemon {
 
     /// As SIGHUP does with that config.
     pub(crate) fn reload(&self, text: &str) {
-        let config = config::parse(text).unwrap();
-        self.policy.send_replace(config.director.unwrap().policy());
+        let director = config::parse(text).unwrap().director.unwrap();
+        self.names
+            .send_replace(director.services.keys().cloned().collect());
+        self.policy.send_replace(director.policy());
     }
 
     /// Waits until what it tells is so, and returns that; fails with what it told last.

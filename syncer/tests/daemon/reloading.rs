@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::harness::Lab;
+use super::harness::{Lab, stranger};
 
 #[tokio::test]
 async fn a_policy_that_changes_changes_the_table_and_nothing_else() {
@@ -32,6 +32,27 @@ async fn a_policy_that_changes_changes_the_table_and_nothing_else() {
     daemon.reload(&text.replace("198.18.0.29:80", "198.18.0.30:80"));
     lab.eventually(schedulers, &vec!["tcp://198.18.0.30:80 rr".to_owned()])
         .await;
+}
+
+#[tokio::test]
+async fn a_service_that_is_new_in_the_config_is_followed_and_one_that_left_it_is_not() {
+    let lab = Lab::with(&[0]).await;
+    lab.consul.change(|world| {
+        world.services.insert("api".into(), vec![stranger(1)]);
+    });
+    let daemon = lab.daemon();
+    lab.expect(&["198.18.0.11:20000 1"]).await;
+    let text = lab.config_text();
+    let more = text.clone() + "service \"api\" { vip = \"198.18.0.31:80\" }\n";
+    daemon.reload(&more);
+    let both = [
+        "tcp://198.18.0.29:80 -> 198.18.0.11:20000 1",
+        "tcp://198.18.0.31:80 -> 198.18.0.11:20001 1",
+    ];
+    lab.eventually(|| lab.director.told(), &both.map(str::to_owned).to_vec())
+        .await;
+    daemon.reload(&text);
+    lab.expect(&["198.18.0.11:20000 1"]).await;
 }
 
 /// The program itself, and what it logs.

@@ -27,7 +27,7 @@ pub(super) async fn confirm(reader: Reader, api: Api, followed: BTreeSet<Arc<str
                     (now, before) => now.is_none() && before.is_none(),
                 };
                 if same {
-                    let keep = reader.named.contains(&name);
+                    let keep = reader.is_named(&name);
                     view.take(name, service, keep);
                 }
             }
