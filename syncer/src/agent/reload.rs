@@ -155,7 +155,6 @@ fn fixed_of_director(next: &mut Director, current: &Director, keys: &mut Vec<&'s
         snat_backend,
         audit_interval,
         ownership,
-        services,
         ..
     } = next;
     keep(keys, "director.interface", interface, &current.interface);
@@ -171,12 +170,6 @@ fn fixed_of_director(next: &mut Director, current: &Director, keys: &mut Vec<&'s
         audit_interval,
         &current.audit_interval,
     );
-    // A name that nobody follows would get a virtual service without a real server.
-    let count = services.len();
-    services.retain(|name, _| current.services.contains_key(name));
-    if services.len() < count {
-        keys.push("service: a name that is new");
-    }
     // What was ours has to be taken care of as long as we run.
     let ranges = &mut ownership.ranges;
     for range in &current.ownership.ranges {
@@ -209,7 +202,9 @@ director {
   interface = "eth0"
   own = ["198.18.0.0/24"]
 }
-service "web" { vip = "198.18.0.29:80" }
+service "web" {
+  vip = "198.18.0.29:80"
+}
 "#;
 
     #[test]
@@ -222,24 +217,18 @@ service "web" { vip = "198.18.0.29:80" }
                 "[\"198.18.0.0/24\"]",
                 "[\"198.18.0.29/32\", \"198.18.1.0/24\"]",
             )
-            .replace("29:80\"", "29:80\"\n drain_deadline = \"7s\"\n")
+            .replace("29:80\"", "29:80\"\n  drain_deadline = \"7s\"")
             + "service \"api\" { vip = \"198.18.1.1:80\" }\nstatus { listen = \"127.0.0.1:1\" }\n";
         let mut next = config::parse(&text).unwrap();
         let keys = fixed(&mut next, &current);
         assert_eq!(
             keys,
-            [
-                "consul",
-                "status",
-                "director.interface",
-                "service: a name that is new",
-                "director.own"
-            ]
+            ["consul", "status", "director.interface", "director.own"]
         );
         assert_eq!((&next.consul, next.status), (&current.consul, None));
         let director = next.director.unwrap();
         assert_eq!(director.interface, "eth0");
-        assert_eq!(director.services.len(), 1);
+        assert_eq!(director.services.len(), 2);
         assert_ne!(
             Some(&director.services),
             current.director.as_ref().map(|d| &d.services)
