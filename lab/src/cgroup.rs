@@ -5,11 +5,16 @@
 //! ones; where there is none, `down` still has the namespaces and the records.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+/// How long those that were killed may take to be reaped.
+const REAPING: Duration = Duration::from_secs(5);
 
 /// Folder of all labs below the hierarchy's root.
 const ROOT: &str = "nomad-ipvs-lab";
@@ -74,8 +79,18 @@ pub fn remove_tree(path: &Path) -> Result<()> {
     for child in children(path) {
         remove_tree(&child)?;
     }
-    match fs::remove_dir(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+    // What was killed is a member until it has been reaped.
+    let end = Instant::now() + REAPING;
+    let removed = loop {
+        match fs::remove_dir(path) {
+            Err(error) if error.kind() == ErrorKind::ResourceBusy && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            other => break other,
+        }
+    };
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove cgroup {}", path.display()))
         }
         _ => Ok(()),

@@ -95,5 +95,9 @@ impl Drop for Scratch {
         }
         let _ = std::fs::remove_file(&self.socket);
         let _ = std::fs::remove_dir_all(&self.folder);
+        // The profile's folders go with the last that is in them.
+        for inside in [&self.socket, &self.folder] {
+            inside.parent().map(std::fs::remove_dir);
+        }
     }
 }
