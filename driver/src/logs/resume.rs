@@ -27,7 +27,7 @@ const SLACK: Duration = Duration::from_secs(2);
 const RECENT: usize = 16;
 /// An engine that stores lines more slowly than it hands them out gives them later times than they arrived at, by this much
 /// on a busy machine. A place so late has to fit by more than a few bytes.
-const LAG: Duration = Duration::from_secs(60);
+const LAG: Duration = Duration::from_mins(1);
 const LAG_FIT: usize = 256;
 /// After so many bytes of a search others have their turn.
 const TURN: usize = 256 * 1024;

@@ -113,7 +113,11 @@ async fn an_entry_repeated_at_a_rotation_is_dropped() {
 
 #[tokio::test]
 async fn an_end_that_the_engine_stored_late_is_found_by_much_that_agrees_and_not_by_little() {
-    let lines: String = (1000..1100).map(|n| format!("{n}\n")).collect();
+    let lines = (1000..1100)
+        .map(|number| number.to_string())
+        .collect::<Vec<_>>()
+        .join("\n")
+        + "\n";
     let log = [entry(20_000, &lines), entry(20_001, "1100\n")];
     let late = rest(&log, &end(10_000, &lines)).await;
     assert_eq!(late.as_deref(), Some("1100\n"));
