@@ -1,7 +1,7 @@
 //! What drivers tell: a task runs, has ended, or is about to stop. Hints that make things fast, never the truth.
 //!
 //! The board holds what was told about each task since its start. It is laid over Nomad's view by host port, as far as the
-//! one who told it speaks for the allocation. Each kind counts for a bounded time ([`note`]), and is forgotten once Nomad
+//! one who told it speaks for the allocation. Each kind counts for a bounded time (`note`), and is forgotten once Nomad
 //! says as much itself or shows that the task was started anew. How many notes there are is bounded, too.
 
 mod note;

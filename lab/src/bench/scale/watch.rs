@@ -89,7 +89,7 @@ struct Open {
     before: u32,
 }
 
-/// Runs inside the director's kernel, and prints [`Seen`] as JSON.
+/// Runs inside the director's kernel, and prints what it has seen as JSON.
 pub fn watch(consul: &str) -> Result<()> {
     let capture = Capture::open(consul.parse().context("Consul's address")?)?;
     give_way()?;
