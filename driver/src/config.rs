@@ -4,19 +4,22 @@
 //! here are named in one warning ([`PluginConfig::without_effect`]), or refused where leaving them out would make
 //! something less secure; nothing is ignored silently.
 
+mod address;
 mod raw;
 mod schema;
 
-use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use nomad_driver_sdk::cty::{self, CtyError};
 
+use crate::engine::Address;
+use address::Environment;
+
+pub use address::TlsConfigError;
 pub use raw::{AllowedModes, Logging};
 pub use schema::schema;
 
-const DEFAULT_ENDPOINT: &str = "unix:///var/run/docker.sock";
 const LEAST: Duration = Duration::from_mins(1);
 /// Any point in time plus this is one still.
 const DURATION_MAX: Duration = Duration::from_hours(24 * 365 * 10);
@@ -24,7 +27,7 @@ const DURATION_MAX: Duration = Duration::from_hours(24 * 365 * 10);
 /// Checked, in the types the driver works with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PluginConfig {
-    pub endpoint: String,
+    pub engine: Address,
     pub extra_labels: Vec<String>,
     pub logging: Option<Logging>,
     pub remove_containers: bool,
@@ -94,10 +97,8 @@ pub enum ConfigError {
         drain: Duration,
         drain_max: Duration,
     },
-    #[error(
-        "{0} asks for TLS to the Docker engine, which this driver does not have: nothing is sent in clear instead; use the engine's unix:// socket and remove it"
-    )]
-    Tls(&'static str),
+    #[error(transparent)]
+    Tls(#[from] TlsConfigError),
     #[error("{option} is {value}, a number from 0 up is wanted")]
     Negative { option: &'static str, value: i64 },
 }
@@ -105,7 +106,7 @@ pub enum ConfigError {
 impl Default for PluginConfig {
     /// What an empty block means, environment aside.
     fn default() -> Self {
-        Self::from_raw(raw::Raw::default(), None)
+        Self::from_raw(raw::Raw::default(), Environment::default())
             .expect("the defaults pass their own checks, as a test shows")
     }
 }
@@ -114,17 +115,11 @@ impl PluginConfig {
     /// Decodes and checks what the agent sent.
     pub fn from_msgpack(bytes: &[u8]) -> Result<Self, ConfigError> {
         let raw: raw::Raw = cty::from_slice(bytes)?;
-        if env::var_os("DOCKER_TLS_VERIFY").is_some_and(|value| !value.is_empty()) {
-            return Err(ConfigError::Tls("the variable DOCKER_TLS_VERIFY"));
-        }
-        Self::from_raw(raw, env::var("DOCKER_HOST").ok())
+        Self::from_raw(raw, Environment::of_process())
     }
 
-    fn from_raw(raw: raw::Raw, docker_host: Option<String>) -> Result<Self, ConfigError> {
+    fn from_raw(raw: raw::Raw, environment: Environment) -> Result<Self, ConfigError> {
         raw.allowed_modes.check()?;
-        if raw.wants_tls() {
-            return Err(ConfigError::Tls("the block tls"));
-        }
         let without_effect = raw.without_effect();
         let least = |option, value| {
             if value < LEAST {
@@ -158,10 +153,7 @@ impl PluginConfig {
             });
         }
         Ok(Self {
-            endpoint: [raw.endpoint, docker_host.unwrap_or_default()]
-                .into_iter()
-                .find(|endpoint| !endpoint.is_empty())
-                .unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
+            engine: address::address(raw.endpoint, raw.tls.as_ref(), environment)?,
             extra_labels: raw.extra_labels,
             logging: raw.logging,
             remove_containers: raw.gc.container,

@@ -75,6 +75,13 @@ impl<E: ContainerEngine> DockerDriver<E> {
         }
     }
 
+    /// With another place for bind sources than the machine's usual one.
+    #[must_use]
+    pub fn with_stages(mut self, stages: Stages) -> Self {
+        self.stages = stages;
+        self
+    }
+
     fn task(&self, id: &str) -> Result<Arc<Task>, DriverError> {
         self.tasks
             .get(id)
@@ -143,6 +150,15 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
             Arc::new(move || settings.engine().map(|engine| (engine, settings.config())));
         // The first fingerprint is the first call of the process that stays: older agents never call Init.
         self.reaper.get_or_init(|| {
+            let (files, stages) = (self.files.clone(), self.stages.clone());
+            tokio::spawn(async move {
+                let cleared = files.run("removal of earlier mounts", move || stages.clear());
+                match cleared.await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => warn!(%error, "mounts of earlier starts are left behind"),
+                    Err(error) => warn!(%error, "mounts of earlier starts are left behind"),
+                }
+            });
             tokio::spawn(reap::run(
                 self.name.clone(),
                 Arc::clone(&current),

@@ -2,6 +2,7 @@
 //!
 //! [`docker`] is the real one. Every call is bounded in time, so that an engine that hangs can't hang the driver.
 
+mod address;
 mod command;
 pub mod docker;
 pub mod output;
@@ -16,6 +17,7 @@ use bollard::models::ContainerCreateBody;
 use tokio::sync::mpsc;
 
 use crate::stats::Sample;
+pub use address::{Address, Identity, TlsFiles};
 pub use command::{Command, CommandId, CommandState, Running};
 pub use output::{Chunk, History, Output, Source, Stamped};
 

@@ -125,7 +125,7 @@ impl<E: ContainerEngine> Watcher<E> {
                 self.seen,
                 format!(
                     "Failed to connect to docker daemon at {}: {error}",
-                    config.endpoint
+                    config.engine.endpoint
                 ),
             ),
         }

@@ -1,13 +1,15 @@
 //! What fuzzing feeds: each function takes any bytes and must come to an end without a panic, and with what it promises.
 //! Built for tests and under cargo-fuzz alone; `tests/fuzz` holds the targets and what they found.
 
+mod hclspec;
+
 use nomad_driver_sdk::cty;
 
-use crate::config::PluginConfig;
+use crate::config::{self, ConfigError, PluginConfig};
 use crate::engine::docker;
 use crate::logs;
 use crate::task::handle::State;
-use crate::task::options::TaskOptions;
+use crate::task::options::{self, TaskOptions};
 
 /// The engine's output, framed or raw by the first byte, in pieces as long as the second says.
 pub fn frames(data: &[u8]) {
@@ -24,6 +26,25 @@ pub fn msgpack(data: &[u8]) {
     drop(cty::from_slice::<TaskOptions>(data));
     drop(PluginConfig::from_msgpack(data));
     drop(State::decode(data));
+}
+
+/// Values that the schemas allow, which must be decoded, and values of wrong types, which must be refused by name.
+pub fn hclspec(data: &[u8]) {
+    let (first, data) = data.split_first().unwrap_or((&0, &[]));
+    if first % 2 == 0 {
+        let made = hclspec::Config::new(options::schema(), data);
+        made.check(|bytes| {
+            cty::from_slice::<TaskOptions>(bytes).map_err(|error| error.to_string())
+        });
+    } else {
+        let made = hclspec::Config::new(config::schema(), data);
+        made.check(|bytes| match PluginConfig::from_msgpack(bytes) {
+            Err(ConfigError::Decode(error)) => Err(error.to_string()),
+            // What can be decoded may make no sense.
+            Err(error) => Ok(Err(error.to_string())),
+            Ok(config) => Ok(Ok(config)),
+        });
+    }
 }
 
 #[cfg(test)]
@@ -43,5 +64,6 @@ mod tests {
         replay("frames", super::frames);
         replay("stored_log", super::stored_log);
         replay("msgpack", super::msgpack);
+        replay("hclspec", super::hclspec);
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use nomad_driver_sdk::DriverError;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::info;
 
 use crate::engine::{ContainerEngine, Credentials, EngineError, Layer};
@@ -196,7 +196,7 @@ async fn pull<E: ContainerEngine>(
 /// Tells now and then how far the pull is; returns when the engine has said nothing for `limit`.
 async fn silence(mut lines: mpsc::Receiver<Option<Layer>>, limit: Duration, tell: impl Fn(News)) {
     let mut progress = Progress::default();
-    let mut report = Instant::now() + FIRST_REPORT;
+    let (mut reported, mut pause) = (Instant::now(), FIRST_REPORT);
     let mut last = Instant::now();
     loop {
         // Cancel-safe: a line that was not taken stays in the channel.
@@ -211,8 +211,8 @@ async fn silence(mut lines: mpsc::Receiver<Option<Layer>>, limit: Duration, tell
                 // The pull has its answer.
                 None => return std::future::pending().await,
             },
-            () = sleep_until(report) => {
-                report += REPORTS;
+            () = sleep(pause.saturating_sub(reported.elapsed())) => {
+                (reported, pause) = (Instant::now(), REPORTS);
                 tell(News::Progress(progress.sentence()));
             }
             () = sleep(limit.saturating_sub(last.elapsed())) => return,

@@ -12,6 +12,17 @@
 //!      fingerprint, stats, exec, reap, file_work, watchdog: beside the tasks
 //! ```
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss
+    )
+)]
+
 pub mod agent;
 pub mod announce;
 pub mod config;
@@ -28,6 +39,7 @@ pub mod name;
 pub mod open_files;
 pub mod pattern;
 pub mod reap;
+mod small_file;
 pub mod spec;
 pub mod stage;
 pub mod stats;

@@ -31,6 +31,7 @@ use crate::name::DriverName;
 use crate::stage::{Place, Source};
 use crate::task::options::TaskOptions;
 
+pub use limits::cgroup_parent;
 pub use ports::{PublishedPort, published};
 
 /// Everything a container is made of.

@@ -8,7 +8,7 @@
 //! The engine resolves a bind's source at the container's start, where nothing can be checked any more, and everything
 //! below an allocation's shared folders may be renamed or become a symbolic link at any time. So the engine is never
 //! given a path of an allocation: what was opened is what it binds (decision 0008). The mounts last from before the
-//! create to after the start, and those of a process that was killed are removed by the next one.
+//! create to after the start, and those of a process that was killed are removed by the next one when it begins.
 
 mod mounts;
 mod source;
@@ -87,13 +87,20 @@ impl Stages {
         }))
     }
 
+    /// Takes down what processes left behind that were killed: their mounts hold secrets of tasks, and on a node where
+    /// nothing starts any more nobody else would. Blocks on files.
+    pub fn clear(&self) -> Result<(), StageError> {
+        self.place().map(drop)
+    }
+
     /// For the next container. Blocks on files.
     pub fn place(&self) -> Result<Place, StageError> {
         if !mounts::permitted() {
             return Ok(Place::Allocation);
         }
         let mut made = self.0.folder.lock().unwrap_or_else(PoisonError::into_inner);
-        let folder = match made.take() {
+        // A cleaner of /run may have removed it.
+        let folder = match made.take().filter(ProcessFolder::is_in_place) {
             Some(folder) => made.insert(folder),
             None => made.insert(ProcessFolder::create(&self.0.root)?),
         };

@@ -1,7 +1,7 @@
 //! The engine port: one suite, run against Docker and against the fake that stands for it, and the driver on that fake.
 //!
 //! The real one needs a socket: `DOCKER_HOST=unix:///… cargo test -p docker-ipvs --test engine -- --ignored`, with the
-//! image `busybox:1` present.
+//! image `busybox:1` present. An engine behind TLS is asked alike, with `DOCKER_CERT_PATH`.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
@@ -31,7 +31,10 @@ mod silent;
 mod streams;
 #[path = "engine/suite.rs"]
 mod suite;
+#[path = "engine/tls.rs"]
+mod tls;
 
+use docker_ipvs::config::PluginConfig;
 use docker_ipvs::engine::docker::DockerEngine;
 
 use fake::FakeEngine;
@@ -69,6 +72,8 @@ macro_rules! real {
 
 real! {
     suite::the_kernels_counters_are_the_engines
+    suite::systemd_is_given_the_agents_slice_by_its_bare_name
+    suite::a_commands_input_ends
 }
 
 both! {
@@ -104,6 +109,8 @@ real! {
     race::a_task_reaches_what_is_its_own
 }
 
+/// Where Docker's own variables say, with TLS if they ask for it.
 fn docker() -> DockerEngine {
-    DockerEngine::connect(&std::env::var("DOCKER_HOST").unwrap()).unwrap()
+    let config = PluginConfig::from_msgpack(&[]).unwrap();
+    DockerEngine::connect(&config.engine).unwrap()
 }

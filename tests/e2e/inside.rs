@@ -21,6 +21,7 @@ fn a_command_inside_a_task_has_its_exit_code_input_output_and_terminal() {
     input_comes_back_whole(&task);
     much_output_arrives_whole(&task);
     a_terminal(&task);
+    a_terminals_output_may_begin_with_any_byte(&task);
     usage(&lab, &task);
 }
 
@@ -61,18 +62,23 @@ fn much_output_arrives_whole(task: &Task<'_>) {
     assert_eq!(output.stdout.len(), 6_000_000);
 }
 
-fn a_terminal(task: &Task<'_>) {
-    let inside = task.exec(&["-t"], &["sh", "-c", "tty && exit 9"]);
+/// Runs a command inside from a terminal.
+fn in_terminal(task: &Task<'_>, flags: &[&str], command: &[&str]) -> Output {
+    let inside = task.exec(flags, command);
     let words: Vec<_> = std::iter::once(inside.get_program())
         .chain(inside.get_args())
-        .map(|word| format!("'{}'", word.to_str().unwrap()))
+        .map(|word| format!("'{}'", word.to_str().unwrap().replace('\'', r"'\''")))
         .collect();
     let mut script = Command::new("script");
     script.args(["-qec", &words.join(" "), "/dev/null"]);
     for (key, value) in inside.get_envs() {
         script.env(key, value.unwrap());
     }
-    let output = script.stdin(Stdio::null()).output().unwrap();
+    script.stdin(Stdio::null()).output().unwrap()
+}
+
+fn a_terminal(task: &Task<'_>) {
+    let output = in_terminal(task, &["-t"], &["sh", "-c", "tty && exit 9"]);
     let said = story::said(&output);
     assert!(
         said.contains("/dev/pts/") || said.contains("/dev/console"),
@@ -81,6 +87,23 @@ fn a_terminal(task: &Task<'_>) {
     assert_eq!(output.status.code(), Some(9), "{said}");
     let without = task.exec_output(&["tty"]);
     assert!(text(&without.stdout).contains("not a tty"));
+}
+
+/// The byte that begins a frame's header where there is no terminal, and much behind it.
+fn a_terminals_output_may_begin_with_any_byte(task: &Task<'_>) {
+    let script = "printf '\\001abcdefgh\\n'; seq 0 1999; exit 5";
+    let output = in_terminal(task, &["-i", "-t"], &["sh", "-c", script]);
+    let said = story::said(&output);
+    assert_eq!(output.status.code(), Some(5), "{said:?}");
+    let (_, written) = said
+        .split_once('\u{1}')
+        .unwrap_or_else(|| panic!("{said:?}"));
+    let lines: Vec<_> = written
+        .lines()
+        .map(|line| line.trim_end_matches('\r'))
+        .collect();
+    assert_eq!(lines.first(), Some(&"abcdefgh"), "{said:?}");
+    assert_eq!(counted(lines.into_iter().skip(1), 0), Ok(2000), "{said:?}");
 }
 
 fn usage(lab: &Lab, task: &Task<'_>) {

@@ -18,6 +18,7 @@ mod intruder;
 mod job_without_service;
 mod lives_on;
 mod meddled;
+mod own_engine;
 mod own_kernel;
 mod restarts;
 mod rolling;

@@ -10,6 +10,17 @@
 //! What the agent would panic on (sub-messages it reads without looking) can't be left out of the answer types here.
 //! Not for running anything: this crate knows nothing of containers.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss
+    )
+)]
+
 mod base;
 pub mod cty;
 pub mod driver;

@@ -37,9 +37,9 @@ pub(super) struct Raw {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct Tls {
-    cert: String,
-    key: String,
-    ca: String,
+    pub(super) cert: String,
+    pub(super) key: String,
+    pub(super) ca: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -102,10 +102,6 @@ pub struct AllowedModes {
 }
 
 impl Raw {
-    pub(super) fn wants_tls(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| *tls != Tls::default())
-    }
-
     /// Options that differ from their default and do nothing here.
     pub(super) fn without_effect(&self) -> Vec<&'static str> {
         let default = Self::default();

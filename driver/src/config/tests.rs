@@ -32,8 +32,8 @@ fn nothing_set() -> Vec<u8> {
 
 #[test]
 fn an_empty_block_and_no_block_are_the_defaults() {
-    let config = PluginConfig::from_raw(Raw::default(), None).unwrap();
-    assert_eq!(config.endpoint, "unix:///var/run/docker.sock");
+    let config = PluginConfig::from_raw(Raw::default(), Environment::default()).unwrap();
+    assert_eq!(config.engine.endpoint, "unix:///var/run/docker.sock");
     assert_eq!(config.image_pull_timeout, Duration::from_mins(5));
     assert!(config.without_effect.is_empty());
     assert_eq!(
@@ -53,6 +53,13 @@ fn every_option_of_the_schema_is_known_to_the_decoder() {
     }
 }
 
+fn host(endpoint: &str) -> Environment {
+    Environment {
+        host: Some(endpoint.to_owned()),
+        ..Environment::default()
+    }
+}
+
 #[test]
 fn the_configured_endpoint_beats_the_environment() {
     let raw = Raw {
@@ -60,14 +67,16 @@ fn the_configured_endpoint_beats_the_environment() {
         ..Raw::default()
     };
     assert_eq!(
-        PluginConfig::from_raw(raw, Some("unix:///run/b.sock".into()))
+        PluginConfig::from_raw(raw, host("unix:///run/b.sock"))
             .unwrap()
+            .engine
             .endpoint,
         "unix:///run/a.sock"
     );
     assert_eq!(
-        PluginConfig::from_raw(Raw::default(), Some("unix:///run/b.sock".into()))
+        PluginConfig::from_raw(Raw::default(), host("unix:///run/b.sock"))
             .unwrap()
+            .engine
             .endpoint,
         "unix:///run/b.sock"
     );
@@ -83,7 +92,7 @@ fn options_without_effect_are_listed_by_name() {
         ),
     ])))
     .unwrap();
-    let config = PluginConfig::from_raw(raw, None).unwrap();
+    let config = PluginConfig::from_raw(raw, Environment::default()).unwrap();
     assert_eq!(config.without_effect, ["gc.image_delay", "infra_image"]);
     assert!(!config.remove_containers);
 }
@@ -121,7 +130,11 @@ fn durations_are_gos() {
 
 #[test]
 fn a_bad_value_is_refused_with_what_was_expected() {
-    let refuse = |raw| PluginConfig::from_raw(raw, None).unwrap_err().to_string();
+    let refuse = |raw| {
+        PluginConfig::from_raw(raw, Environment::default())
+            .unwrap_err()
+            .to_string()
+    };
     let text = refuse(Raw {
         image_pull_timeout: "soon".into(),
         ..Raw::default()
@@ -150,14 +163,21 @@ fn a_bad_value_is_refused_with_what_was_expected() {
 }
 
 #[test]
-fn tls_that_would_not_be_used_is_refused() {
-    let raw: Raw =
-        cty::from_slice(&encode(&map(&[("tls", map(&[("ca", "/ca.pem".into())]))]))).unwrap();
-    let refused = PluginConfig::from_raw(raw, None).unwrap_err().to_string();
-    assert!(refused.contains("TLS"), "{refused}");
-    // The agent sends an empty block as nil or with empty strings: nobody asked for anything.
-    let raw: Raw = cty::from_slice(&encode(&map(&[("tls", map(&[("ca", "".into())]))]))).unwrap();
-    assert!(PluginConfig::from_raw(raw, None).is_ok());
+fn tls_is_part_of_where_the_engine_is_and_an_empty_block_asks_for_nothing() {
+    let with = |tls: &[(&str, Value)]| {
+        let block = [("endpoint", "tcp://e:2376".into()), ("tls", map(tls))];
+        let raw: Raw = cty::from_slice(&encode(&map(&block))).unwrap();
+        PluginConfig::from_raw(raw, Environment::default())
+    };
+    let tls = with(&[("ca", "/ca.pem".into())])
+        .unwrap()
+        .engine
+        .tls
+        .unwrap();
+    assert_eq!(tls.ca, Some("/ca.pem".into()));
+    let refused = with(&[("key", "/k.pem".into())]).unwrap_err().to_string();
+    assert!(refused.contains("tls.cert"), "{refused}");
+    assert_eq!(with(&[("ca", "".into())]).unwrap().engine.tls, None);
 }
 
 #[test]
@@ -167,6 +187,8 @@ fn a_default_drain_beyond_the_longest_is_refused() {
         map(&[("drain", "11m".into())]),
     )])))
     .unwrap();
-    let refused = PluginConfig::from_raw(raw, None).unwrap_err().to_string();
+    let refused = PluginConfig::from_raw(raw, Environment::default())
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("syncer.drain_max"), "{refused}");
 }

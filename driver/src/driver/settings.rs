@@ -8,12 +8,12 @@ use nomad_driver_sdk::{DriverError, NomadDriverConfig};
 
 use crate::agent::Agent;
 use crate::config::PluginConfig;
-use crate::engine::EngineError;
+use crate::engine::{Address, EngineError};
 
-/// Makes a client for an endpoint.
-pub trait Connect<E>: Fn(&str) -> Result<E, EngineError> + Send + Sync + 'static {}
+/// Makes a client for an engine at an address.
+pub trait Connect<E>: Fn(&Address) -> Result<E, EngineError> + Send + Sync + 'static {}
 
-impl<E, F: Fn(&str) -> Result<E, EngineError> + Send + Sync + 'static> Connect<E> for F {}
+impl<E, F: Fn(&Address) -> Result<E, EngineError> + Send + Sync + 'static> Connect<E> for F {}
 
 pub(super) struct Settings<E> {
     connect: Box<dyn Connect<E>>,
@@ -48,8 +48,8 @@ impl<E> Settings<E> {
         agent: Option<NomadDriverConfig>,
     ) -> Result<(), EngineError> {
         let mut current = self.lock();
-        if current.engine.is_none() || current.config.endpoint != config.endpoint {
-            current.engine = Some(Arc::new((self.connect)(&config.endpoint)?));
+        if current.engine.is_none() || current.config.engine != config.engine {
+            current.engine = Some(Arc::new((self.connect)(&config.engine)?));
         }
         current.config = Arc::new(config);
         if agent.is_some() {

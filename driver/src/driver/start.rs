@@ -139,7 +139,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
     /// Has the image there, also by an engine that is away at first: one that is being restarted is back in seconds, and a
     /// start that failed meanwhile would wait for the job's whole restart delay.
     async fn image(&self, engine: &E, task: &TaskConfig, want: &Want) -> Result<(), ImageError> {
-        let end = Instant::now() + AWAY;
+        let begin = Instant::now();
         let tell = |news: News| {
             let message = match news {
                 News::Begins => "Downloading image".to_owned(),
@@ -151,7 +151,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
         };
         loop {
             match self.images.ensure(engine, want, tell).await {
-                Err(error) if error.is_engine_away() && Instant::now() < end => sleep(LOOK).await,
+                Err(error) if error.is_engine_away() && begin.elapsed() < AWAY => sleep(LOOK).await,
                 other => return other.map(drop),
             }
         }

@@ -8,6 +8,7 @@ mod entries;
 mod frames;
 mod mac;
 mod raw;
+mod tls;
 mod transport;
 
 use std::time::Duration;

@@ -46,7 +46,7 @@ pub(super) async fn of<E: ContainerEngine>(
                 process = None;
                 pause = FIRST_PAUSE;
             }
-            () = sleep(limit) => pause = (pause * 2).min(LONGEST_PAUSE),
+            () = sleep(limit) => pause = pause.saturating_mul(2).min(LONGEST_PAUSE),
         }
     }
 }

@@ -43,7 +43,7 @@ impl Progress {
                 LayerState::Loaded { total } => (0, total, total),
                 LayerState::Done { total } => (1, total, total),
             };
-            done += there;
+            done = usize::saturating_add(done, there);
             loaded = loaded.saturating_add(current);
             all = all.saturating_add(total);
         }

@@ -31,11 +31,14 @@ impl Reference {
             .split_once('@')
             .map_or((trimmed, None), |(named, digest)| (named, Some(digest)));
         // A colon after the last slash starts the tag; one before it is the registry's port.
-        let name_start = named.rfind('/').map_or(0, |slash| slash + 1);
-        let (repository, tag) = match named[name_start..].find(':') {
-            Some(colon) => (
-                &named[..name_start + colon],
-                Some(&named[name_start + colon + 1..]),
+        let name = named.rsplit('/').next().unwrap_or(named);
+        let (repository, tag) = match name.split_once(':') {
+            Some((_, tag)) => (
+                named
+                    .strip_suffix(tag)
+                    .and_then(|rest| rest.strip_suffix(':'))
+                    .unwrap_or(named),
+                Some(tag),
             ),
             None => (named, None),
         };

@@ -4,9 +4,12 @@
 //! logmon's reader has ended and nobody has started it again (the plugin died under a living agent). The calls may
 //! take as long as a disk does, so they are made off the workers; what they read is bounded, whatever a job has put there.
 
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 use std::time::SystemTime;
+
+use tracing::debug;
 
 use super::directory::{Access, Directory};
 
@@ -98,8 +101,15 @@ impl Files {
         Ok(grown.and_then(|grown| usize::try_from(grown).ok()))
     }
 
-    /// Appends, starting a new file where the live one is full, if it can be after the end of a line.
-    pub(super) fn append(&self, mut bytes: &[u8]) -> io::Result<()> {
+    /// Appends, starting a new file where the live one is full, if it can be after the end of a line. Returns how much is
+    /// in the files now, also when the rest failed.
+    pub(super) fn append(&self, bytes: &[u8]) -> (usize, io::Result<()>) {
+        let mut left = bytes;
+        let result = self.append_rest(&mut left);
+        (bytes.len().saturating_sub(left.len()), result)
+    }
+
+    fn append_rest(&self, bytes: &mut &[u8]) -> io::Result<()> {
         let mut numbers = self.numbers()?;
         // What the collector has deleted already, it deleted by the job's own count.
         let count = match numbers.first() {
@@ -115,12 +125,11 @@ impl Files {
         loop {
             let mut live = self.directory.made(&self.name(number))?;
             let size = live.metadata()?.len();
-            let (now, later) = bytes.split_at(fitting(bytes, full.saturating_sub(size), size == 0));
-            live.write_all(now)?;
-            if later.is_empty() {
+            let fitting = fitting(bytes, full.saturating_sub(size), size == 0);
+            write(&mut live, bytes, fitting)?;
+            if bytes.is_empty() {
                 break;
             }
-            bytes = later;
             number = number
                 .checked_add(1)
                 .ok_or_else(|| io::Error::other("there is no number left for a log file"))?;
@@ -128,7 +137,10 @@ impl Files {
         }
         let excess = numbers.len().saturating_sub(count);
         for oldest in numbers.into_iter().take(excess) {
-            self.directory.remove(&self.name(oldest))?;
+            // A folder of that name, say, which only a job can have made. The lines are written all the same.
+            if let Err(error) = self.directory.remove(&self.name(oldest)) {
+                debug!(%error, "an old log file stays");
+            }
         }
         Ok(())
     }
@@ -164,6 +176,22 @@ impl Files {
     }
 }
 
+/// Writes so much of `bytes`, which are always what is to be written yet.
+fn write(file: &mut File, bytes: &mut &[u8], mut count: usize) -> io::Result<()> {
+    while count > 0 {
+        match file.write(&bytes[..count]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                *bytes = &bytes[written..];
+                count = count.saturating_sub(written);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// How much of `bytes` goes into a file with so much room. An empty file takes all that it can hold.
 fn fitting(bytes: &[u8], room: u64, empty: bool) -> usize {
     let room = usize::try_from(room).unwrap_or(usize::MAX);
@@ -188,6 +216,12 @@ mod tests {
     fn files(dir: &Path) -> Files {
         let directory = Directory::open(Path::new(""), dir).unwrap();
         Files::beside(Arc::new(directory), ".web.stdout.fifo")
+    }
+
+    fn append(files: &Files, bytes: &[u8]) {
+        let (done, result) = files.append(bytes);
+        result.unwrap();
+        assert_eq!(done, bytes.len());
     }
 
     fn write(dir: &Path, name: &str, text: &str) {
@@ -233,8 +267,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = files(dir.path());
         let lines = b"0123456789abcde\n".repeat(1024 * 1024);
-        files.append(&lines[..lines.len() / 2 + 5]).unwrap();
-        files.append(&lines[lines.len() / 2 + 5..]).unwrap();
+        let (first, second) = lines.split_at(lines.len() / 2 + 5);
+        append(&files, first);
+        append(&files, second);
         assert_eq!(files.numbers().unwrap(), [0, 1]);
         let (first, second) = (files.size(0).unwrap(), files.size(1).unwrap());
         assert!(first <= DEFAULT_SIZE && first % 16 == 0, "{first}");
@@ -252,7 +287,7 @@ mod tests {
             );
         }
         write(dir.path(), "web.stdout.9", "begun\n");
-        files(dir.path()).append(&vec![b'y'; 350_000]).unwrap();
+        append(&files(dir.path()), &vec![b'y'; 350_000]);
         let files = files(dir.path());
         assert_eq!(files.numbers().unwrap(), [11, 12, 13]);
         assert_eq!(files.size(11).unwrap(), 100_000);
@@ -268,15 +303,29 @@ mod tests {
                 &"x".repeat(100_000),
             );
         }
-        files(dir.path()).append(&vec![b'y'; 650_000]).unwrap();
+        append(&files(dir.path()), &vec![b'y'; 650_000]);
         assert_eq!(files(dir.path()).numbers().unwrap().len(), 10);
     }
 
     #[test]
-    fn the_largest_number_that_a_job_can_think_of_is_an_error() {
+    fn the_largest_number_that_a_job_can_think_of_is_an_error_and_what_was_written_is_counted() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), &format!("web.stdout.{}", u64::MAX), "");
         let bytes = vec![b'x'; 11 * 1024 * 1024];
-        assert!(files(dir.path()).append(&bytes).is_err());
+        let (done, result) = files(dir.path()).append(&bytes);
+        assert!(result.is_err());
+        assert_eq!(u64::try_from(done), Ok(DEFAULT_SIZE));
+    }
+
+    #[test]
+    fn a_folder_that_a_job_puts_in_place_of_an_old_file_does_not_have_lines_written_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("web.stdout.0")).unwrap();
+        for number in 1..=DEFAULT_COUNT {
+            write(dir.path(), &format!("web.stdout.{number}"), "old\n");
+        }
+        append(&files(dir.path()), b"new\n");
+        let end = files(dir.path()).end().unwrap().unwrap();
+        assert!(end.tail.ends_with(b"old\nnew\n"), "{:?}", end.tail);
     }
 }

@@ -23,8 +23,8 @@ impl Outbox {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
         // Not at each push: what is moved then is worth it.
-        if self.bytes.len() > CAPACITY * 2 {
-            let excess = self.bytes.len() - CAPACITY;
+        let excess = self.bytes.len().saturating_sub(CAPACITY);
+        if excess > CAPACITY {
             drop(self.bytes.drain(..excess));
             let beyond = excess.saturating_sub(self.arrived);
             self.overflow = self.overflow.saturating_add(beyond);
@@ -34,7 +34,7 @@ impl Outbox {
 
     /// How many bytes are on their way.
     pub(super) fn pending(&self) -> usize {
-        self.bytes.len() - self.arrived
+        self.bytes.len().saturating_sub(self.arrived)
     }
 
     /// All of it is in the files.
@@ -48,9 +48,8 @@ impl Outbox {
 
     /// Whether the files, which end with `tail`, hold all of it.
     pub(super) fn is_settled_by(&self, tail: &[u8]) -> bool {
-        let length = self.bytes.len().min(tail.len());
-        self.pending() == 0
-            || length > 0 && self.bytes[self.bytes.len() - length..] == tail[tail.len() - length..]
+        let agree = self.bytes.ends_with(tail) || tail.ends_with(&self.bytes);
+        self.pending() == 0 || !self.bytes.is_empty() && !tail.is_empty() && agree
     }
 
     /// Takes the last `count` bytes back: they are known not to have been read by anybody.

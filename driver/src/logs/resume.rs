@@ -112,7 +112,7 @@ impl Skip {
         match self.before {
             Some(before) if entry.at < before => return None,
             Some(before) if entry.at == before && self.entries > 0 => {
-                self.entries -= 1;
+                self.entries = self.entries.saturating_sub(1);
                 return None;
             }
             Some(_) if self.bytes > 0 => {

@@ -31,6 +31,8 @@ use super::{Place, Report};
 
 /// Between two looks for a reader.
 const LOOK: Duration = Duration::from_millis(50);
+/// Between two looks whether a reader who is there has read all.
+const READ_LOOK: Duration = Duration::from_millis(5);
 /// A reader that took nothing of a filled pipe for this long has ended.
 const READER_SILENCE: Duration = Duration::from_secs(2);
 /// Between two looks at a reader that may have ended.
@@ -279,13 +281,16 @@ impl Sink {
         let (files, all) = (self.files.clone(), bytes.clone());
         self.last_write = Instant::now();
         self.appends = self.appends.wrapping_add(1);
-        match off_worker(move || files.append(&all)).await {
-            Ok(()) => {
-                self.outbox.push(&bytes);
-                self.outbox.settle();
-            }
+        let appended = off_worker(move || Ok(files.append(&all))).await;
+        let (done, result) = appended.unwrap_or_else(|error| (0, Err(error)));
+        self.outbox.push(&bytes[..done]);
+        self.outbox.settle();
+        self.advance(done);
+        match result {
+            Ok(()) => {}
             // A job that spoils its own log directory loses its log; it must not wait for ever for that.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                self.advance(bytes.len().saturating_sub(done));
                 if !self.reported {
                     self.reported = true;
                     (self.report)(format!("log lines are lost: {error}"));
@@ -293,10 +298,9 @@ impl Sink {
             }
             Err(error) => {
                 self.warn(&error, "the task's log cannot be written, trying again");
-                return sleep(DOUBT).await;
+                sleep(DOUBT).await;
             }
         }
-        self.advance(bytes.len());
     }
 
     async fn position(&self) -> Option<Position> {
@@ -318,12 +322,12 @@ async fn offer_to(pipe: &mut Pipe, offer: &[u8]) -> usize {
     if pipe.reconnect().is_err() {
         return 0;
     }
-    let end = Instant::now() + PROBE_TIME;
+    let begin = Instant::now();
     let Ok(Ok(count)) = timeout(PROBE_TIME, pipe.write(offer)).await else {
         return 0;
     };
-    while pipe.unread() > 0 && Instant::now() < end {
-        sleep(LOOK / 10).await;
+    while pipe.unread() > 0 && begin.elapsed() < PROBE_TIME {
+        sleep(READ_LOOK).await;
     }
     count.saturating_sub(pipe.drain().unwrap_or_default())
 }

@@ -17,21 +17,38 @@ pub(super) struct Progress(usize);
 
 impl Tail {
     pub(super) fn new(bytes: &[u8]) -> Self {
-        let mut shorter = vec![0; bytes.len()];
-        let mut length = 0;
-        for index in 1..bytes.len() {
-            while length > 0 && bytes[index] != bytes[length] {
-                length = shorter[length - 1];
-            }
-            if bytes[index] == bytes[length] {
-                length += 1;
-            }
-            shorter[index] = length;
-        }
-        Self {
+        let mut tail = Self {
             bytes: bytes.to_vec(),
-            shorter,
+            shorter: Vec::with_capacity(bytes.len()),
+        };
+        let mut progress = Progress::default();
+        for (index, byte) in bytes.iter().enumerate() {
+            // The first byte alone has nothing shorter.
+            if index > 0 {
+                tail.advance(&mut progress, *byte);
+            }
+            tail.shorter.push(progress.0);
         }
+        tail
+    }
+
+    /// The longest match that is shorter than one of this length and ends alike.
+    fn shorter(&self, length: usize) -> usize {
+        let last = length.checked_sub(1);
+        let shorter = last.and_then(|last| self.shorter.get(last));
+        shorter.copied().unwrap_or_default()
+    }
+
+    /// From one match to the next, of which this byte is the last.
+    fn advance(&self, progress: &mut Progress, byte: u8) {
+        let mut length = progress.0;
+        while length > 0 && self.bytes.get(length) != Some(&byte) {
+            length = self.shorter(length);
+        }
+        if self.bytes.get(length) == Some(&byte) {
+            length = length.saturating_add(1);
+        }
+        progress.0 = length;
     }
 
     pub(super) fn len(&self) -> usize {
@@ -40,18 +57,11 @@ impl Tail {
 
     /// Whether the stream, with this byte, ends with the whole tail.
     pub(super) fn step(&self, progress: &mut Progress, byte: u8) -> bool {
-        let mut length = progress.0;
-        if length == self.bytes.len() {
-            length = length.checked_sub(1).map_or(0, |last| self.shorter[last]);
+        if progress.0 == self.bytes.len() {
+            progress.0 = self.shorter(progress.0);
         }
-        while length > 0 && self.bytes[length] != byte {
-            length = self.shorter[length - 1];
-        }
-        if self.bytes.get(length) == Some(&byte) {
-            length += 1;
-        }
-        progress.0 = length;
-        length > 0 && length == self.bytes.len()
+        self.advance(progress, byte);
+        progress.0 > 0 && progress.0 == self.bytes.len()
     }
 
     /// The places near the begin of a stream, shortest first, before which there is less than the whole tail: all that
@@ -66,7 +76,7 @@ impl Tail {
         let mut length = progress.0;
         while length > 0 {
             fits.push(length);
-            length = head.shorter[length - 1];
+            length = head.shorter(length);
         }
         fits.reverse();
         fits

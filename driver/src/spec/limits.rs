@@ -67,7 +67,7 @@ pub(super) fn apply(inputs: Inputs<'_>, host: &mut HostConfig) -> Result<(), Spe
 
 /// The slice that the agent made, by its bare name: with systemd the engine takes no path, and without it the name is a
 /// path below the root.
-fn cgroup_parent(cpuset_cgroup: &str) -> Option<String> {
+pub fn cgroup_parent(cpuset_cgroup: &str) -> Option<String> {
     let below = cpuset_cgroup.strip_prefix("/sys/fs/cgroup")?;
     let (parent, _) = below.trim_matches('/').split_once('/')?;
     text(parent)

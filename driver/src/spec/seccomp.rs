@@ -3,16 +3,12 @@
 //! The path is the job's, so whatever it may lead to is looked at before it is opened, and no more is read than a profile
 //! can be. Reading blocks: it is done as [file work](crate::file_work), before the pure rest.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
 
 use super::SpecError;
+use crate::small_file;
 
 /// Docker's own has 13 kB.
 const PROFILE_SIZE_MAX: u64 = 1024 * 1024;
@@ -46,7 +42,8 @@ pub fn read(path: &Path) -> Result<String, SpecError> {
             path.display()
         ))
     };
-    let bytes = bytes(path).map_err(|error| failed(error.to_string()))?;
+    let bytes =
+        small_file::read(path, PROFILE_SIZE_MAX).map_err(|error| failed(error.to_string()))?;
     let profile: Value =
         serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
     Ok(profile.to_string())
@@ -62,31 +59,6 @@ pub(super) fn split(option: &str) -> Option<(&str, &str)> {
     option.split_once(['=', ':'])
 }
 
-fn bytes(path: &Path) -> io::Result<Vec<u8>> {
-    // A handle only: a device, a FIFO or a file of the kernel's does not notice.
-    let handle = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let handle = File::from(handle);
-    let found = handle.metadata()?;
-    if !found.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    // What the kernel makes up while it is read says that it is empty.
-    if !(1..=PROFILE_SIZE_MAX).contains(&found.len()) {
-        return Err(io::Error::other(format!(
-            "it has {} bytes; a profile has 1 to {PROFILE_SIZE_MAX}",
-            found.len()
-        )));
-    }
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
-        .open(format!("/proc/self/fd/{}", handle.as_raw_fd()))?;
-    let mut bytes = Vec::new();
-    file.take(PROFILE_SIZE_MAX).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 fn refused(reason: String) -> SpecError {
     SpecError::Option {
         option: OPTION,
@@ -96,7 +68,7 @@ fn refused(reason: String) -> SpecError {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
 
     use nix::sys::stat;
     use nix::unistd::mkfifo;

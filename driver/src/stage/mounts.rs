@@ -30,7 +30,7 @@ const PROCESSES: usize = 1024;
 pub(super) struct ProcessFolder {
     path: PathBuf,
     /// The lock ends with the process, however that ends.
-    _lock: File,
+    lock: File,
 }
 
 /// The sources of one container, mounted until this is dropped. Dropping blocks on files.
@@ -70,11 +70,19 @@ impl ProcessFolder {
         let lock = File::open(&path).map_err(failed(&path))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|error| failed(&path)(error.into()))?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the path still leads to what is locked.
+    pub(super) fn is_in_place(&self) -> bool {
+        let (locked, found) = (fstat(&self.lock), stat(&self.path));
+        locked.is_ok_and(|locked| {
+            found.is_ok_and(|found| (locked.st_dev, locked.st_ino) == (found.st_dev, found.st_ino))
+        })
     }
 }
 

@@ -148,13 +148,13 @@ fn below(
     links: ResolveFlags,
 ) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | links;
-    let mut attempt = 1;
-    loop {
+    for _ in 1..OPEN_ATTEMPTS {
         match openat2(folder, path, flags, Mode::empty(), resolve) {
-            Err(Errno::AGAIN | Errno::INTR) if attempt < OPEN_ATTEMPTS => attempt += 1,
+            Err(Errno::AGAIN | Errno::INTR) => {}
             other => return other,
         }
     }
+    openat2(folder, path, flags, Mode::empty(), resolve)
 }
 
 /// How this process reaches exactly what it opened.

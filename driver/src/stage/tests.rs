@@ -151,3 +151,17 @@ fn the_mounts_of_a_process_that_is_gone_are_removed_by_the_next() {
     let left = fs::read_to_string("/proc/self/mounts").unwrap();
     assert!(!left.contains(root.to_str().unwrap()), "{left}");
 }
+
+#[test]
+fn a_folder_that_a_cleaner_removed_is_made_again() {
+    if !mounts::permitted() {
+        return;
+    }
+    let (dir, alloc) = allocation();
+    let root = dir.path().join("stages");
+    let stages = Stages::at(&root);
+    stages.place().unwrap();
+    fs::remove_dir_all(&root).unwrap();
+    let place = stages.place().unwrap();
+    Stage::mount(&place, &alloc, &[source("web/local", Kind::Own)]).unwrap();
+}

@@ -242,7 +242,7 @@ fn folder(
     let start = path.find(&container.0)?;
     let end = path[start..]
         .find('/')
-        .map_or(path.len(), |slash| start + slash);
+        .map_or(path.len(), |slash| start.saturating_add(slash));
     let mount = mounts.iter().find(|mount| match &mount.kind {
         Kind::V1 { controllers } => !controller.is_empty() && names(controllers),
         Kind::V2 => controller.is_empty(),

@@ -10,6 +10,9 @@ use tokio::time::{Instant, sleep_until};
 use super::Sample;
 use super::cgroup::{Cgroup, Clock};
 
+/// No agent looks less often, and any moment plus this is one still.
+const INTERVAL_MAX: Duration = Duration::from_hours(24);
+
 #[derive(Debug, Clone)]
 pub struct Sampler {
     shared: Arc<Shared>,
@@ -83,8 +86,12 @@ impl Shared {
     /// The next multiple of `interval`: all readers of one interval are due at the same time.
     fn next(&self, interval: Duration) -> Instant {
         let now = Instant::now();
-        let into = now.duration_since(self.origin).as_nanos() % interval.as_nanos().max(1);
-        now + interval.saturating_sub(Duration::from_nanos(u64::try_from(into).unwrap_or(0)))
+        let interval = interval.clamp(Duration::from_nanos(1), INTERVAL_MAX);
+        let since = now.duration_since(self.origin).as_nanos();
+        let into = since.checked_rem(interval.as_nanos()).unwrap_or_default();
+        let into = Duration::from_nanos(u64::try_from(into).unwrap_or_default());
+        now.checked_add(interval.saturating_sub(into))
+            .unwrap_or(now)
     }
 }
 

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use docker_ipvs::driver::DockerDriver;
+use docker_ipvs::engine::Address;
 use docker_ipvs::name::DriverName;
+use docker_ipvs::stage::Stages;
 use nomad_driver_sdk::value::TaskState;
 use nomad_driver_sdk::{TaskConfig, TaskDriver};
 use nomad_ipvs_proto::driver::Resources;
@@ -18,7 +20,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 pub(crate) fn driver(engine: &FakeEngine) -> DockerDriver<FakeEngine> {
     let engine = engine.clone();
     let name = DriverName::from_path(std::path::Path::new("docker")).unwrap();
-    let driver = DockerDriver::new(name, move |_: &str| Ok(engine.clone()));
+    let driver = DockerDriver::new(name, move |_: &Address| Ok(engine.clone()));
     driver.set_config(&[], None).unwrap();
     driver
 }
@@ -275,4 +277,26 @@ async fn a_start_that_the_agent_gives_up_leaves_no_container_behind() {
         }
     };
     timeout(SOON, cleared).await.unwrap();
+}
+
+/// An earlier process was killed between the mounting of a task's folders and their use.
+#[tokio::test]
+async fn what_a_killed_process_left_mounted_is_taken_down_though_nothing_starts() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let left = folder.path().join("0/7");
+    std::fs::create_dir_all(&left).unwrap();
+    let (none, flags) = (None::<&str>, nix::mount::MsFlags::empty());
+    nix::mount::mount(Some("left"), &left, Some("tmpfs"), flags, none).unwrap();
+    let driver = driver(&FakeEngine::default()).with_stages(Stages::at(folder.path()));
+    let fingerprints = driver.fingerprint();
+    let cleared = async {
+        while left.exists() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, cleared).await.unwrap();
+    drop(fingerprints);
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use docker_ipvs::driver::DockerDriver;
-use docker_ipvs::engine::{ContainerEngine, EngineError};
+use docker_ipvs::engine::{Address, ContainerEngine, EngineError};
 use docker_ipvs::name::DriverName;
 use nomad_driver_sdk::{TaskConfig, TaskDriver};
 use rmpv::Value;
@@ -22,7 +22,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(30);
 pub(crate) const MARK: &str = "nomad-ipvs-host-mark";
 
 pub(crate) fn driver_over<E: ContainerEngine>(
-    connect: impl Fn(&str) -> Result<E, EngineError> + Send + Sync + 'static,
+    connect: impl Fn(&Address) -> Result<E, EngineError> + Send + Sync + 'static,
 ) -> DockerDriver<E> {
     let name = DriverName::from_path(Path::new("docker-ipvs")).unwrap();
     let driver = DockerDriver::new(name, connect);
@@ -32,7 +32,7 @@ pub(crate) fn driver_over<E: ContainerEngine>(
 
 fn over(engine: &FakeEngine) -> DockerDriver<FakeEngine> {
     let engine = engine.clone();
-    driver_over(move |_: &str| Ok(engine.clone()))
+    driver_over(move |_: &Address| Ok(engine.clone()))
 }
 
 pub(crate) fn running(id: &str, alloc: &Path, script: &str, more: &[(&str, Value)]) -> TaskConfig {

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, EndpointSettings, NetworkingConfig};
-use docker_ipvs::engine::ContainerEngine;
 use docker_ipvs::engine::docker::DockerEngine;
+use docker_ipvs::engine::{Address, ContainerEngine};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -48,7 +48,8 @@ async fn asked(version: &'static str) -> Value {
             tokio::spawn(answer(connection, version, bodies.clone()));
         }
     });
-    let engine = DockerEngine::connect(&format!("unix://{}", socket.display())).unwrap();
+    let engine =
+        DockerEngine::connect(&Address::plain(format!("unix://{}", socket.display()))).unwrap();
     let endpoint = EndpointSettings {
         mac_address: Some(MAC.to_owned()),
         ..EndpointSettings::default()

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bollard::models::{HostConfig, Mount, MountType};
 use docker_ipvs::driver::DockerDriver;
-use docker_ipvs::engine::ContainerEngine;
 use docker_ipvs::engine::docker::DockerEngine;
+use docker_ipvs::engine::{Address, ContainerEngine};
 use nomad_driver_sdk::TaskDriver;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tokio::time::timeout;
@@ -45,7 +45,7 @@ pub(crate) async fn a_link_that_a_sibling_flips_never_leads_to_the_host() {
         let races = scope.spawn({
             let alloc = &alloc;
             move || {
-                let seen = runtime.block_on(race(&driver_over(|_: &str| Ok(docker())), alloc));
+                let seen = runtime.block_on(race(&driver_over(|_: &Address| Ok(docker())), alloc));
                 over.store(true, Ordering::Relaxed);
                 seen
             }
@@ -103,7 +103,7 @@ pub(crate) async fn a_task_that_replaces_its_own_local_by_a_link_is_not_started_
             .unwrap()
             .is_symlink()
     );
-    let refused = driver_over(|_: &str| Ok(docker()))
+    let refused = driver_over(|_: &Address| Ok(docker()))
         .start_task(running("t1", &alloc, "test -e /local/etc/shadow", &[]))
         .await
         .unwrap_err()
@@ -125,7 +125,7 @@ pub(crate) async fn a_task_reaches_what_is_its_own() {
         "made/here:/new",
     ]);
     let task = running("t1", &alloc, script, &[("volumes", volumes)]);
-    let driver = driver_over(|_: &str| Ok(docker()));
+    let driver = driver_over(|_: &Address| Ok(docker()));
     driver.start_task(task).await.unwrap();
     let exit = timeout(SOON, driver.wait_task("t1"))
         .await

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use docker_ipvs::driver::DockerDriver;
 use docker_ipvs::engine::docker::DockerEngine;
-use docker_ipvs::engine::{Command, CommandId, ContainerEngine, ContainerId, EngineError};
+use docker_ipvs::engine::{Address, Command, CommandId, ContainerEngine, ContainerId, EngineError};
 use docker_ipvs::name::DriverName;
 use docker_ipvs::task::handle::State;
 use nomad_driver_sdk::value::{ExecRequest, TaskState};
@@ -92,8 +92,8 @@ async fn no_call_to_a_driver_whose_engine_hangs_waits_for_ever() {
 
 fn over(socket: &Path) -> DockerDriver<DockerEngine> {
     let name = DriverName::from_path(Path::new("docker")).unwrap();
-    let endpoint = format!("unix://{}", socket.display());
-    let driver = DockerDriver::new(name, move |_: &str| DockerEngine::connect(&endpoint));
+    let address = Address::plain(format!("unix://{}", socket.display()));
+    let driver = DockerDriver::new(name, move |_: &Address| DockerEngine::connect(&address));
     driver.set_config(&[], None).unwrap();
     driver
 }
@@ -122,7 +122,8 @@ async fn bounded<T>(what: &str, call: impl Future<Output = Result<T, EngineError
 
 /// Past the negotiation, which is a call of its own.
 async fn connected(socket: &Path) -> DockerEngine {
-    let engine = DockerEngine::connect(&format!("unix://{}", socket.display())).unwrap();
+    let engine =
+        DockerEngine::connect(&Address::plain(format!("unix://{}", socket.display()))).unwrap();
     // The first call negotiates; the version after it is asked for in vain.
     bounded("the first call", engine.facts()).await;
     engine

@@ -3,19 +3,30 @@
 use std::sync::Arc;
 
 use docker_ipvs::engine::docker::DockerEngine;
-use docker_ipvs::engine::{ContainerEngine, ContainerId, EngineError};
+use docker_ipvs::engine::{Address, ContainerEngine, ContainerId, EngineError};
 use futures_util::StreamExt;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixListener;
 
 /// What the socket answers: whether the container has a terminal, and what its output is.
 #[derive(Debug, Clone)]
-struct Script {
+pub(crate) struct Script {
     tty: bool,
     output: Arc<Vec<u8>>,
     /// So many times.
     times: usize,
+}
+
+impl Script {
+    /// Of a container with a terminal.
+    pub(crate) fn of(output: &[u8]) -> Self {
+        Self {
+            tty: true,
+            output: Arc::new(output.to_vec()),
+            times: 1,
+        }
+    }
 }
 
 fn engine(script: Script) -> (DockerEngine, TempDir) {
@@ -27,11 +38,14 @@ fn engine(script: Script) -> (DockerEngine, TempDir) {
             tokio::spawn(serve(connection, script.clone()));
         }
     });
-    let endpoint = format!("unix://{}", socket.display());
-    (DockerEngine::connect(&endpoint).unwrap(), folder)
+    let address = Address::plain(format!("unix://{}", socket.display()));
+    (DockerEngine::connect(&address).unwrap(), folder)
 }
 
-async fn serve(mut connection: UnixStream, script: Script) -> std::io::Result<()> {
+pub(crate) async fn serve(
+    mut connection: impl AsyncRead + AsyncWrite + Unpin,
+    script: Script,
+) -> std::io::Result<()> {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         request.push(connection.read_u8().await?);

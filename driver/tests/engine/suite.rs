@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use bollard::models::ContainerCreateBody;
+use bollard::models::{ContainerCreateBody, HostConfig};
 use docker_ipvs::engine::{
     Chunk, Command, CommandState, Container, ContainerEngine, ContainerId, EngineError, Running,
     Source, State,
 };
 use docker_ipvs::stats::cgroup::{Cgroup, Clock};
 use futures_util::TryStreamExt;
+use tokio::io::AsyncWriteExt;
 
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -236,6 +237,64 @@ pub(crate) async fn a_commands_output_may_begin_with_any_byte(engine: impl Conta
             .await
             .unwrap();
     }
+    engine.remove(&id).await.unwrap();
+}
+
+/// With systemd as its cgroup driver the engine wants a slice, and its runtime wants no path of it.
+pub(crate) async fn systemd_is_given_the_agents_slice_by_its_bare_name(
+    engine: impl ContainerEngine,
+) {
+    // As an agent that sends no topology says it on cgroup v2.
+    let scope = "/sys/fs/cgroup/nomad.slice/share.slice/a1.web.scope";
+    let ours = docker_ipvs::spec::cgroup_parent(scope).unwrap();
+    let below = async |parent: &str| {
+        let host = HostConfig {
+            cgroup_parent: Some(parent.to_owned()),
+            ..HostConfig::default()
+        };
+        let body = ContainerCreateBody {
+            host_config: Some(host),
+            ..shell("exit 0")
+        };
+        let id = engine.create(&unique(), body).await?;
+        let started = engine.start(&id).await;
+        engine.remove(&id).await.unwrap();
+        started
+    };
+    for (parent, words) in [
+        ("/nomad.slice", "invalid slice name: /nomad.slice"),
+        ("nomad.slice/share.slice", "invalid slice name"),
+        ("/nomad", "should be a valid slice"),
+    ] {
+        let refused = below(parent).await.unwrap_err().to_string();
+        assert!(refused.contains(words), "{parent}: {refused}");
+    }
+    // The name is fine. Where there is no systemd behind the driver, that is what is missing.
+    if let Err(error) = below(&ours).await {
+        let text = error.to_string();
+        assert!(text.contains("failed to connect to dbus"), "{ours}: {text}");
+    }
+}
+
+/// What a command reads ends where its input does.
+pub(crate) async fn a_commands_input_ends(engine: impl ContainerEngine) {
+    let id = created(&engine, "sleep 600").await;
+    engine.start(&id).await.unwrap();
+    let command = Command {
+        words: vec!["cat".to_owned()],
+        tty: false,
+        stdin: true,
+    };
+    let Running {
+        output, mut input, ..
+    } = engine.exec(&id, command).await.unwrap();
+    input.write_all(b"to the end\n").await.unwrap();
+    input.shutdown().await.unwrap();
+    let chunks: Vec<_> = tokio::time::timeout(Duration::from_secs(10), output.try_collect())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(text(&chunks, Source::Stdout), "to the end\n");
     engine.remove(&id).await.unwrap();
 }
 

@@ -1,5 +1,6 @@
 //! A serde deserializer over [`rmpv::Value`] with cty's looseness. See the parent module for the rules.
 
+use std::collections::{BTreeMap, btree_map};
 use std::fmt::{self, Display};
 
 use rmpv::Value;
@@ -20,7 +21,7 @@ pub(super) struct Cty(pub(super) Value);
 
 /// The entries of one or several maps, without those that are nil.
 struct Entries {
-    left: std::vec::IntoIter<(String, Value)>,
+    left: btree_map::IntoIter<String, Value>,
     current: Option<(String, Value)>,
 }
 
@@ -128,7 +129,7 @@ impl Cty {
     }
 
     fn entries(self) -> Result<Entries, CtyError> {
-        let mut found = Vec::new();
+        let mut found = BTreeMap::new();
         match self.0 {
             Value::Nil => {}
             Value::Map(pairs) => collect(pairs, &mut found)?,
@@ -151,12 +152,16 @@ impl Cty {
 }
 
 /// Adds `pairs`, a later value of a key replacing an earlier one.
-fn collect(pairs: Vec<(Value, Value)>, found: &mut Vec<(String, Value)>) -> Result<(), CtyError> {
+fn collect(
+    pairs: Vec<(Value, Value)>,
+    found: &mut BTreeMap<String, Value>,
+) -> Result<(), CtyError> {
     for (key, value) in pairs {
         let key = Cty(key).string()?;
-        found.retain(|(known, _)| *known != key);
-        if value != Value::Nil {
-            found.push((key, value));
+        if value == Value::Nil {
+            found.remove(&key);
+        } else {
+            found.insert(key, value);
         }
     }
     Ok(())

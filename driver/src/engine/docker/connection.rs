@@ -1,7 +1,7 @@
 //! A client of an engine: the version of its API, and a limit for every call.
 //!
 //! The API version is negotiated on first contact and again when the engine says it no longer fits (it was up- or
-//! downgraded under us). Nothing is sent before that: connecting only parses the endpoint.
+//! downgraded under us). Nothing is sent before that: connecting only parses the endpoint and reads the files of TLS.
 
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,9 +10,9 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::errors::Error;
 
-use super::transport::{Endpoint, Transport};
+use super::transport::Transport;
 use super::{QUICK, convert};
-use crate::engine::EngineError;
+use crate::engine::{Address, EngineError};
 
 #[derive(Debug)]
 pub struct DockerEngine {
@@ -21,11 +21,10 @@ pub struct DockerEngine {
 }
 
 impl DockerEngine {
-    /// A client for `endpoint`: `unix:///path`, `tcp://host:port` or `http://host:port`. Sends nothing yet, and the
-    /// engine may come later.
-    pub fn connect(endpoint: &str) -> Result<Self, EngineError> {
+    /// A client for an engine. Reads the files of TLS, sends nothing yet, and the engine may come later.
+    pub fn connect(address: &Address) -> Result<Self, EngineError> {
         Ok(Self {
-            transport: Transport::new(Endpoint::parse(endpoint)?),
+            transport: Transport::new(address)?,
             negotiated: Mutex::new(None),
         })
     }

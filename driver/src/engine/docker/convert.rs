@@ -118,7 +118,7 @@ pub(super) fn listed(found: ContainerSummary) -> Option<Listed> {
     let created = u64::try_from(found.created?).ok()?;
     Some(Listed {
         id: ContainerId(found.id?),
-        created: SystemTime::UNIX_EPOCH + Duration::from_secs(created),
+        created: SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(created))?,
         labels: found.labels.unwrap_or_default(),
     })
 }
@@ -188,6 +188,17 @@ mod tests {
     fn dockers_zero_time_is_not_a_time() {
         assert_eq!(time("0001-01-01T00:00:00Z"), None);
         assert!(time("2026-11-24T21:00:00.123456789Z").is_some());
+    }
+
+    #[test]
+    fn a_container_made_at_a_time_beyond_all_times_is_not_listed() {
+        let made_at = |created| ContainerSummary {
+            id: Some("c".to_owned()),
+            created: Some(created),
+            ..ContainerSummary::default()
+        };
+        assert!(listed(made_at(1_790_000_000)).is_some());
+        assert_eq!(listed(made_at(i64::MAX)), None);
     }
 
     #[test]

@@ -94,9 +94,9 @@ impl Entries {
         let stamp = stamp(&self.pending).map_or(0, |(_, length)| length);
         let part = stamp.saturating_add(STORED_PART);
         // At a part's end a stamp may follow or the rest of the line: the byte after it has to be there.
-        let within = &self.pending[..self.pending.len().min(part + 1)];
+        let within = &self.pending[..self.pending.len().min(part.saturating_add(1))];
         let length = match within.iter().position(|byte| *byte == b'\n') {
-            Some(end) => end + 1,
+            Some(end) => end.saturating_add(1),
             None if self.pending.len() > part => part,
             None => return false,
         };
@@ -133,7 +133,7 @@ fn stamp(bytes: &[u8]) -> Option<(Timestamp, usize)> {
         .take(LONGEST_STAMP)
         .position(|byte| *byte == b' ')?;
     let at = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
-    Some((at, space + 1))
+    Some((at, space.saturating_add(1)))
 }
 
 #[cfg(test)]

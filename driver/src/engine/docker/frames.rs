@@ -115,7 +115,7 @@ impl Decoder for Frames {
                     if length == 0 {
                         return Ok(None);
                     }
-                    *left -= length;
+                    *left = left.saturating_sub(length);
                     return Ok(Some(Piece {
                         source: *source,
                         bytes: src.split_to(length).freeze(),
@@ -124,7 +124,7 @@ impl Decoder for Frames {
                 }
                 State::Report { text, left } => {
                     let taken = src.split_to(src.len().min(*left));
-                    *left -= taken.len();
+                    *left = left.saturating_sub(taken.len());
                     let room = LONGEST_REPORT.saturating_sub(text.len());
                     text.extend(taken.iter().take(room));
                     if *left > 0 {

@@ -1,4 +1,4 @@
-//! How a request gets to the engine: one connection each, over its socket or over TCP.
+//! How a request gets to the engine: one connection each, over its socket or over TCP, there with TLS if so configured.
 //!
 //! bollard sends its requests through here, and so do the calls whose bytes it would have to guess about: `raw`.
 //! A TCP peer that is gone is noticed within [`PEER_TIMEOUT`], also by who only listens.
@@ -6,6 +6,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::errors::Error;
@@ -21,7 +22,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tower::ServiceExt;
 use tracing::trace;
 
+use super::tls::{self, Tls};
 use crate::engine::EngineError;
+use crate::engine::address::{Address, TlsFiles};
 
 /// bollard's own limit must never be the one that strikes: pulls, waits and logs may take days.
 const NEVER: u64 = 10 * 365 * 24 * 3600;
@@ -51,6 +54,7 @@ pub(super) struct Transport {
     endpoint: Endpoint,
     host: HeaderValue,
     tcp: HttpConnector,
+    tls: Option<Arc<Tls>>,
 }
 
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -61,11 +65,12 @@ impl Endpoint {
     pub(super) fn parse(text: &str) -> Result<Self, EngineError> {
         let bad = || EngineError::Endpoint {
             endpoint: text.to_owned(),
-            reason: "unix:///path/of/the/socket or tcp://host:port is wanted".to_owned(),
+            reason: "unix:///path/of/the/socket, tcp://host:port or https://host:port is wanted"
+                .to_owned(),
         };
         match text.split_once("://") {
             Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            Some(("tcp" | "http", address)) => {
+            Some(("tcp" | "http" | "https", address)) => {
                 let uri = Uri::builder().scheme("http").authority(address);
                 uri.path_and_query("/")
                     .build()
@@ -78,7 +83,9 @@ impl Endpoint {
 }
 
 impl Transport {
-    pub(super) fn new(endpoint: Endpoint) -> Self {
+    pub(super) fn new(address: &Address) -> Result<Self, EngineError> {
+        let endpoint = Endpoint::parse(&address.endpoint)?;
+        let tls = tls(address, &endpoint)?;
         let host = match &endpoint {
             Endpoint::Unix(_) => None,
             Endpoint::Tcp(uri) => uri
@@ -92,11 +99,12 @@ impl Transport {
         tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
         tcp.set_tcp_user_timeout(Some(PEER_TIMEOUT));
         tcp.set_nodelay(true);
-        Self {
+        Ok(Self {
             endpoint,
             host: host.unwrap_or(HeaderValue::from_static("docker")),
             tcp,
-        }
+            tls: tls.map(Arc::new),
+        })
     }
 
     /// A bollard client that sends through here.
@@ -133,7 +141,12 @@ impl Transport {
                 trace!(%error, "a connection to the engine ended");
             }
         });
-        Ok(sender.send_request(request).await?)
+        // An engine that does not take our certificate says so in place of its first answer.
+        let answer = sender.send_request(request).await;
+        answer.map_err(|error| match &self.tls {
+            Some(tls) if tls::cause(&error).is_some() => tls.explain(&error).into(),
+            _ => error.into(),
+        })
     }
 
     async fn connect(&self) -> Result<Pin<Box<dyn Io>>, Error> {
@@ -144,7 +157,16 @@ impl Transport {
                 })?;
                 Ok(Box::pin(stream))
             }
-            Endpoint::Tcp(uri) => Ok(Box::pin(self.tcp(uri).await?)),
+            Endpoint::Tcp(uri) => {
+                let stream = self.tcp(uri).await?;
+                let Some(tls) = &self.tls else {
+                    return Ok(Box::pin(stream));
+                };
+                let wrapped = tls.wrap(stream).await;
+                let wrapped = wrapped
+                    .map_err(|error| io::Error::new(error.kind(), format!("{uri}: {error}")))?;
+                Ok(Box::pin(wrapped))
+            }
         }
     }
 
@@ -155,6 +177,25 @@ impl Transport {
             io::Error::other(format!("{uri}: {reason}"))
         })?;
         Ok(stream.into_inner())
+    }
+}
+
+/// TLS as it was asked for: by its files, or by the scheme alone.
+fn tls(address: &Address, endpoint: &Endpoint) -> Result<Option<Tls>, EngineError> {
+    let by_scheme = || {
+        address
+            .endpoint
+            .starts_with("https://")
+            .then(TlsFiles::default)
+    };
+    match (address.tls.clone().or_else(by_scheme), endpoint) {
+        (None, _) => Ok(None),
+        (Some(files), Endpoint::Tcp(uri)) => Tls::new(files, &address.endpoint, uri).map(Some),
+        (Some(_), Endpoint::Unix(_)) => Err(EngineError::Endpoint {
+            endpoint: address.endpoint.clone(),
+            reason: "TLS is for tcp:// and https:// alone; a socket of this machine needs none"
+                .to_owned(),
+        }),
     }
 }
 
@@ -178,7 +219,7 @@ mod tests {
     async fn a_peer_that_dies_is_noticed_by_who_only_listens() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("tcp://{}", listener.local_addr().unwrap());
-        let transport = Transport::new(Endpoint::parse(&endpoint).unwrap());
+        let transport = Transport::new(&Address::plain(endpoint.clone())).unwrap();
         let Endpoint::Tcp(uri) = &transport.endpoint else {
             panic!("{endpoint}")
         };

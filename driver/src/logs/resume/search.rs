@@ -92,7 +92,10 @@ impl Search {
 
     /// So many bytes of the entry, and all before them, have arrived. So many bytes agree.
     fn candidate(&self, mark: Mark, bytes: usize, fit: usize) -> Option<(i128, Skip)> {
-        let away = mark.at.as_nanosecond() - self.written?.as_nanosecond();
+        let away = mark
+            .at
+            .as_nanosecond()
+            .saturating_sub(self.written?.as_nanosecond());
         if away > SLACK.as_nanos().cast_signed() && fit < LAG_FIT {
             return None;
         }

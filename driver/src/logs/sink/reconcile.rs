@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
-use super::{APPEND_INTERVAL, DOUBT, LOOK, READER_SILENCE, Reader, Sink};
+use super::{APPEND_INTERVAL, DOUBT, LOOK, READ_LOOK, READER_SILENCE, Reader, Sink};
 use crate::logs::directory::off_worker;
 
 /// logmon keeps what it read for a tenth of a second before it writes it.
@@ -55,7 +55,7 @@ impl Sink {
     /// The container has ended: returns once the pipe is read, or what is in it is in the files.
     pub(in super::super) async fn finish(&mut self) {
         while self.reader == Reader::Listening && self.unread() > 0 {
-            sleep(LOOK / 10).await;
+            sleep(READ_LOOK).await;
             self.doubt().await;
         }
         self.flush().await;
@@ -175,7 +175,11 @@ impl Sink {
             sleep(LOOK).await;
             let now = self.position().await;
             let moved = now != position || self.unread() > 0;
-            quiet = if moved { Duration::ZERO } else { quiet + LOOK };
+            quiet = if moved {
+                Duration::ZERO
+            } else {
+                quiet.saturating_add(LOOK)
+            };
             position = now;
         }
     }

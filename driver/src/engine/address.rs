@@ -1,0 +1,37 @@
+//! Where an engine is, and the files that a connection with TLS needs.
+
+use std::path::PathBuf;
+
+/// An endpoint, and TLS unless the connection is to be a plain one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// `unix:///path`, `tcp://host:port`, `http://host:port` or `https://host:port`.
+    pub endpoint: String,
+    pub tls: Option<TlsFiles>,
+}
+
+/// Both sides are always verified; there is no switch that turns it off.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Who signed the engine's certificate; `None`: whom this machine believes.
+    pub ca: Option<PathBuf>,
+    /// What the engine is shown if it asks.
+    pub identity: Option<Identity>,
+}
+
+/// A certificate with its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Address {
+    /// Without TLS.
+    pub fn plain(endpoint: impl Into<String>) -> Self {
+        Self {
+            endpoint: endpoint.into(),
+            tls: None,
+        }
+    }
+}
