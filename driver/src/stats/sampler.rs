@@ -155,3 +155,17 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_interval_without_end_is_a_day_and_one_of_nothing_is_soon() {
+        let shared = Sampler::default().shared;
+        let wait = |interval| shared.next(interval).duration_since(Instant::now());
+        assert!(wait(Duration::MAX) <= INTERVAL_MAX);
+        assert!(wait(Duration::MAX) > INTERVAL_MAX / 2);
+        assert!(wait(Duration::ZERO) < Duration::from_secs(1));
+    }
+}
