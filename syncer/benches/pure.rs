@@ -17,7 +17,7 @@ use ipvs::{
     Forwarding, RealServer, Scheduler, ServiceId, ServiceSettings, Table, Thresholds,
     VirtualService, Weight,
 };
-use ipvs_syncer::desired::{Desired, FleetView, Hinted, Scope, Snapshots, desired, renew};
+use ipvs_syncer::desired::{Desired, FleetView, Hinted, Saved, Scope, Snapshots, desired, renew};
 use ipvs_syncer::guard::{Evidence, Losses, guard};
 use ipvs_syncer::model::catalog::{Catalog, CatalogService, Health, Instance, Origin};
 use ipvs_syncer::model::fleet::{Allocation, ClientStatus, Fleet, Port, Task, TaskState};
@@ -163,7 +163,7 @@ impl World {
     /// Everything, as at a start, and then the same instance told anew, as it goes on.
     fn passes(&self) -> Took {
         let warmed = BTreeSet::new();
-        let (last, hints) = (Vec::new(), Hinted::new());
+        let (last, hints) = (Saved::default(), Hinted::new());
         let occupied = Arc::default();
         let snapshots = |catalog| Snapshots {
             catalog: Some(catalog),

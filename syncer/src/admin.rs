@@ -284,7 +284,9 @@ fn take(status: &mut Status, state: &PassState, counts: &Counts) {
         number: pass.number,
         reason: pass.reason.word().to_owned(),
         age_ms: age(pass.ended),
-        duration_us: u64::try_from(pass.took.as_micros()).unwrap_or(u64::MAX),
+        duration_us: whole_micros(pass.took),
+        longest_us: whole_micros(pass.longest),
+        total_us: whole_micros(pass.total),
         steps: pass.steps,
         failed: pass.failed,
     });
@@ -322,6 +324,10 @@ fn source<T>(name: &str, address: &str, published: &Published<T>) -> Source {
         age_ms: published.read_at.map(age),
         error: published.error.clone(),
     }
+}
+
+fn whole_micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn age(at: Instant) -> u64 {

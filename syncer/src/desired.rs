@@ -24,7 +24,7 @@ use ipvs::{Family, Forwarding, ServiceId, ServiceSettings};
 pub use endpoint::{Endpoint, Want};
 pub use occupied::{Holder, Occupied};
 pub use renew::{Scope, renew};
-pub use saved::{SavedService, saved};
+pub use saved::{Saved, SavedService};
 
 use claim::{Claim, Grounds};
 use members::Members;
@@ -53,7 +53,7 @@ pub struct Snapshots<'a> {
     /// Endpoints that took one connection from the director.
     pub warmed: &'a BTreeSet<(ServiceId, SocketAddr)>,
     /// What was applied last, from the disk; used while `catalog` is `None`.
-    pub last: &'a [SavedService],
+    pub last: &'a Saved,
     /// Phases that drivers told ahead of Nomad.
     pub hints: &'a Hinted,
     /// Where no VIP may be, whatever the catalogues say.
@@ -91,7 +91,7 @@ pub enum Declared {
 /// The whole of what should be. All of it is ours: nothing outside [`Policy::ownership`] is ever asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Desired {
-    pub services: BTreeMap<ServiceId, DesiredService>,
+    pub services: BTreeMap<ServiceId, Arc<DesiredService>>,
     /// What is not as it was asked for, by service, in order.
     pub rejected: Vec<(Arc<str>, Rejected)>,
     /// Drain deadlines of virtual services that were applied and are not wanted any more.
@@ -180,7 +180,7 @@ pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
     let rejected = &mut desired.rejected;
     let services = granted.claims.into_iter().map(|claim| {
         let id = claim.vip.id;
-        (id, service(claim, snapshots, policy, rejected))
+        (id, Arc::new(service(claim, snapshots, policy, rejected)))
     });
     // In order already: built from the bottom, not searched for each.
     desired.services = services.collect();
@@ -198,11 +198,7 @@ fn by_service_and_reason(one: &(Arc<str>, Rejected), other: &(Arc<str>, Rejected
     one.0.cmp(&other.0).then_with(reasons)
 }
 
-fn leaving(
-    desired: &Desired,
-    last: &[SavedService],
-    policy: &Policy,
-) -> BTreeMap<ServiceId, Duration> {
+fn leaving(desired: &Desired, last: &Saved, policy: &Policy) -> BTreeMap<ServiceId, Duration> {
     let leaves = |saved: &&SavedService| !desired.services.contains_key(&saved.id);
     let drain = |saved: &SavedService| (saved.id, saved.drain.unwrap_or(policy.drain));
     last.iter().filter(leaves).map(drain).collect()
@@ -270,15 +266,22 @@ fn refuse_loops(desired: &mut Desired, policy: &Policy) {
     }
     let vips: BTreeSet<IpAddr> = desired.services.keys().filter_map(ServiceId::vip).collect();
     let rejected = &mut desired.rejected;
+    let is_looped = |endpoint: &Endpoint| owned(endpoint) && vips.contains(&endpoint.address.ip());
     for service in desired.services.values_mut() {
-        service.endpoints.retain(|endpoint| {
-            let looped = owned(endpoint) && vips.contains(&endpoint.address.ip());
-            if looped {
-                let reason = format!("instance {} is itself a VIP", endpoint.address);
-                rejected.push((Arc::clone(&service.name), Rejected::because(reason)));
-            }
-            !looped
-        });
+        if !service.endpoints.iter().any(is_looped) {
+            continue;
+        }
+        let looped = service
+            .endpoints
+            .iter()
+            .filter(|endpoint| is_looped(endpoint));
+        rejected.extend(looped.map(|endpoint| {
+            let reason = format!("instance {} is itself a VIP", endpoint.address);
+            (Arc::clone(&service.name), Rejected::because(reason))
+        }));
+        Arc::make_mut(service)
+            .endpoints
+            .retain(|endpoint| !is_looped(endpoint));
     }
 }
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use ipvs::{Forwarding, RealServer, ServiceId, ServiceSettings, Table};
 
-use crate::desired::{Declared, Desired, DesiredService, Endpoint, SavedService, Want};
+use crate::desired::{Declared, Desired, DesiredService, Endpoint, Saved, Want};
 use crate::model::catalog::Catalog;
 use crate::model::fleet::Phase;
 use crate::model::policy::{Policy, Rejected};
@@ -142,7 +142,7 @@ type Key = (ServiceId, SocketAddr);
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'a> {
     pub table: &'a Table,
-    pub last: &'a [SavedService],
+    pub last: &'a Saved,
     pub catalog: Option<&'a Catalog>,
     pub confirmations: u64,
     /// How often Consul went on with another history.
@@ -392,20 +392,22 @@ fn losses(desired: &Desired, evidence: &Evidence<'_>, policy: &Policy) -> (Vec<L
     (lost, serving)
 }
 
-fn keep(desired: &mut Desired, lost: &Lost, last: &[SavedService], policy: &Policy) {
-    let saved = last.iter().find(|saved| saved.id == lost.id);
-    let before = || DesiredService {
-        name: saved.map_or_else(
-            || Arc::from(lost.id.to_string()),
-            |saved| Arc::clone(&saved.name),
-        ),
-        settings: lost.settings,
-        forwarding: saved.map_or(Forwarding::Masquerade, |saved| saved.forwarding),
-        snat: saved.is_some_and(|saved| saved.snat),
-        drain: saved.and_then(|saved| saved.drain).unwrap_or(policy.drain),
-        declared: Declared::Disk,
-        complete: true,
-        endpoints: Vec::new(),
+fn keep(desired: &mut Desired, lost: &Lost, last: &Saved, policy: &Policy) {
+    let saved = last.get(&lost.id);
+    let before = || {
+        Arc::new(DesiredService {
+            name: saved.map_or_else(
+                || Arc::from(lost.id.to_string()),
+                |saved| Arc::clone(&saved.name),
+            ),
+            settings: lost.settings,
+            forwarding: saved.map_or(Forwarding::Masquerade, |saved| saved.forwarding),
+            snat: saved.is_some_and(|saved| saved.snat),
+            drain: saved.and_then(|saved| saved.drain).unwrap_or(policy.drain),
+            declared: Declared::Disk,
+            complete: true,
+            endpoints: Vec::new(),
+        })
     };
     let service = desired.services.entry(lost.id).or_insert_with(before);
     // Nobody's clients are sent to somebody else's servers: a new owner waits until the old one's loss is certain.
@@ -415,7 +417,8 @@ fn keep(desired: &mut Desired, lost: &Lost, last: &[SavedService], policy: &Poli
             lost.id, saved.name
         );
         let owner = std::mem::replace(service, before());
-        desired.rejected.push((owner.name, Rejected::because(why)));
+        let owner = Arc::clone(&owner.name);
+        desired.rejected.push((owner, Rejected::because(why)));
     }
     let endpoint = Endpoint {
         address: lost.real.address,
@@ -426,7 +429,7 @@ fn keep(desired: &mut Desired, lost: &Lost, last: &[SavedService], policy: &Poli
         held: true,
     };
     desired.basis = None;
-    let endpoints = &mut service.endpoints;
+    let endpoints = &mut Arc::make_mut(service).endpoints;
     if let Err(at) = endpoints.binary_search_by_key(&endpoint.address, |there| there.address) {
         endpoints.insert(at, endpoint);
     }

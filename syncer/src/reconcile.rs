@@ -10,6 +10,7 @@
 //! that left it in doubt. No failure ends the loop; on exit everything stays as it is.
 
 mod act;
+mod audits;
 mod pass;
 mod publish;
 mod refusal;
@@ -21,15 +22,16 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use state::{PassRecord, PassState, ServiceState, Unread};
 
+use audits::Audits;
 use publish::Errors;
 use refusal::Refusals;
 
-use crate::desired::{Desired, Occupied, SavedService, Scope};
+use crate::desired::{Desired, Occupied, Saved, Scope};
 use crate::director::{Director, Reading};
 use crate::guard::Losses;
 use crate::model::Moment;
@@ -95,7 +97,7 @@ pub struct Reconciler<D> {
     policy: Policy,
     /// Where a policy comes from that replaces it.
     policies: Option<watch::Receiver<Policy>>,
-    audit: Interval,
+    audits: Audits,
     inputs: Inputs,
     store: Store,
     prober: Prober,
@@ -118,7 +120,7 @@ struct State {
     /// Read at least once, so that a difference is somebody else's doing.
     read: bool,
     drains: Drains,
-    last: Arc<Vec<SavedService>>,
+    last: Saved,
     desired: Desired,
     occupied: Arc<Occupied>,
     /// What the next plan has to look at, as far as is known by now.
@@ -152,8 +154,7 @@ impl<D: Director> Reconciler<D> {
     ) -> Self {
         let (prober, warm_told) = Prober::new();
         let hinted = inputs.board.subscribe();
-        let mut audit = tokio::time::interval_at(Instant::now() + audit, audit);
-        audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let audits = Audits::every(audit);
         let state = State {
             mirror: Reading::default(),
             doubtful: true,
@@ -177,7 +178,7 @@ impl<D: Director> Reconciler<D> {
             drift: Vec::new(),
         };
         let passed = PassState {
-            interval: audit.period(),
+            interval: audits.interval(),
             ..PassState::default()
         };
         let (publisher, _) = watch::channel(Arc::new(passed.clone()));
@@ -185,7 +186,7 @@ impl<D: Director> Reconciler<D> {
             director,
             policy,
             policies: None,
-            audit,
+            audits,
             inputs,
             store,
             prober,
@@ -271,7 +272,7 @@ impl<D: Director> Reconciler<D> {
                 Some(Reason::Warmed)
             }
             () = until(self.state.wake) => Some(Reason::Timer),
-            _ = self.audit.tick() => Some(Reason::Audit),
+            () = self.audits.due() => Some(Reason::Audit),
         }
     }
 }

@@ -58,6 +58,11 @@ pub struct Pass {
     pub reason: String,
     pub age_ms: u64,
     pub duration_us: u64,
+    /// The longest of all passes of this process, and all of them together.
+    #[serde(default)]
+    pub longest_us: u64,
+    #[serde(default)]
+    pub total_us: u64,
     pub steps: usize,
     pub failed: usize,
 }

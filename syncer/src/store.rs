@@ -8,20 +8,24 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 use tracing::{error, warn};
 
-use crate::desired::SavedService;
+use crate::desired::Saved;
 use crate::plan::Drains;
 
 /// How long until a failed write is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// After a write nothing is written for so many times as long as it took: a table of thousands of services is
+/// megabytes, and one that changes all the time would be written all the time.
+const REST_PER_WRITE: u32 = 9;
 
 const TABLE: &str = "table.json";
 const DRAINS: &str = "drains.json";
@@ -29,7 +33,7 @@ const DRAINS: &str = "drains.json";
 /// What is remembered.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Memory {
-    pub services: Arc<Vec<SavedService>>,
+    pub services: Saved,
     pub drains: Drains,
     pub addresses: BTreeSet<IpAddr>,
     /// There was an earlier process, and which addresses it added is not known any more. Never written.
@@ -81,7 +85,7 @@ impl Store {
         let (drains, addresses) = small
             .map(|small| (small.drains, small.addresses))
             .unwrap_or_default();
-        let services = Arc::new(read(&dir.join(TABLE)).unwrap_or_default());
+        let services = read(&dir.join(TABLE)).unwrap_or_default();
         let memory = Memory {
             services,
             drains,
@@ -142,11 +146,24 @@ async fn write_behind(
         }
         let next = changes.borrow_and_update().clone();
         let (dir, before) = (dir.clone(), written.clone());
+        let begun = Instant::now();
         let wrote = tokio::task::spawn_blocking(move || write(&dir, before, &next)).await;
         // A writer that panicked wrote nothing.
         let (now, trouble) = wrote.unwrap_or_else(|panic| (written, Some(panic.to_string())));
         written = now;
         told.send_replace(trouble);
+        let rest = begun.elapsed().saturating_mul(REST_PER_WRITE);
+        let mut changed = false;
+        let more = async {
+            while changes.changed().await.is_ok() {
+                changed = true;
+            }
+        };
+        // Of the end, too, `changes` tells: it is not waited for.
+        let _ = timeout(rest, more).await;
+        if changed {
+            changes.mark_changed();
+        }
     }
 }
 
@@ -176,9 +193,9 @@ fn write(dir: &Path, mut written: Memory, next: &Memory) -> (Memory, Option<Stri
         }
     }
     if written.services != next.services
-        && replaced(TABLE, replace(&dir.join(TABLE), &*next.services))
+        && replaced(TABLE, replace(&dir.join(TABLE), &next.services))
     {
-        written.services = Arc::clone(&next.services);
+        written.services = next.services.clone();
     }
     (written, trouble)
 }

@@ -13,7 +13,7 @@ use ipvs::ServiceId;
 
 use super::members::{Asks, Members, Refused, refused, sentences};
 use super::occupied::{Holder, Occupied};
-use super::{Declared, SavedService};
+use super::{Declared, Saved, SavedService};
 use crate::model::catalog::{Catalog, CatalogService};
 use crate::model::policy::{Policy, Rejected, ServiceBlock, VipPolicy};
 
@@ -44,7 +44,7 @@ pub(super) struct Grounds<'a> {
     pub(super) policy: &'a Policy,
     pub(super) occupied: &'a Occupied,
     pub(super) nodes: &'a Occupied,
-    pub(super) last: &'a [SavedService],
+    pub(super) last: &'a Saved,
 }
 
 /// What one service is granted, as far as no other asks for the same.
@@ -81,8 +81,7 @@ impl<'a> Grounds<'a> {
     }
 
     fn holds(&self, id: &ServiceId) -> bool {
-        let has = |saved: &SavedService| saved.id == *id && !saved.leaving;
-        self.last.iter().any(has)
+        self.last.get(id).is_some_and(|saved| !saved.leaving)
     }
 
     /// What one service that was read asks for and gets.
@@ -186,13 +185,12 @@ fn absent<'a>(
         Err(why) => return rejected.push((Arc::clone(name), why)),
     };
     rejected.extend(odd.map(|why| (Arc::clone(name), why)));
-    let of_vip = |saved: &&SavedService| saved.id == block.vip.id;
     claims.push(Claim {
         name,
         vip: block.vip,
         declared: Declared::Config,
         members: None,
-        saved: grounds.last.iter().find(of_vip),
+        saved: grounds.last.get(&block.vip.id),
     });
 }
 
@@ -219,7 +217,7 @@ fn unread<'a>(claims: &mut Vec<Claim<'a>>, catalog: &Catalog, grounds: &Grounds<
 /// Leaves one claim for each VIP; those that lost are told so and given back. `claims` are in order of VIP.
 fn settle<'a>(
     claims: &mut Vec<Claim<'a>>,
-    last: &[SavedService],
+    last: &Saved,
     rejected: &mut Vec<(Arc<str>, Rejected)>,
 ) -> Vec<(Claim<'a>, Rejected)> {
     let mut losers = Vec::new();
@@ -237,10 +235,9 @@ fn settle<'a>(
             continue;
         };
         let incumbent = |claim: &Claim<'_>| {
-            let has = |saved: &SavedService| {
-                saved.id == claim.vip.id && saved.name == *claim.name && !saved.leaving
-            };
-            claim.declared != Declared::Config && last.iter().any(has)
+            let had = last.get(&claim.vip.id);
+            let is_its = |saved: &SavedService| saved.name == *claim.name && !saved.leaving;
+            claim.declared != Declared::Config && had.is_some_and(is_its)
         };
         let takes = holder.declared != Declared::Config && !incumbent(holder) && incumbent(&claim);
         let loser = if takes {

@@ -60,7 +60,7 @@ impl Basis {
         nodes: &Arc<Occupied>,
     ) -> Option<Self> {
         // What holds on from the disk is either not read or refused.
-        let read = |service: &DesiredService| service.complete;
+        let read = |service: &Arc<DesiredService>| service.complete;
         let plain = desired.services.values().all(read);
         plain.then(|| Self {
             catalog: Arc::clone(catalog),
@@ -171,10 +171,10 @@ impl Anew {
                 let id = claim.vip.id;
                 let there = desired.services.get_mut(&id)?;
                 let anew = service_of(claim, snapshots, grounds.policy, &mut rejected);
-                if *entry == Entry::Changed || *there != anew {
+                if *entry == Entry::Changed || **there != anew {
                     self.ids.insert(id);
                 }
-                *there = anew;
+                *there = Arc::new(anew);
                 if is_looped(desired.services.get(&id)?, desired, grounds.policy) {
                     return None;
                 }

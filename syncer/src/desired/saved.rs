@@ -1,13 +1,15 @@
 //! The table as it was applied last, from the disk: what is known while the sources have not been read. Pure.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipvs::{Forwarding, RealServer, ServiceId, ServiceSettings, Table};
-use serde::{Deserialize, Serialize};
+use imbl::OrdMap;
+use ipvs::{Forwarding, RealServer, ServiceId, ServiceSettings, Table, VirtualService};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::occupied::Occupied;
-use super::{Declared, Desired, DesiredService, Endpoint, Want};
+use super::{Declared, Desired, DesiredService, Endpoint, Scope, Want};
 use crate::model::policy::{Policy, VipPolicy};
 
 /// A virtual service as it was applied, for the disk.
@@ -28,6 +30,38 @@ pub struct SavedService {
 }
 
 impl SavedService {
+    fn of(id: ServiceId, wanted: &DesiredService, reals: &[RealServer]) -> Self {
+        Self {
+            name: Arc::clone(&wanted.name),
+            id,
+            settings: wanted.settings,
+            forwarding: wanted.forwarding,
+            snat: wanted.snat,
+            drain: Some(wanted.drain),
+            leaving: false,
+            reals: reals.to_vec(),
+        }
+    }
+
+    /// Whether [`SavedService::of`] would be the same.
+    fn is_as(&self, wanted: &DesiredService, reals: &[RealServer]) -> bool {
+        self.name == wanted.name
+            && self.settings == wanted.settings
+            && self.forwarding == wanted.forwarding
+            && self.snat == wanted.snat
+            && self.drain == Some(wanted.drain)
+            && !self.leaving
+            && self.reals == reals
+    }
+
+    fn leaving(&self, reals: &[RealServer]) -> Self {
+        Self {
+            leaving: true,
+            reals: reals.to_vec(),
+            ..self.clone()
+        }
+    }
+
     pub(super) fn policy(&self) -> VipPolicy {
         let Self {
             id,
@@ -73,38 +107,89 @@ impl SavedService {
     }
 }
 
-/// What to remember of what should be, as the table has it, after what was remembered: with those that still leave.
-pub fn saved(desired: &Desired, table: &Table, before: &[SavedService]) -> Vec<SavedService> {
-    let reals = |id: &ServiceId| {
-        let there = table.get(id);
-        there.map_or_else(Vec::new, |there| there.reals().to_vec())
-    };
-    let wanted = desired.services.iter().map(|(id, service)| SavedService {
-        name: Arc::clone(&service.name),
-        id: *id,
-        settings: service.settings,
-        forwarding: service.forwarding,
-        snat: service.snat,
-        drain: Some(service.drain),
-        leaving: false,
-        reals: reals(id),
-    });
-    let mut all: Vec<SavedService> = wanted.collect();
-    let leaves = |saved: &&SavedService| {
-        !desired.services.contains_key(&saved.id) && table.get(&saved.id).is_some()
-    };
-    let leaving = before.iter().filter(leaves).map(|saved| SavedService {
-        leaving: true,
-        reals: reals(&saved.id),
-        ..saved.clone()
-    });
-    all.extend(leaving);
-    all.sort_by_key(|saved| saved.id);
-    all
+/// All virtual services as they were applied last. A copy shares whatever is the same; on disk it is a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Vec<SavedService>")]
+pub struct Saved(OrdMap<ServiceId, Arc<SavedService>>);
+
+impl Saved {
+    /// That virtual service.
+    pub fn get(&self, id: &ServiceId) -> Option<&SavedService> {
+        self.0.get(id).map(|service| &**service)
+    }
+
+    /// All of them, in order of identity.
+    pub fn iter(&self) -> impl Iterator<Item = &SavedService> {
+        self.0.values().map(|service| &**service)
+    }
+
+    /// Takes over, of the services in `scope`, what should be as the table has it; those that still leave stay.
+    pub fn renew(&mut self, scope: &Scope, desired: &Desired, table: &Table) {
+        match scope {
+            Scope::Only(ids) => self.renew_each(ids.iter(), desired, table),
+            Scope::Whole => {
+                let mut ids: BTreeSet<ServiceId> = self.0.keys().copied().collect();
+                ids.extend(desired.services.keys());
+                self.renew_each(ids.iter(), desired, table);
+            }
+        }
+    }
+
+    fn renew_each<'a>(
+        &mut self,
+        ids: impl Iterator<Item = &'a ServiceId>,
+        desired: &Desired,
+        table: &Table,
+    ) {
+        for id in ids {
+            let (before, wanted) = (self.get(id), desired.services.get(id));
+            let reals = table.get(id).map(VirtualService::reals);
+            match (wanted, before, reals) {
+                (Some(wanted), before, reals) => {
+                    let reals = reals.unwrap_or_default();
+                    if !before.is_some_and(|before| before.is_as(wanted, reals)) {
+                        let service = SavedService::of(*id, wanted, reals);
+                        self.0.insert(*id, Arc::new(service));
+                    }
+                }
+                (None, Some(before), Some(reals)) => {
+                    if !before.leaving || before.reals != reals {
+                        let service = before.leaving(reals);
+                        self.0.insert(*id, Arc::new(service));
+                    }
+                }
+                // Nobody wants it, and the table has it not.
+                (None, _, _) => drop(self.0.remove(id)),
+            }
+        }
+    }
+}
+
+impl FromIterator<SavedService> for Saved {
+    fn from_iter<I: IntoIterator<Item = SavedService>>(services: I) -> Self {
+        let services = services.into_iter();
+        Self(
+            services
+                .map(|service| (service.id, Arc::new(service)))
+                .collect(),
+        )
+    }
+}
+
+impl From<Vec<SavedService>> for Saved {
+    fn from(services: Vec<SavedService>) -> Self {
+        services.into_iter().collect()
+    }
+}
+
+impl Serialize for Saved {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
 }
 
 /// All of it, while the catalogue has not been read: it adds what is missing and takes nothing away.
-pub(super) fn from_disk(last: &[SavedService], occupied: &Occupied, policy: &Policy) -> Desired {
+pub(super) fn from_disk(last: &Saved, occupied: &Occupied, policy: &Policy) -> Desired {
     let mut desired = Desired::default();
     let had = |saved: &&SavedService| saved.is_had(policy, occupied);
     for saved in last.iter().filter(had) {
@@ -118,7 +203,7 @@ pub(super) fn from_disk(last: &[SavedService], occupied: &Occupied, policy: &Pol
             complete: false,
             endpoints: saved.endpoints(),
         };
-        desired.services.insert(saved.id, service);
+        desired.services.insert(saved.id, Arc::new(service));
     }
     desired
 }

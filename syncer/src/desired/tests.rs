@@ -84,7 +84,7 @@ fn saved(name: &str, at: &str, weights: &[u32]) -> SavedService {
 struct Case {
     catalog: Catalog,
     policy: Policy,
-    last: Vec<SavedService>,
+    last: Saved,
     fleet: Option<Arc<Fleet>>,
     awaited: bool,
     occupied: Arc<Occupied>,
@@ -105,7 +105,7 @@ impl Case {
                 drain: Duration::from_mins(1),
                 shrink_percent: 50,
             },
-            last: Vec::new(),
+            last: Saved::default(),
             fleet: None,
             awaited: false,
             occupied: Arc::default(),
@@ -142,7 +142,8 @@ impl Case {
     }
 
     fn last(mut self, saved: SavedService) -> Self {
-        self.last.push(saved);
+        let known = self.last.iter().cloned();
+        self.last = known.chain([saved]).collect();
         self
     }
 
@@ -168,7 +169,8 @@ impl Case {
     /// Each virtual service as `vip name`.
     fn owners(&self) -> Vec<String> {
         let desired = self.desired();
-        let owner = |(id, service): (&ServiceId, &DesiredService)| format!("{id} {}", service.name);
+        let owner =
+            |(id, service): (&ServiceId, &Arc<DesiredService>)| format!("{id} {}", service.name);
         desired.services.iter().map(owner).collect()
     }
 
@@ -384,6 +386,7 @@ fn a_service_that_was_not_read_is_unknown_and_not_empty() {
 fn before_the_catalogue_is_read_the_table_on_disk_is_what_should_be() {
     let policy = Case::new().policy;
     let last = [saved("web", VIP, &[1, 0]), saved("theirs", OUTSIDE, &[1])];
+    let last = last.into_iter().collect();
     let snapshots = Snapshots {
         catalog: None,
         fleet: FleetView::Awaited,

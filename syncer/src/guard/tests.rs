@@ -95,7 +95,7 @@ fn desired(present: impl Fn(u16) -> bool, fleet: Option<Arc<Fleet>>) -> Desired 
             complete: true,
             endpoints: present(service).then_some(endpoint).into_iter().collect(),
         };
-        (id(service), wanted)
+        (id(service), Arc::new(wanted))
     };
     Desired {
         services: (0..SERVICES).map(service).collect(),
@@ -128,7 +128,7 @@ impl Day {
     fn pass(&mut self, mut desired: Desired) {
         let evidence = Evidence {
             table: &self.table,
-            last: &[],
+            last: &Saved::default(),
             catalog: None,
             confirmations: self.confirmations,
             restarts: self.restarts,
@@ -215,7 +215,7 @@ fn while_nomad_is_awaited_nothing_is_lost() {
         day.later(5_000);
         let evidence = Evidence {
             table: &day.table,
-            last: &[],
+            last: &Saved::default(),
             catalog: None,
             confirmations: day.confirmations,
             restarts: 0,
@@ -229,12 +229,12 @@ fn while_nomad_is_awaited_nothing_is_lost() {
 fn a_service_that_was_not_read_has_lost_nothing() {
     let mut all = desired(|_| false, None);
     for service in all.services.values_mut() {
-        service.complete = false;
+        Arc::make_mut(service).complete = false;
     }
     let day = Day::new();
     let evidence = Evidence {
         table: &day.table,
-        last: &[],
+        last: &Saved::default(),
         catalog: None,
         confirmations: 0,
         restarts: 0,

@@ -10,6 +10,8 @@ mod stages;
 mod surroundings;
 mod world;
 
+use std::sync::Arc;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -27,7 +29,10 @@ fn ownership() -> Ownership {
 
 fn desired(services: Vec<(ServiceId, DesiredService)>) -> Desired {
     Desired {
-        services: services.into_iter().collect(),
+        services: services
+            .into_iter()
+            .map(|(id, service)| (id, Arc::new(service)))
+            .collect(),
         complete: true,
         ..Desired::default()
     }

@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::act::Done;
 use super::{Reason, Reconciler, instant_of};
-use crate::desired::{Desired, FleetView, Holder, Occupied, Scope, Snapshots, Want, renew, saved};
+use crate::desired::{Desired, FleetView, Holder, Occupied, Scope, Snapshots, Want, renew};
 use crate::director::Director;
 use crate::guard::{APART, Evidence, guard};
 use crate::model::Moment;
@@ -53,7 +53,6 @@ impl<D: Director> Reconciler<D> {
             .as_mut()
             .map(|fleet| fleet.borrow_and_update().view.clone());
         let now = source::now();
-        let first = !self.state.desired.complete;
         let mut desired = self.desire(catalog.as_ref(), fleet.as_ref());
         self.hold_back(&mut desired, catalog.as_deref(), now);
         let (plan, scope) = self.decide(&desired, now);
@@ -67,7 +66,7 @@ impl<D: Director> Reconciler<D> {
         if let Some(arrived) = arrived.filter(|_| fresh && steps > 0 && failed == 0 && !done.cut) {
             self.acknowledged(arrived);
         }
-        self.remember(desired, &plan, first || steps > 0);
+        self.remember(desired, &plan, &scope);
         self.warm(&plan);
         self.schedule(&plan, done, now);
         let whole = failed == done.refused && !self.state.doubtful && !done.cut;
@@ -85,7 +84,10 @@ impl<D: Director> Reconciler<D> {
     async fn look(&mut self, reason: Reason) -> bool {
         let state = &mut self.state;
         if state.doubtful || reason == Reason::Audit {
-            match self.director.read(&state.mirror.table).await {
+            let begun = Instant::now();
+            let read = self.director.read(&state.mirror.table).await;
+            self.audits.read_took(begun.elapsed());
+            match read {
                 Ok(reading) => {
                     let foreign =
                         state.read && !state.doubtful && reading.table != state.mirror.table;
@@ -258,14 +260,14 @@ impl<D: Director> Reconciler<D> {
         (plan, scope)
     }
 
-    fn remember(&mut self, desired: Desired, plan: &Plan, changed: bool) {
+    fn remember(&mut self, desired: Desired, plan: &Plan, scope: &Scope) {
         let state = &mut self.state;
         state.drains = plan.drains.clone();
-        if desired.complete && changed {
-            state.last = Arc::new(saved(&desired, &state.mirror.table, &state.last));
+        if desired.complete {
+            state.last.renew(scope, &desired, &state.mirror.table);
         }
         self.store.remember(Memory {
-            services: Arc::clone(&state.last),
+            services: state.last.clone(),
             drains: state.drains.clone(),
             addresses: state.mirror.addresses.ours.clone(),
             addresses_lost: false,

@@ -51,12 +51,16 @@ impl<D: Director> Reconciler<D> {
 
     /// The last word of a pass, whatever came of it.
     pub(super) fn conclude(&mut self, reason: Reason, started: Instant, done: Done, whole: bool) {
-        let number = self.passed.pass.map_or(0, |pass| pass.number);
+        let took = started.elapsed();
+        let before = self.passed.pass;
+        let number = before.map_or(0, |pass| pass.number);
         self.passed.pass = Some(PassRecord {
             number: number.saturating_add(1),
             reason,
             ended: Instant::now(),
-            took: started.elapsed(),
+            took,
+            longest: before.map_or(took, |pass| pass.longest.max(took)),
+            total: before.map_or(took, |pass| pass.total.saturating_add(took)),
             steps: done.steps,
             failed: done.failed,
             refused: done.refused,
@@ -65,6 +69,7 @@ impl<D: Director> Reconciler<D> {
         let state = &mut self.state;
         self.passed.complete |= whole;
         self.passed.read = state.read;
+        self.passed.interval = self.audits.interval();
         if whole {
             state.drift.clear();
         }

@@ -17,7 +17,7 @@ use ipvs::{Protocol, ServiceId, Table, VirtualService, Weight};
 use tokio::time::Instant;
 
 use super::Reason;
-use crate::desired::{Desired, DesiredService, SavedService, Scope};
+use crate::desired::{Desired, DesiredService, Saved, Scope};
 use crate::guard::Hold;
 use crate::model::AllocId;
 use crate::model::policy::{Ownership, Rejected};
@@ -61,6 +61,9 @@ pub struct PassRecord {
     pub reason: Reason,
     pub ended: Instant,
     pub took: Duration,
+    /// The longest of all passes of this process, and all of them together.
+    pub longest: Duration,
+    pub total: Duration,
     pub steps: usize,
     pub failed: usize,
     /// Those of the failed that the kernel understood and refused.
@@ -84,7 +87,7 @@ pub struct ServiceState {
     pub name: Arc<str>,
     pub snat: bool,
     /// `None`: it is on its way out.
-    pub wanted: Option<DesiredService>,
+    pub wanted: Option<Arc<DesiredService>>,
     /// `None`: the kernel has it not.
     pub actual: Option<VirtualService>,
     /// Its real servers on their way out, in order of address.
@@ -120,7 +123,7 @@ pub(super) struct World<'a> {
     pub(super) table: &'a Table,
     pub(super) drains: &'a Drains,
     /// As they were applied last, in order of identity: names for those that nobody wants any more.
-    pub(super) last: &'a [SavedService],
+    pub(super) last: &'a Saved,
     pub(super) ownership: &'a Ownership,
 }
 
@@ -141,7 +144,7 @@ impl World<'_> {
         if wanted.is_none() && actual.is_none() {
             return None;
         }
-        let saved = || self.last.iter().find(|saved| saved.id == *id);
+        let saved = || self.last.get(id);
         let (name, snat) = match (&wanted, before) {
             (Some(wanted), _) => (Arc::clone(&wanted.name), wanted.snat),
             (None, Some(before)) => (Arc::clone(&before.name), before.snat),
@@ -193,7 +196,7 @@ impl PassState {
             desired,
             table,
             drains: &Drains::default(),
-            last: &[],
+            last: &Saved::default(),
             ownership: &Ownership {
                 ranges: vec![range("0.0.0.0/0"), range("::/0")],
             },

@@ -138,6 +138,8 @@ pub(crate) mod tests {
                 reason: Reason::Consul,
                 ended: Instant::now(),
                 took: Duration::from_millis(1),
+                longest: Duration::from_millis(1),
+                total: Duration::from_millis(1),
                 steps: 2,
                 failed: 0,
                 refused: 0,

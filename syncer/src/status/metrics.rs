@@ -148,6 +148,17 @@ fn director(text: &mut Exposition, status: &Status, pass: &super::Pass) {
         "Passes of the director's loop.",
     )
     .sample("", &[], pass.number);
+    text.family(
+        Kind::Counter,
+        "passes_seconds_total",
+        "Time that all passes took together.",
+    )
+    .sample("", &[], micros(pass.total_us));
+    text.gauge(
+        "pass_longest_seconds",
+        "How long the longest pass of this process took.",
+        micros(pass.longest_us),
+    );
     text.gauge(
         "pass_age_seconds",
         "Time since the last pass ended.",

@@ -68,7 +68,7 @@ fn view(
             .unwrap_or(Scheduler::WRR),
         forward: forward(forwarding(service)).to_owned(),
         snat: service.snat,
-        declared: declared(wanted).to_owned(),
+        declared: declared(wanted.map(|wanted| &**wanted)).to_owned(),
         real_servers: reals.into_values().collect(),
     }
 }
@@ -249,7 +249,7 @@ mod tests {
             ],
         };
         let desired = Desired {
-            services: [(id, service)].into(),
+            services: [(id, Arc::new(service))].into(),
             complete: true,
             ..Desired::default()
         };

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use ipvs::fake::FakeKernel;
 use ipvs::{Connections, Kernel, ServiceId, Table};
-use ipvs_syncer::desired::{
-    Desired, FleetView, Hinted, SavedService, Scope, Snapshots, desired, renew, saved,
-};
+use ipvs_syncer::desired::{Desired, FleetView, Hinted, Saved, Scope, Snapshots, desired, renew};
 use ipvs_syncer::guard::{Evidence, Losses, guard};
 use ipvs_syncer::model::Moment;
 use ipvs_syncer::model::catalog::Catalog;
@@ -27,7 +25,7 @@ pub(crate) struct Machine {
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Disk {
-    services: Vec<SavedService>,
+    services: Saved,
     drains: Drains,
 }
 
@@ -112,7 +110,7 @@ impl Daemon {
             .fleet
             .as_ref()
             .map_or(FleetView::Awaited, FleetView::Known);
-        let (warmed, last) = (&self.warmed, self.memory.services.as_slice());
+        let (warmed, last) = (&self.warmed, &self.memory.services);
         let snapshots = Snapshots {
             catalog: self.catalog.as_ref(),
             fleet,
@@ -187,7 +185,7 @@ impl Daemon {
         }
         self.memory.drains = plan.drains.clone();
         if desired.complete {
-            self.memory.services = saved(&desired, table, &self.memory.services);
+            self.memory.services.renew(&scope, &desired, table);
         }
         machine.disk = self.memory.clone();
         self.probes = plan.probes.iter().copied().collect();

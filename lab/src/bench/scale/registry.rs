@@ -1,5 +1,6 @@
-//! Services by script: in the catalogue of the lab's Consul, on a node that is made up, so that no agent looks after them.
+//! Services by script: in the catalogue of the lab's Consul, on nodes that are made up, so that no agent looks after them.
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -10,7 +11,11 @@ use super::REALS;
 use crate::api::Api;
 use crate::context::Lab;
 
-const NODE: &str = "scale";
+/// The nodes' names begin so.
+const NODE: &str = "scale-node-";
+
+/// Services of one node: Consul looks at all checks of a node when one of its services changes.
+const SERVICES_PER_NODE: usize = 20;
 
 /// For one request, of a Consul that is busy with the others.
 const ANSWERING: Duration = Duration::from_secs(30);
@@ -29,6 +34,8 @@ const FIRST_REAL: u8 = 200;
 pub(super) struct Registry<'a> {
     lab: &'a Lab,
     consul: Api,
+    /// So many services are registered.
+    known: Cell<usize>,
 }
 
 impl<'a> Registry<'a> {
@@ -36,30 +43,37 @@ impl<'a> Registry<'a> {
         let registry = Self {
             lab,
             consul: lab.consul(),
+            known: Cell::new(0),
         };
         // Of an earlier run that was ended.
         registry.close()?;
-        let node = json!({ "Node": NODE, "Address": registry.address(199).to_string() });
-        registry
-            .consul
-            .put("catalog/register", &node, ANSWERING)
-            .context("make up a node")?;
         Ok(registry)
     }
 
     /// Forgets them all.
     pub(super) fn close(&self) -> Result<()> {
-        let node = json!({ "Node": NODE });
-        let limit = Duration::from_mins(2);
-        let forgotten = self.consul.put("catalog/deregister", &node, limit);
-        forgotten.context("forget the node that was made up")
+        let nodes = self.consul.get_json("catalog/nodes", ANSWERING)?;
+        let names = nodes.as_array().into_iter().flatten();
+        let names = names.filter_map(|node| node["Node"].as_str());
+        for name in names.filter(|name| name.starts_with(NODE)) {
+            let node = json!({ "Node": name });
+            self.consul
+                .put("catalog/deregister", &node, ANSWERING)
+                .with_context(|| format!("forget {name}, which was made up"))?;
+        }
+        self.known.set(0);
+        Ok(())
     }
 
     /// Registers all up to this number. Those that are there stay.
     pub(super) fn grow(&self, services: usize) -> Result<()> {
-        let known = self.known()?;
-        let numbers: Vec<usize> = (known..services).collect();
+        let numbers: Vec<usize> = (self.known.get()..services).collect();
         for some in numbers.chunks(AT_ONCE) {
+            for &number in some {
+                if number % SERVICES_PER_NODE == 0 {
+                    self.make_up_node(number)?;
+                }
+            }
             let mut operations = Vec::new();
             for &number in some {
                 for instance in 0..REALS {
@@ -68,19 +82,24 @@ impl<'a> Registry<'a> {
             }
             self.transaction(&operations)?;
         }
+        self.known.set(self.known.get().max(services));
         Ok(())
     }
 
-    fn known(&self) -> Result<usize> {
-        let path = format!("catalog/node-services/{NODE}");
-        let found = self.consul.get_json(&path, ANSWERING)?;
-        let services = found["Services"].as_array().map_or(0, Vec::len);
-        Ok(services / REALS)
+    fn make_up_node(&self, number: usize) -> Result<()> {
+        let node = json!({ "Node": node(number), "Address": self.address(199).to_string() });
+        self.consul
+            .put("catalog/register", &node, ANSWERING)
+            .context("make up a node")
     }
 
-    /// Whether a service's first instance passes from now on.
-    pub(super) fn set(&self, number: usize, status: &str) -> Result<()> {
-        self.transaction(&[check(number, 0, status)])
+    /// What a service's first instance is from now on.
+    pub(super) fn set(&self, number: usize, first: First) -> Result<()> {
+        self.transaction(&[match first {
+            First::Passing => check(number, 0, "passing"),
+            First::Critical => check(number, 0, "critical"),
+            First::Weight(weight) => self.service(number, 0, weight)?,
+        }])
     }
 
     /// The virtual service of a number.
@@ -96,15 +115,22 @@ impl<'a> Registry<'a> {
     }
 
     fn instance(&self, number: usize, instance: usize) -> Result<[Value; 2]> {
+        let service = self.service(number, instance, 1)?;
+        Ok([service, check(number, instance, "passing")])
+    }
+
+    fn service(&self, number: usize, instance: usize, weight: u32) -> Result<Value> {
         let host = u8::try_from(instance)?.checked_add(FIRST_REAL);
         let port = u16::try_from(number)?.checked_add(FIRST_REAL_PORT);
         let (host, port) = host.zip(port).context("more services than ports")?;
-        let service = json!({ "Service": { "Verb": "set", "Node": NODE, "Service": {
-            "ID": id(number, instance), "Service": name(number),
-            "Address": self.address(host).to_string(), "Port": port,
-            "Tags": [format!("ipvs.vip={}", self.vip(number)?), "ipvs.scheduler=rr", "ipvs.forward=masq"],
-        }}});
-        Ok([service, check(number, instance, "passing")])
+        Ok(
+            json!({ "Service": { "Verb": "set", "Node": node(number), "Service": {
+                "ID": id(number, instance), "Service": name(number),
+                "Address": self.address(host).to_string(), "Port": port,
+                "Tags": [format!("ipvs.vip={}", self.vip(number)?), "ipvs.scheduler=rr", "ipvs.forward=masq"],
+                "Weights": { "Passing": weight, "Warning": 1 },
+            }}}),
+        )
     }
 
     fn transaction(&self, operations: &[Value]) -> Result<()> {
@@ -112,6 +138,19 @@ impl<'a> Registry<'a> {
         let body = Value::Array(operations.to_vec());
         self.consul.put("txn", &body, ANSWERING)
     }
+}
+
+/// A service's first instance, as it is registered.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum First {
+    Passing,
+    Critical,
+    /// It passes on, with that weight: a change that none of Consul's lists names.
+    Weight(u32),
+}
+
+fn node(number: usize) -> String {
+    format!("{NODE}{}", number / SERVICES_PER_NODE)
 }
 
 fn name(number: usize) -> String {
@@ -125,7 +164,7 @@ fn id(number: usize, instance: usize) -> String {
 fn check(number: usize, instance: usize, status: &str) -> Value {
     let id = id(number, instance);
     json!({ "Check": { "Verb": "set", "Check": {
-        "Node": NODE, "CheckID": id, "Name": "scale", "Status": status,
+        "Node": node(number), "CheckID": id, "Name": "scale", "Status": status,
         "ServiceID": id, "ServiceName": name(number),
     }}})
 }

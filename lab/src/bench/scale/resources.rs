@@ -73,26 +73,31 @@ fn is_established(line: &str, local: SocketAddrV4, remote: [u8; 4]) -> bool {
     at.ends_with(&port) && ends(at, local.ip().octets()) && ends(from, remote)
 }
 
-/// How long the last pass took, as the syncer tells it.
-pub(super) fn last_pass(lab: &Lab) -> Result<Duration> {
+/// The syncer's passes so far.
+pub(super) struct Passes {
+    pub(super) total: Duration,
+    pub(super) longest: Duration,
+}
+
+/// How long they took, by the syncer's own clock.
+pub(super) fn passes(lab: &Lab) -> Result<Passes> {
     let url = format!("{}/metrics", lab.topology.syncer_url(Node::Director));
     let answer = http::get(&url, Duration::from_secs(10))?;
     ensure!(answer.status == 200, "GET {url} answered {}", answer.status);
-    pass_duration(&answer.body)
-        .context("the syncer's metrics don't tell how long the last pass took")
+    let of = |name| {
+        let seconds = seconds(&answer.body, name);
+        seconds.with_context(|| format!("the syncer's metrics have no {name}"))
+    };
+    Ok(Passes {
+        total: of("passes_seconds_total")?,
+        longest: of("pass_longest_seconds")?,
+    })
 }
 
-fn pass_duration(metrics: &str) -> Option<Duration> {
+fn seconds(metrics: &str, name: &str) -> Option<Duration> {
     metrics.lines().find_map(|line| {
-        let (name, value) = line.split_once(' ')?;
-        let value: f64 = value.trim().parse().ok()?;
-        if name.ends_with("pass_duration_seconds") {
-            Duration::try_from_secs_f64(value).ok()
-        } else if name.ends_with("pass_duration_microseconds") {
-            Duration::try_from_secs_f64(value / 1e6).ok()
-        } else {
-            None
-        }
+        let value = line.strip_prefix("ipvs_syncer_")?.strip_prefix(name)?;
+        Duration::try_from_secs_f64(value.trim().parse().ok()?).ok()
     })
 }
 
@@ -128,13 +133,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_is_read_in_either_unit() {
-        let seconds = |text: &str| pass_duration(text).map(|it| it.as_secs_f64());
+    fn a_duration_is_read_by_its_whole_name() {
+        let metrics =
+            "# HELP ipvs_syncer_a_total x\nipvs_syncer_a_total_more 7\nipvs_syncer_a_total 0.25\n";
         assert_eq!(
-            seconds("a 1\nx_pass_duration_microseconds 1500000\n"),
-            Some(1.5)
+            seconds(metrics, "a_total"),
+            Some(Duration::from_millis(250))
         );
-        assert_eq!(seconds("# HELP\nx_pass_duration_seconds 0.25"), Some(0.25));
-        assert_eq!(seconds("x_passes_total 3"), None);
+        assert_eq!(seconds(metrics, "b_total"), None);
     }
 }

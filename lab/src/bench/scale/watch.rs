@@ -12,7 +12,7 @@ use fastrand::Rng;
 use ipvs::{Client, Kernel as _, ServiceId};
 use serde::{Deserialize, Serialize};
 
-use super::registry::Registry;
+use super::registry::{First, Registry};
 use crate::bench::capture::{Capture, Event, Mark, give_way};
 use crate::context::Lab;
 use crate::topology::Node;
@@ -35,15 +35,23 @@ pub(super) struct Seen {
     pub(super) from_asking: Vec<f64>,
 }
 
+/// What changes, to and fro.
+pub(super) type Turns = [First; 2];
+
 /// Makes them, in services that are chosen at random, and collects what the watcher saw.
-pub(super) fn changes(lab: &Lab, registry: &Registry<'_>, services: usize) -> Result<Seen> {
+pub(super) fn changes(
+    lab: &Lab,
+    registry: &Registry<'_>,
+    services: usize,
+    turns: Turns,
+) -> Result<Seen> {
     let program = products::lab()?.display().to_string();
     let consul = lab.topology.node_address(Node::Node1).to_string();
     let words = [program.as_str(), "internal", "watch-scale", consul.as_str()];
     let limit = lasts() + Duration::from_mins(1);
     let output = std::thread::scope(|scope| {
         let watching = scope.spawn(|| lab.kernel.capture_within(&words, limit));
-        let made = make(lab, registry, services);
+        let made = make(lab, registry, services, turns);
         let output = watching
             .join()
             .unwrap_or_else(|_| Err(anyhow!("the watcher's thread panicked")));
@@ -58,22 +66,26 @@ fn lasts() -> Duration {
     Duration::from_secs(5) + PACE * u32::try_from(CHANGES).unwrap_or(u32::MAX) * 2 + LATE
 }
 
-fn make(lab: &Lab, registry: &Registry<'_>, services: usize) -> Result<()> {
+fn make(lab: &Lab, registry: &Registry<'_>, services: usize, turns: Turns) -> Result<()> {
     // The watcher has to be there.
     std::thread::sleep(Duration::from_secs(3));
     let marks = UdpSocket::bind((lab.topology.host_address(), 0)).context("a socket for marks")?;
     let director = (lab.topology.node_address(Node::Director), Mark::PORT);
     let mut rng = Rng::with_seed(1);
-    for _ in 0..CHANGES / 2 {
-        let number = rng.usize(..services);
-        for status in ["critical", "passing"] {
+    // A service changes back long after it changed, so that one that is late is seen as late.
+    let mut numbers: Vec<usize> = (0..services).collect();
+    rng.shuffle(&mut numbers);
+    numbers.truncate(CHANGES / 2);
+    let rounds = CHANGES / 2 / numbers.len();
+    for turn in turns.iter().cycle().take(2 * rounds) {
+        for &number in &numbers {
             let begun = Instant::now();
             let sent = SystemTime::now().duration_since(UNIX_EPOCH)?;
             let real = registry.vip(number)?;
             marks
                 .send_to(&Mark { real, sent }.datagram(), director)
                 .context("send a mark")?;
-            registry.set(number, status)?;
+            registry.set(number, *turn)?;
             std::thread::sleep(PACE.saturating_sub(begun.elapsed()));
         }
     }

@@ -7,7 +7,7 @@ const THREE: Duration = Duration::from_secs(3);
 fn of(case: &Case) -> ipvs::Table {
     let reals = vec![saved("web", VIP, &[1]).reals[0]];
     let service = ipvs::VirtualService::new(vip(VIP).settings, reals);
-    let there = case.desired().services.len() + case.last.len();
+    let there = case.desired().services.len() + case.last.iter().count();
     (there > 0)
         .then_some((id(VIP), service))
         .into_iter()
@@ -23,11 +23,14 @@ fn the_drain_deadline_that_was_in_force_outlives_the_service_until_it_is_gone() 
     let one = vec![instance(1, Health::Passing, None)];
     let mut case = Case::new().service("web", Ask::Vip(asked), one);
     let table = of(&case);
-    let keep =
-        |case: &Case, table: &ipvs::Table| super::super::saved(&case.desired(), table, &case.last);
-    case.last = keep(&case, &table);
+    let keep = |case: &mut Case, table: &ipvs::Table| {
+        let desired = case.desired();
+        case.last.renew(&Scope::Whole, &desired, table);
+    };
+    keep(&mut case, &table);
+    let of_vip = |case: &Case| case.last.get(&id(VIP)).cloned().unwrap();
     assert_eq!(
-        (case.last[0].drain, case.last[0].leaving),
+        (of_vip(&case).drain, of_vip(&case).leaving),
         (Some(THREE), false)
     );
     case.catalog.services.clear();
@@ -35,11 +38,11 @@ fn the_drain_deadline_that_was_in_force_outlives_the_service_until_it_is_gone() 
         let desired = case.desired();
         assert!(desired.services.is_empty());
         assert_eq!(desired.leaving, [(id(VIP), THREE)].into());
-        case.last = keep(&case, &table);
-        assert!(case.last[0].leaving && *case.last[0].name == *"web");
+        keep(&mut case, &table);
+        assert!(of_vip(&case).leaving && *of_vip(&case).name == *"web");
     }
-    case.last = keep(&case, &ipvs::Table::default());
-    assert!(case.last.is_empty(), "{:?}", case.last);
+    keep(&mut case, &ipvs::Table::default());
+    assert_eq!(case.last, Saved::default());
 }
 
 #[test]

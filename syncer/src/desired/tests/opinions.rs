@@ -23,7 +23,7 @@ fn with(case: &Case, warmed: &BTreeSet<(ServiceId, SocketAddr)>, hints: &Hinted)
         catalog: Some(&Arc::new(case.catalog.clone())),
         fleet: fleet.map_or(FleetView::Absent, FleetView::Known),
         warmed,
-        last: &[],
+        last: &Saved::default(),
         hints,
         occupied: &case.occupied,
     };

@@ -219,8 +219,8 @@ impl World {
                     let reals = service.endpoints.iter().filter_map(real).collect();
                     (*id, ipvs::VirtualService::new(service.settings, reals))
                 });
-                self.case.last =
-                    super::super::saved(&desired, &services.collect(), &self.case.last);
+                let table = services.collect();
+                self.case.last.renew(&Scope::Whole, &desired, &table);
             }
             Event::Awaited(awaited) => self.case.awaited = awaited,
         }

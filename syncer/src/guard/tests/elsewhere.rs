@@ -1,6 +1,7 @@
 //! A VIP that changes hands is no loss, and its two owners never serve side by side.
 
 use super::*;
+use crate::desired::SavedService;
 use crate::model::catalog::{CatalogService, Health, Instance, Origin};
 
 /// The catalogue has the real server of service 0 under that name.
@@ -30,7 +31,7 @@ fn catalog(name: &str, origin: Option<u128>) -> Catalog {
 /// The VIP of service 0 has another owner with real servers of its own.
 fn taken_over() -> Desired {
     let mut all = desired(|service| service > 0, Some(running()));
-    let service = all.services.get_mut(&id(0)).unwrap();
+    let service = Arc::make_mut(all.services.get_mut(&id(0)).unwrap());
     service.name = "heir".into();
     service.endpoints.push(Endpoint {
         address: "198.18.0.12:1".parse().unwrap(),
@@ -59,7 +60,7 @@ fn saved() -> SavedService {
 fn guarded(all: &mut Desired, catalog: &Catalog) -> Losses {
     let evidence = Evidence {
         table: &table(),
-        last: &[saved()],
+        last: &[saved()].into_iter().collect(),
         catalog: Some(catalog),
         confirmations: 0,
         restarts: 0,

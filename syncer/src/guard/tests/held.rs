@@ -1,11 +1,12 @@
 //! What a real server that is held looks like to a plan.
 
 use super::*;
+use crate::desired::SavedService;
 
-fn keep_of(desired: &mut Desired, last: &[SavedService]) {
+fn keep_of(desired: &mut Desired, last: impl IntoIterator<Item = SavedService>) {
     let evidence = Evidence {
         table: &table(),
-        last,
+        last: &last.into_iter().collect(),
         catalog: None,
         confirmations: 0,
         restarts: 0,
@@ -39,7 +40,7 @@ fn a_service_that_vanished_with_its_instances_is_held_as_the_disk_has_it() {
         complete: true,
         ..Desired::default()
     };
-    keep_of(&mut none, &[saved(1, "other"), saved(0, "web")]);
+    keep_of(&mut none, [saved(1, "other"), saved(0, "web")]);
     let web = &none.services[&id(0)];
     let said = (&*web.name, web.forwarding, web.snat, web.declared);
     let expected = ("web", Forwarding::DirectRouting, true, Declared::Disk);
@@ -62,8 +63,9 @@ fn what_is_held_stands_in_order_of_address_between_the_others() {
         alloc: None,
         held: false,
     };
-    some.services.get_mut(&id(0)).unwrap().endpoints = vec![beside(1), beside(60_000)];
-    keep_of(&mut some, &[]);
+    let service = some.services.get_mut(&id(0)).unwrap();
+    Arc::make_mut(service).endpoints = vec![beside(1), beside(60_000)];
+    keep_of(&mut some, []);
     let endpoints = &some.services[&id(0)].endpoints;
     let ports: Vec<u16> = endpoints.iter().map(|one| one.address.port()).collect();
     assert_eq!(ports, [1, 20_000, 60_000]);

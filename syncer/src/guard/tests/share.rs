@@ -6,7 +6,7 @@ use super::*;
 fn stuck(day: &mut Day, mut desired: Desired) -> Desired {
     let evidence = Evidence {
         table: &day.table,
-        last: &[],
+        last: &Saved::default(),
         catalog: None,
         confirmations: day.confirmations,
         restarts: 0,
@@ -80,7 +80,7 @@ fn what_is_confirmed_and_still_there_does_not_stand_in_for_the_last_one_that_run
     day.table
         .insert(id(0), VirtualService::new(settings, reals));
     let with_second = |mut desired: Desired| {
-        let service = desired.services.get_mut(&id(0)).unwrap();
+        let service = Arc::make_mut(desired.services.get_mut(&id(0)).unwrap());
         service.endpoints.push(Endpoint {
             address: second,
             want: Want::Serve(Weight::ONE),
@@ -120,7 +120,7 @@ fn one_of_two_that_run_may_leave_the_catalogue() {
         .insert(id(0), VirtualService::new(settings, reals));
     let mut one_left = desired(|_| true, Some(running()));
     let other = one_left.services[&id(1)].endpoints.clone();
-    one_left.services.get_mut(&id(0)).unwrap().endpoints = other;
+    Arc::make_mut(one_left.services.get_mut(&id(0)).unwrap()).endpoints = other;
     assert_eq!(held(&stuck(&mut day, one_left)), 0);
 }
 
@@ -159,7 +159,7 @@ fn newcomers_before_and_after_it_do_not_hide_one_that_is_present() {
             address: SocketAddr::new(there.address.ip(), port),
             ..there
         };
-        service.endpoints = vec![beside(1), beside(2), there, beside(60_000)];
+        Arc::make_mut(service).endpoints = vec![beside(1), beside(2), there, beside(60_000)];
     }
     stuck(&mut day, all);
     assert_eq!(day.losses, Losses::default());

@@ -77,7 +77,7 @@ fn passed(weight: Option<u32>, hints: u64) -> PassState {
         ..PassState::default()
     };
     let desired = Desired {
-        services: [(id, wanted)].into(),
+        services: [(id, Arc::new(wanted))].into(),
         complete: true,
         ..Desired::default()
     };

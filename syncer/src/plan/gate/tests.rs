@@ -1,5 +1,7 @@
 //! What is still done after a failure, and what is not.
 
+use std::sync::Arc;
+
 use ipvs::{
     Forwarding, RealServer, Scheduler, ServiceSettings, Thresholds, VirtualService, Weight,
 };
@@ -42,7 +44,7 @@ fn desired(snat: bool) -> Desired {
         complete: true,
         endpoints: Vec::new(),
     };
-    let services = [80, 81].map(|port| (id(port), service.clone()));
+    let services = [80, 81].map(|port| (id(port), Arc::new(service.clone())));
     Desired {
         services: services.into(),
         complete: true,

@@ -65,7 +65,7 @@ fn the_last_that_serves_is_left_alone_until_its_successor_does() {
 #[test]
 fn one_that_the_catalogue_has_no_more_waits_for_its_successor_too() {
     let gone = Desired {
-        services: [(id(80), service_with(&[]))].into(),
+        services: [(id(80), Arc::new(service_with(&[])))].into(),
         ..replaced(&[])
     };
     assert!(Seen::of(table(&[(1, 1)])).plan(&gone, 0).steps.is_empty());
@@ -139,7 +139,7 @@ fn a_udp_service_waits_for_a_successor_too() {
     let there = ipvs::VirtualService::new(settings("rr"), vec![real(1, 1)]);
     let seen = Seen::of([(udp, there)].into_iter().collect());
     let wanted = Desired {
-        services: [(udp, service_with(&[(1, Want::Drain)]))].into(),
+        services: [(udp, Arc::new(service_with(&[(1, Want::Drain)])))].into(),
         ..replaced(&[])
     };
     assert!(seen.plan(&wanted, 0).steps.is_empty());

@@ -1,5 +1,7 @@
 //! What holds for every plan.
 
+use std::sync::Arc;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
@@ -53,7 +55,7 @@ pub(super) fn any_desired() -> impl Strategy<Value = Desired> {
     (services, prop::bool::weighted(0.85)).prop_map(|(services, complete)| Desired {
         services: services
             .into_iter()
-            .map(|(port, service)| (id(port), service))
+            .map(|(port, service)| (id(port), Arc::new(service)))
             .collect(),
         complete,
         ..Desired::default()
@@ -192,7 +194,7 @@ fn is_left(desired: &Desired, service: &DesiredService, before: &VirtualService)
 fn all_read(mut desired: Desired) -> Desired {
     desired.complete = true;
     for service in desired.services.values_mut() {
-        service.complete = true;
+        Arc::make_mut(service).complete = true;
     }
     desired
 }
@@ -367,7 +369,7 @@ fn a_plan_of_equal_tables_is_empty() {
         .addresses
         .present
         .insert("198.18.0.29".parse().unwrap());
-    let services = [(id(80), service_with(&wants))].into();
+    let services = [(id(80), Arc::new(service_with(&wants)))].into();
     let desired = Desired {
         services,
         complete: true,

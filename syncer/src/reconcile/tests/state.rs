@@ -11,7 +11,7 @@ use ipvs::{
 };
 use proptest::prelude::*;
 
-use crate::desired::{Declared, Desired, DesiredService, Endpoint, Scope, Want};
+use crate::desired::{Declared, Desired, DesiredService, Endpoint, Saved, Scope, Want};
 use crate::model::policy::Ownership;
 use crate::model::{AllocId, Moment};
 use crate::plan::{Drain, Drains};
@@ -96,7 +96,7 @@ impl Model {
                     complete: true,
                     endpoints: reals.iter().map(endpoint).collect(),
                 };
-                self.desired.services.insert(id(*service), wanted);
+                self.desired.services.insert(id(*service), Arc::new(wanted));
                 id(*service)
             }
             Change::Forsake(service) => {
@@ -137,7 +137,7 @@ impl Model {
             desired: &self.desired,
             table: &self.table,
             drains: &self.drains,
-            last: &[],
+            last: &Saved::default(),
             ownership: &ownership,
         };
         state.follow(scope, &world);

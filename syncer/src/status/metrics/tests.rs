@@ -124,6 +124,8 @@ fn status() -> Status {
             reason: "consul".into(),
             age_ms: 1250,
             duration_us: 950,
+            longest_us: 1_500_000,
+            total_us: 2_250_000,
             steps: 1,
             failed: 0,
         }),
@@ -185,6 +187,8 @@ fn every_family_has_help_and_type_and_base_units_and_reads_back_as_what_it_was()
     assert_eq!(of("healthy", &[]), 0.0);
     assert_eq!(of("passes_total", &[]), 7.0);
     assert_eq!(of("pass_duration_seconds", &[]), 0.000_95);
+    assert_eq!(of("pass_longest_seconds", &[]), 1.5);
+    assert_eq!(of("passes_seconds_total", &[]), 2.25);
     assert_eq!(of("pass_age_seconds", &[]), 1.25);
     assert_eq!(of("services_unread", &[]), 3.0);
     assert_eq!(of("drift", &[]), 1.0);
