@@ -4,6 +4,7 @@
 //! A TCP peer that is gone is noticed within [`PEER_TIMEOUT`], also by who only listens.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,13 +15,14 @@ use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker};
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::header::{HOST, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tower::ServiceExt;
-use tracing::trace;
+use tracing::{trace, warn};
 
 use super::tls::{self, Tls};
 use crate::engine::EngineError;
@@ -162,9 +164,10 @@ impl Transport {
                 let Some(tls) = &self.tls else {
                     return Ok(Box::pin(stream));
                 };
-                let wrapped = tls.wrap(stream).await;
-                let wrapped = wrapped
-                    .map_err(|error| io::Error::new(error.kind(), format!("{uri}: {error}")))?;
+                let wrapped = tls.wrap(stream).await.map_err(|error| {
+                    let host = uri.authority().map_or("", Authority::as_str);
+                    io::Error::new(error.kind(), format!("{host}: {error}"))
+                })?;
                 Ok(Box::pin(wrapped))
             }
         }
@@ -189,7 +192,16 @@ fn tls(address: &Address, endpoint: &Endpoint) -> Result<Option<Tls>, EngineErro
             .then(TlsFiles::default)
     };
     match (address.tls.clone().or_else(by_scheme), endpoint) {
-        (None, _) => Ok(None),
+        (None, Endpoint::Unix(_)) => Ok(None),
+        (None, Endpoint::Tcp(uri)) => {
+            if !uri.host().is_some_and(is_loopback) {
+                warn!(
+                    endpoint = address.endpoint,
+                    "the engine is spoken to in clear, and whoever reaches it is root there; tls {{ ca, cert, key }} keeps both private"
+                );
+            }
+            Ok(None)
+        }
         (Some(files), Endpoint::Tcp(uri)) => Tls::new(files, &address.endpoint, uri).map(Some),
         (Some(_), Endpoint::Unix(_)) => Err(EngineError::Endpoint {
             endpoint: address.endpoint.clone(),
@@ -197,6 +209,12 @@ fn tls(address: &Address, endpoint: &Endpoint) -> Result<Option<Tls>, EngineErro
                 .to_owned(),
         }),
     }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let address = address.parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// The path of a call in a version of the API.
@@ -228,6 +246,16 @@ mod tests {
         assert_eq!(getsockopt(&stream, TcpKeepIdle).unwrap(), 30);
         assert_eq!(getsockopt(&stream, TcpKeepCount).unwrap(), 3);
         assert_eq!(getsockopt(&stream, TcpUserTimeout).unwrap(), 60_000);
+    }
+
+    #[test]
+    fn only_this_machine_is_no_network() {
+        for host in ["localhost", "127.0.0.1", "127.9.9.9", "[::1]"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["engine", "10.0.0.1", "[2001:db8::1]", "127.0.0.1.example"] {
+            assert!(!is_loopback(host), "{host}");
+        }
     }
 
     #[test]
