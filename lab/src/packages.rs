@@ -74,7 +74,7 @@ const fn path(path: &'static str, package: &'static str, need: Need) -> Wanted {
     }
 }
 
-const WANTED: [Wanted; 23] = [
+const WANTED: [Wanted; 24] = [
     program("ip", "iproute2", Need::Always),
     program("bridge", "iproute2", Need::Always),
     program("nsenter", "util-linux", Need::Always),
@@ -86,6 +86,7 @@ const WANTED: [Wanted; 23] = [
     program("runc", "runc", Need::Always),
     program("docker", DOCKER_CLI, Need::Always),
     program("iptables", "iptables", Need::Always),
+    program("nft", "nftables", Need::Always),
     program("ipvsadm", "ipvsadm", Need::Always),
     program("conntrack", "conntrack", Need::Always),
     program("ethtool", "ethtool", Need::Always),

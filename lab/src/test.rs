@@ -1,6 +1,7 @@
 //! `lab test`: every check there is, one stage after the other, with one number at the end.
 //!
-//! The stages are lint (fmt, clippy, doc, deny), unit, kernel (tests that need IPVS, inside a guest) and e2e.
+//! The stages are lint (fmt, clippy, doc, deny), unit, kernel (tests that need IPVS, inside a guest, and tests that
+//! need root alone, in a network namespace) and e2e.
 //! A failure is shown and the rest goes on. What can't run here is skipped with its reason, and is a failure
 //! where it was asked for by name. Cargo runs as the person, whoever runs the lab. Not for what the tests
 //! test, and not for booting guests: the caller brings the way into one.
@@ -18,6 +19,7 @@ mod binaries;
 mod guest;
 mod libtest;
 mod lint;
+mod root;
 mod run;
 mod stories;
 mod tally;
@@ -83,7 +85,10 @@ pub fn run(asked: Option<Stage>, bench: &Bench<'_>) -> ExitCode {
         match stage {
             Stage::Lint => lint::run(bench, &mut run),
             Stage::Unit => run.part("unit", |show| unit::run(bench, show)),
-            Stage::Kernel => run.part("kernel", |show| guest::run(bench, show)),
+            Stage::Kernel => {
+                run.part("kernel", |show| guest::run(bench, show));
+                run.part("root", |show| root::run(bench, show));
+            }
             Stage::E2e => run.part("e2e", |show| stories::run(bench, show)),
         }
     }

@@ -1,15 +1,15 @@
 //! The director's hands: they read and change what the kernel has, and decide nothing.
 //!
 //! [`Director`] is the port that [`crate::reconcile`] uses. [`KernelDirector`] is the real one: IPVS by netlink on a
-//! thread of its own, VIPs by `ip`, SNAT by whichever backend the kernel takes, and the sysctls without which none of
+//! thread of its own, VIPs by route netlink on another, SNAT by whichever backend the kernel takes, and the sysctls without which none of
 //! it works. Only what is ours is touched: own table or chain, own addresses, virtual services inside our ranges.
 
-mod address;
+pub mod address;
 mod command;
 mod counter;
 mod kernel;
-mod neighbour;
-mod rules;
+pub mod neighbour;
+pub mod rules;
 pub mod snat;
 mod sysctl;
 mod thread;
@@ -17,7 +17,7 @@ mod thread;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use ipvs::{Connections, ServiceId, Table};
+use ipvs::{Connections, ServiceId, Table, Unreadable};
 
 pub use command::CommandError;
 pub use counter::Counter;
@@ -43,6 +43,8 @@ pub struct Reading {
     pub snat: Option<SnatSet>,
     /// Those that are not as a virtual service may need them.
     pub sysctls: Sysctls,
+    /// What somebody else has in the kernel that can't be read, and that nobody here touches; the first few.
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// Why a step or a reading failed.
@@ -66,13 +68,8 @@ pub enum DirectorError {
     Taken { vip: IpAddr, holder: Holder },
     #[error(transparent)]
     Neighbour(#[from] NeighbourError),
-    #[error("interface {interface}: its addresses can't be read")]
-    Addresses {
-        interface: String,
-        source: nix::errno::Errno,
-    },
-    #[error("there is no network interface {interface} here (director.interface)")]
-    NoInterface { interface: String },
+    #[error(transparent)]
+    Address(#[from] address::AddressError),
 }
 
 impl DirectorError {
@@ -89,6 +86,12 @@ pub trait Director: Send {
         &mut self,
         expected: &Table,
     ) -> impl Future<Output = Result<Reading, DirectorError>> + Send;
+
+    /// Waits until something that the last reading did not wait for is known to differ from it; the next one tells it.
+    /// Cancel-safe.
+    fn differs(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 
     /// Counts the connections of these virtual services.
     fn count(

@@ -261,6 +261,8 @@ impl<D: Director> Reconciler<D> {
             () = changed(Some(&mut self.inputs.catalog)) => Some(Reason::Consul),
             () = changed(self.inputs.fleet.as_mut()) => Some(Reason::Nomad),
             () = changed(Some(&mut self.hinted)) => Some(Reason::Driver),
+            // The audit goes on: what it left to be found out is found out.
+            () = self.director.differs() => Some(Reason::Audit),
             () = changed(self.policies.as_mut()) => {
                 self.adopt_policy();
                 Some(Reason::Config)

@@ -30,6 +30,7 @@ fn verdict(reading: &Reading, tail: &Tail) -> Verdict {
         .ignored
         .iter()
         .filter(|ignored| !super::guest::runs(&ignored.binary))
+        .filter(|ignored| !super::root::runs(&ignored.binary))
         .filter(|ignored| !super::stories::runs(&ignored.binary));
     tally.skipped = left_out.map(|ignored| ignored.tests).sum();
     let failures = if tally.failed > 0 {
@@ -73,6 +74,7 @@ mod tests {
             told: Vec::new(),
             ignored: vec![
                 ignored("tests/kernel.rs (t/deps/kernel-1)"),
+                ignored("tests/root/main.rs (t/deps/root-1)"),
                 ignored("tests/docker.rs (t/deps/docker-1)"),
             ],
         };

@@ -4,6 +4,7 @@
 //! reports every failure anyway, so the last acknowledgement means that all before it are done.
 
 use crate::command::Command;
+use crate::dump::Dump;
 use crate::error::{Error, Refused, errno};
 use crate::kernel::Kernel;
 use crate::model::{Connections, RealServer, ServiceId, ServiceSettings};
@@ -162,15 +163,15 @@ impl Kernel for Client {
         Ok(results)
     }
 
-    fn services(&mut self) -> Result<Vec<(ServiceId, ServiceSettings)>, Error> {
-        let mut services = Vec::new();
+    fn services(&mut self) -> Result<Dump<(ServiceId, ServiceSettings)>, Error> {
+        let mut services = Dump::default();
         self.ask(
             "list virtual services",
             NLM_F_DUMP,
             CMD_GET_SERVICE,
             None,
             |attributes| {
-                services.push(decode::service(attributes)?);
+                services.add(decode::service(attributes));
                 Ok(())
             },
         )?;
@@ -185,7 +186,9 @@ impl Kernel for Client {
             CMD_GET_SERVICE,
             Some(id),
             |attributes| {
-                settings = Some(decode::service(attributes)?.1);
+                settings = decode::service(attributes)
+                    .ok()
+                    .map(|(_, settings)| settings);
                 Ok(())
             },
         );
@@ -199,15 +202,15 @@ impl Kernel for Client {
         }
     }
 
-    fn reals(&mut self, id: &ServiceId) -> Result<Vec<(RealServer, Connections)>, Error> {
-        let mut reals = Vec::new();
+    fn reals(&mut self, id: &ServiceId) -> Result<Dump<(RealServer, Connections)>, Error> {
+        let mut reals = Dump::default();
         self.ask(
             "list real servers",
             NLM_F_DUMP,
             CMD_GET_DEST,
             Some(id),
             |attributes| {
-                reals.push(decode::real_server(attributes, id.family())?);
+                reals.add(decode::real_server(attributes, id.family()));
                 Ok(())
             },
         )?;

@@ -163,6 +163,7 @@ fn refuses_with_the_right_errno(kernel: &mut dyn Kernel) {
         kernel
             .reals(&gone)
             .expect("a missing service has no real servers")
+            .entries
             .is_empty()
     );
 }
@@ -204,6 +205,7 @@ fn removes(kernel: &mut dyn Kernel) {
         kernel
             .reals(&service)
             .expect("the conversation holds")
+            .entries
             .len(),
         1
     );

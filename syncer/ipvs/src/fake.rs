@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use crate::command::Command;
+use crate::dump::Dump;
 use crate::error::{Error, Refused, errno};
 use crate::kernel::Kernel;
 use crate::model::{Connections, RealServer, Scheduler, ServiceId, ServiceSettings, Table};
+use crate::wire::Malformed;
 
 /// Schedulers that the fake kernel has.
 const SCHEDULERS: [&str; 12] = [
@@ -22,6 +24,9 @@ pub struct FakeKernel {
     pub faults: VecDeque<i32>,
     /// Services that the next dump leaves out, as dumps under churn do.
     pub hidden_from_dump: Vec<ServiceId>,
+    /// Virtual services of somebody else that no dump can be read of, and real servers of these.
+    pub unreadable: Vec<Malformed>,
+    pub unreadable_of: BTreeMap<ServiceId, Vec<Malformed>>,
 }
 
 impl FakeKernel {
@@ -72,17 +77,20 @@ impl Kernel for FakeKernel {
             .collect())
     }
 
-    fn services(&mut self) -> Result<Vec<(ServiceId, ServiceSettings)>, Error> {
+    fn services(&mut self) -> Result<Dump<(ServiceId, ServiceSettings)>, Error> {
         let hidden = std::mem::take(&mut self.hidden_from_dump);
         let seen = self.table.iter().filter(|(id, _)| !hidden.contains(id));
-        Ok(seen.map(|(id, service)| (*id, service.settings)).collect())
+        Ok(Dump {
+            entries: seen.map(|(id, service)| (*id, service.settings)).collect(),
+            unreadable: self.unreadable.clone(),
+        })
     }
 
     fn service(&mut self, id: &ServiceId) -> Result<Option<ServiceSettings>, Error> {
         Ok(self.table.get(id).map(|service| service.settings))
     }
 
-    fn reals(&mut self, id: &ServiceId) -> Result<Vec<(RealServer, Connections)>, Error> {
+    fn reals(&mut self, id: &ServiceId) -> Result<Dump<(RealServer, Connections)>, Error> {
         let reals = self
             .table
             .get(id)
@@ -94,6 +102,9 @@ impl Kernel for FakeKernel {
                 .copied()
                 .unwrap_or_default()
         };
-        Ok(reals.iter().map(|real| (*real, counted(real))).collect())
+        Ok(Dump {
+            entries: reals.iter().map(|real| (*real, counted(real))).collect(),
+            unreadable: self.unreadable_of.get(id).cloned().unwrap_or_default(),
+        })
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::command::Command;
+use crate::dump::{Dump, Unreadable};
 use crate::error::{Error, Refused};
 use crate::model::{Connections, RealServer, ServiceId, ServiceSettings, Table, VirtualService};
 
@@ -15,6 +16,8 @@ use crate::model::{Connections, RealServer, ServiceId, ServiceSettings, Table, V
 pub struct Live {
     pub table: Table,
     pub connections: BTreeMap<(ServiceId, SocketAddr), Connections>,
+    /// What else is in the kernel, and of a kind that we don't know; the first few.
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// A table of virtual services in some kernel.
@@ -23,18 +26,20 @@ pub trait Kernel {
     fn apply(&mut self, commands: &[Command]) -> Result<Vec<Result<(), Refused>>, Error>;
 
     /// One dump of all virtual services, as it came: perhaps with gaps and doubles.
-    fn services(&mut self) -> Result<Vec<(ServiceId, ServiceSettings)>, Error>;
+    fn services(&mut self) -> Result<Dump<(ServiceId, ServiceSettings)>, Error>;
 
-    /// One virtual service, asked for by identity; `None` is certain.
+    /// One virtual service, asked for by identity; `None` is certain: it is not there, or as we can't have left it.
     fn service(&mut self, id: &ServiceId) -> Result<Option<ServiceSettings>, Error>;
 
     /// One dump of the real servers of a virtual service. Of a missing service this is empty, not an error.
-    fn reals(&mut self, id: &ServiceId) -> Result<Vec<(RealServer, Connections)>, Error>;
+    fn reals(&mut self, id: &ServiceId) -> Result<Dump<(RealServer, Connections)>, Error>;
 
     /// The table as it is. What is in `expected` and not in the dump is asked for by name before it counts as gone.
     fn read(&mut self, expected: &Table) -> Result<Live, Error> {
-        let mut found: BTreeMap<ServiceId, ServiceSettings> =
-            self.services()?.into_iter().collect();
+        let mut live = Live::default();
+        let services = self.services()?;
+        Unreadable::note(&mut live.unreadable, None, &services.unreadable);
+        let mut found: BTreeMap<ServiceId, ServiceSettings> = services.into_iter().collect();
         for (id, _) in expected.iter() {
             if !found.contains_key(id)
                 && let Some(settings) = self.service(id)?
@@ -42,9 +47,10 @@ pub trait Kernel {
                 found.insert(*id, settings);
             }
         }
-        let mut live = Live::default();
         for (id, settings) in found {
-            let mut reals = self.reals(&id)?;
+            let dump = self.reals(&id)?;
+            Unreadable::note(&mut live.unreadable, Some(id), &dump.unreadable);
+            let mut reals = dump.entries;
             let fewer = expected
                 .get(&id)
                 .is_some_and(|known| known.reals().len() > reals.len());

@@ -12,6 +12,7 @@ mod client;
 mod command;
 #[cfg(feature = "testing")]
 pub mod conformance;
+mod dump;
 mod error;
 #[cfg(feature = "testing")]
 pub mod fake;
@@ -22,6 +23,7 @@ pub mod wire;
 
 pub use client::Client;
 pub use command::Command;
+pub use dump::{Dump, Unreadable};
 pub use error::{Error, Refused, errno};
 pub use kernel::{Kernel, Live};
 pub use model::{

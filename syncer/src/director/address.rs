@@ -1,16 +1,26 @@
-//! VIPs on the director's interface, by `ip`. An address that was there before we came is not ours to remove.
+//! VIPs on the director's interface, by route netlink. An address that was there before we came is not ours to remove.
 //!
-//! IPv4 addresses of ours carry a label, so that they are known whatever became of the state on disk.
+//! IPv4 addresses of ours carry a label, so that they are known whatever became of the state on disk. [`Interface`] is
+//! whom the director asks; the socket is in [`route`], the bytes are in [`message`]. Whether an address should be there is
+//! decided elsewhere.
+
+mod interface;
+mod message;
+mod route;
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use ipvs::Table;
-use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use netlink_packet_core::DecodeError;
 
-use super::DirectorError;
-use super::command::{CommandError, run};
+pub use interface::Interface;
+
+use super::thread::ThreadError;
 use crate::desired::{Holder, Occupied};
 use crate::model::policy::Ownership;
 
@@ -18,49 +28,85 @@ use crate::model::policy::Ownership;
 const LABEL: &str = ":ipvs";
 const LABEL_LIMIT: usize = 15;
 
-/// An address of the interface.
+/// What is done to an interface: a host address comes or goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Present {
-    pub(super) address: IpAddr,
-    /// It is a host's alone, as VIPs are.
-    pub(super) host: bool,
-    /// It has our label.
-    pub(super) labelled: bool,
+pub enum Change {
+    Add(IpAddr),
+    Remove(IpAddr),
 }
 
-/// All addresses of the interface. Asked of the kernel itself: it is part of every audit, and a program takes long.
-pub(super) fn list(interface: &str) -> Result<Vec<Present>, DirectorError> {
-    let failed = |source| DirectorError::Addresses {
-        interface: interface.to_owned(),
-        source,
-    };
-    match nix::net::if_::if_nametoindex(interface) {
-        Ok(_) => {}
-        Err(nix::errno::Errno::ENODEV) => {
-            return Err(DirectorError::NoInterface {
-                interface: interface.to_owned(),
-            });
+impl Change {
+    pub fn vip(self) -> IpAddr {
+        match self {
+            Self::Add(vip) | Self::Remove(vip) => vip,
         }
-        // It takes a file to ask: there may be none left.
-        Err(errno) => return Err(failed(errno)),
     }
-    let label = label(interface);
-    let addresses = getifaddrs().map_err(failed)?;
-    // Where an IPv4 address has a label, that is the name it is listed by.
-    let of_interface = addresses.filter(|one| {
-        let labelled = one.interface_name.strip_prefix(interface);
-        labelled.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
-    });
-    let present = |one: InterfaceAddress| {
-        let address = ip(one.address.as_ref()?)?;
-        let mask = one.netmask.as_ref().and_then(ip);
-        Some(Present {
-            address,
-            host: mask.is_some_and(is_all_ones),
-            labelled: label.as_ref() == Some(&one.interface_name),
-        })
-    };
-    Ok(of_interface.filter_map(present).collect())
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let vip = self.vip();
+        let prefix = host_prefix(vip);
+        match self {
+            Self::Add(_) => write!(f, "add {vip}/{prefix} to"),
+            Self::Remove(_) => write!(f, "remove {vip}/{prefix} from"),
+        }
+    }
+}
+
+/// What a change came to, where it was not refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// It was so already, by whoever's doing.
+    AsBefore,
+}
+
+/// Addresses can't be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AddressError {
+    #[error("route netlink: {operation}")]
+    Socket {
+        operation: &'static str,
+        source: io::Error,
+    },
+    #[error("route netlink: {operation}: an answer that can't be read")]
+    Malformed {
+        operation: &'static str,
+        source: DecodeError,
+    },
+    #[error("there is no network interface {interface} here (director.interface)")]
+    NoInterface { interface: Arc<str> },
+    #[error("{change} interface {interface} (CAP_NET_ADMIN is needed)")]
+    Refused {
+        change: Change,
+        interface: Arc<str>,
+        source: io::Error,
+    },
+    #[error("interface {interface}: the kernel has not answered within {seconds}s")]
+    Stalled { interface: Arc<str>, seconds: u64 },
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
+}
+
+/// An address of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Present {
+    pub address: IpAddr,
+    pub prefix: u8,
+    /// The interface that has it.
+    pub interface: Arc<str>,
+    /// It is on the director's interface.
+    pub here: bool,
+    /// It has our label.
+    pub labelled: bool,
+}
+
+impl Present {
+    /// It is a host's alone, as VIPs are.
+    pub fn is_host(&self) -> bool {
+        self.prefix == host_prefix(self.address)
+    }
 }
 
 /// Those that an earlier process of ours has put there, where it can't tell any more: host addresses in our ranges that
@@ -73,7 +119,8 @@ pub(super) fn adopted(
 ) -> BTreeSet<IpAddr> {
     let in_kernel: BTreeSet<IpAddr> = table.iter().filter_map(|(id, _)| id.vip()).collect();
     let is_vip = |one: &&Present| {
-        one.host
+        one.here
+            && one.is_host()
             && ownership.contains(one.address)
             && (in_kernel.contains(&one.address) || saved.contains(&one.address))
     };
@@ -83,26 +130,10 @@ pub(super) fn adopted(
         .map(|one| one.address)
         .collect();
     let keeps_another = |vip: &IpAddr| {
-        let mut others = present.iter().map(|one| one.address);
+        let mut others = present.iter().filter(|one| one.here).map(|one| one.address);
         others.any(|other| other.is_ipv4() == vip.is_ipv4() && !adopted.contains(&other))
     };
     adopted.iter().copied().filter(keeps_another).collect()
-}
-
-fn ip(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
-    let four = address
-        .as_sockaddr_in()
-        .map(|address| IpAddr::V4(address.ip()));
-    four.or(address
-        .as_sockaddr_in6()
-        .map(|address| IpAddr::V6(address.ip())))
-}
-
-fn is_all_ones(mask: IpAddr) -> bool {
-    match mask {
-        IpAddr::V4(mask) => mask.to_bits() == u32::MAX,
-        IpAddr::V6(mask) => mask.to_bits() == u128::MAX,
-    }
 }
 
 /// `None` where the interface's name leaves no room for it.
@@ -112,24 +143,16 @@ fn label(interface: &str) -> Option<String> {
 }
 
 /// All addresses of this machine, and the ends of their networks, where no host can be.
-pub(super) fn occupied(interface: &str) -> Result<Occupied, DirectorError> {
+pub(super) fn occupied(present: &[Present]) -> Occupied {
     let mut all = Occupied::new();
-    let addresses = getifaddrs().map_err(|source| DirectorError::Addresses {
-        interface: interface.to_owned(),
-        source,
-    })?;
-    for one in addresses {
-        let Some(address) = one.address.as_ref().and_then(ip) else {
-            continue;
-        };
-        let mask = one.netmask.as_ref().and_then(ip);
-        occupy(&mut all, &one.interface_name, address, mask);
+    for one in present {
+        occupy(&mut all, one);
     }
-    Ok(all)
+    all
 }
 
-fn occupy(all: &mut Occupied, name: &str, ip: IpAddr, mask: Option<IpAddr>) {
-    let network = mask.and_then(|mask| IpNet::with_netmask(ip, mask).ok());
+fn occupy(all: &mut Occupied, one: &Present) {
+    let network = IpNet::new(one.address, one.prefix).ok();
     if let Some(network) = network.map(|network| network.trunc())
         && network
             .max_prefix_len()
@@ -142,42 +165,8 @@ fn occupy(all: &mut Occupied, name: &str, ip: IpAddr, mask: Option<IpAddr>) {
             all.entry(last).or_insert(Holder::Broadcast { network });
         }
     }
-    // A label stands behind a colon.
-    let name = name.split(':').next().unwrap_or(name);
-    let interface = name.into();
-    all.insert(ip, Holder::Machine { interface });
-}
-
-/// Adds a host address. `nodad`: it was looked for another holder already, and a VIP answers at once.
-pub(super) async fn add(interface: &str, vip: IpAddr) -> Result<(), CommandError> {
-    let prefix = format!("{vip}/{}", host_prefix(vip));
-    let mut arguments = vec!["address", "replace", &prefix, "dev", interface];
-    let label = label(interface);
-    if vip.is_ipv6() {
-        arguments.push("nodad");
-    } else if let Some(label) = &label {
-        arguments.extend(["label", label]);
-    }
-    run("ip", &arguments, None).await.map(drop)
-}
-
-/// Removes it; that it is gone already is as good.
-pub(super) async fn remove(interface: &str, vip: IpAddr) -> Result<(), CommandError> {
-    let prefix = format!("{vip}/{}", host_prefix(vip));
-    match run(
-        "ip",
-        &["address", "delete", &prefix, "dev", interface],
-        None,
-    )
-    .await
-    {
-        Err(CommandError::Failed { complaint, .. })
-            if complaint.contains("Cannot assign requested address") =>
-        {
-            Ok(())
-        }
-        other => other.map(drop),
-    }
+    let interface = Arc::clone(&one.interface);
+    all.insert(one.address, Holder::Machine { interface });
 }
 
 fn host_prefix(vip: IpAddr) -> u8 {
@@ -191,10 +180,12 @@ mod tests {
     use super::*;
 
     fn present(address: &str, host: bool) -> Present {
-        let address = address.parse().unwrap();
+        let address: IpAddr = address.parse().unwrap();
         Present {
             address,
-            host,
+            prefix: if host { host_prefix(address) } else { 24 },
+            interface: "eth0".into(),
+            here: true,
             labelled: false,
         }
     }
@@ -229,8 +220,18 @@ mod tests {
             present("192.0.2.1", true),
             present("fd00::28", false),
             present("fd00::29", true),
+            Present {
+                here: false,
+                ..present("198.18.0.32", true)
+            },
         ];
-        let table = table(&["198.18.0.28", "198.18.0.29", "192.0.2.1", "[fd00::29]"]);
+        let table = table(&[
+            "198.18.0.28",
+            "198.18.0.29",
+            "192.0.2.1",
+            "198.18.0.32",
+            "[fd00::29]",
+        ]);
         let saved = addresses(&["198.18.0.30", "198.18.0.99"]);
         let ours = adopted(&there, &table, &saved, &own());
         let expected = addresses(&["198.18.0.29", "198.18.0.30", "fd00::29"]);
@@ -255,35 +256,18 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_that_is_not_there_is_told_from_one_that_can_t_be_asked_for() {
-        let error = list("none0").unwrap_err();
-        assert!(
-            matches!(error, DirectorError::NoInterface { .. }),
-            "{error}"
-        );
-        let loopback = list("lo").unwrap();
-        let first = loopback.iter().find(|one| one.address.is_ipv4());
-        assert!(first.is_some_and(|one| !one.host && !one.labelled));
-    }
-
-    #[test]
     fn an_address_its_network_and_its_broadcast_address_are_occupied() {
-        let mut all = Occupied::new();
-        let net = |a, b| (a, Some(IpAddr::from([255, 255, 255, b])));
-        for (name, (ip, mask)) in [
-            ("eth0", net(IpAddr::from([198, 18, 0, 2]), 0)),
-            ("eth0:ipvs", net(IpAddr::from([198, 18, 0, 29]), 255)),
-            ("eth1", net(IpAddr::from([10, 0, 0, 1]), 254)),
-            (
-                "eth1",
-                (
-                    "fe80::1".parse().unwrap(),
-                    Some("ffff:ffff:ffff:ffff::".parse().unwrap()),
-                ),
-            ),
-        ] {
-            occupy(&mut all, name, ip, mask);
-        }
+        let at = |interface: &str, address: &str, prefix| Present {
+            prefix,
+            interface: interface.into(),
+            ..present(address, false)
+        };
+        let all = occupied(&[
+            at("eth0", "198.18.0.2", 24),
+            at("eth0", "198.18.0.29", 32),
+            at("eth1", "10.0.0.1", 31),
+            at("eth1", "fe80::1", 64),
+        ]);
         let told: Vec<String> = all
             .iter()
             .map(|(ip, holder)| format!("{ip} is {holder}"))

@@ -10,7 +10,7 @@ use ipvs::{Connections, Kernel, ServiceId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Counts;
-use super::thread::KernelThread;
+use super::kernel::KernelThread;
 
 /// Questions that wait for the next round; behind them, whoever asks waits.
 const QUESTIONS: usize = 256;

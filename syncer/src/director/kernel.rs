@@ -5,15 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use ipvs::{Command, Kernel, Refused, ServiceId, Table, errno};
+use ipvs::{Client, Command, Kernel, Refused, ServiceId, Table, errno};
 use tracing::{debug, warn};
 
+use super::address::{self, Change, Interface, Outcome, Present};
 use super::neighbour::Mac;
 use super::rules::Rules;
-use super::thread::KernelThread;
-use super::{
-    Counter, Counts, Director, DirectorError, Reading, address, command, neighbour, sysctl,
-};
+use super::thread::SocketThread;
+use super::{Counter, Counts, Director, DirectorError, Reading, command, neighbour, sysctl};
 use crate::config;
 use crate::desired::Holder;
 use crate::error::chain;
@@ -21,17 +20,22 @@ use crate::model::policy::Ownership;
 use crate::plan::{AddressKeeper, Addresses, Step};
 use crate::store::Memory;
 
+/// The thread that owns the conversation with IPVS.
+pub(super) type KernelThread = SocketThread<Client>;
+
 /// IPVS, addresses, SNAT and sysctls of this network namespace.
 #[derive(Debug)]
 pub struct KernelDirector {
     thread: KernelThread,
+    addresses: Interface,
     interface: String,
     keeper: AddressKeeper,
     rules: Rules,
     /// Addresses that we added; outlives the process by way of the store.
     ours: BTreeSet<IpAddr>,
     ownership: Ownership,
-    /// VIPs of the table on disk, where what the store knew of `ours` is lost: to be found again by the first reading.
+    /// VIPs of which nobody knows whether we have added them, for what the store knew of `ours` is lost, or an answer of the
+    /// kernel: to be found again by the next reading.
     lost: Option<BTreeSet<IpAddr>>,
     /// VIPs that were not added, for somebody on the link answers for them.
     taken: BTreeMap<IpAddr, Mac>,
@@ -43,7 +47,8 @@ impl KernelDirector {
         let saved = memory.services.iter();
         let saved = || saved.filter_map(|saved| saved.id.vip()).collect();
         Ok(Self {
-            thread: KernelThread::start()?,
+            thread: open_kernel()?,
+            addresses: Interface::open(&config.interface)?,
             interface: config.interface.clone(),
             keeper: config.addresses,
             rules: Rules::new(config.snat_backend),
@@ -55,10 +60,9 @@ impl KernelDirector {
     }
 
     /// The interface's addresses, and which of them are ours.
-    fn addresses(&mut self, table: &Table) -> Result<Addresses, DirectorError> {
-        let listed = address::list(&self.interface)?;
+    fn addresses(&mut self, listed: &[Present], table: &Table) -> Addresses {
         if let Some(saved) = self.lost.take() {
-            let adopted = address::adopted(&listed, table, &saved, &self.ownership);
+            let adopted = address::adopted(listed, table, &saved, &self.ownership);
             if !adopted.is_empty() {
                 warn!(
                     ?adopted,
@@ -67,23 +71,24 @@ impl KernelDirector {
             }
             self.ours.extend(adopted);
         }
-        let present: BTreeSet<IpAddr> = listed.iter().map(|one| one.address).collect();
+        let here = || listed.iter().filter(|one| one.here);
+        let present: BTreeSet<IpAddr> = here().map(|one| one.address).collect();
         self.ours.retain(|vip| present.contains(vip));
-        let labelled = listed.iter().filter(|one| one.labelled);
+        let labelled = here().filter(|one| one.labelled);
         self.ours.extend(labelled.map(|one| one.address));
-        let mut occupied = address::occupied(&self.interface)?;
+        let mut occupied = address::occupied(listed);
         occupied.retain(|ip, holder| {
             let own = matches!(holder, Holder::Machine { .. });
             // Where others keep them, a VIP is on this machine by right.
             let by_right = own && self.keeper == AddressKeeper::Others;
             !by_right && !self.ours.contains(ip)
         });
-        Ok(Addresses {
+        Addresses {
             keeper: self.keeper,
             present,
             ours: self.ours.clone(),
             occupied,
-        })
+        }
     }
 
     /// Counts connections beside whatever the director does.
@@ -91,9 +96,15 @@ impl KernelDirector {
         Counter::start(self.thread.clone())
     }
 
-    /// Waits until the netlink thread is no more.
+    /// Waits until one of the netlink threads is no more.
     pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.thread.ended()
+        let (kernel, addresses) = (self.thread.ended(), self.addresses.ended());
+        async move {
+            tokio::select! {
+                () = kernel => {}
+                () = addresses => {}
+            }
+        }
     }
 
     async fn batch(&self, commands: Vec<Command>, outcomes: &mut Vec<Result<(), DirectorError>>) {
@@ -108,7 +119,7 @@ impl KernelDirector {
             }
             Ok(Err(error)) => {
                 // The whole conversation failed: nothing is known of any of them.
-                let told: Arc<str> = crate::error::chain(&error).into();
+                let told: Arc<str> = chain(&error).into();
                 debug!(error = &*told, lost = count, "a batch of commands failed");
                 outcomes.push(Err(error.into()));
                 let unanswered = || DirectorError::Unanswered(Arc::clone(&told));
@@ -121,12 +132,24 @@ impl KernelDirector {
     /// VIPs that nobody has; then everybody is told.
     async fn add(&mut self, vips: Vec<IpAddr>, outcomes: &mut Vec<Result<(), DirectorError>>) {
         self.look_for(vips.clone()).await;
-        let mut added = Vec::with_capacity(vips.len());
-        for vip in vips {
-            let outcome = self.add_one(vip).await;
-            if outcome.is_ok() {
+        let may: Vec<Result<IpAddr, DirectorError>> =
+            vips.into_iter().map(|vip| self.may_add(vip)).collect();
+        let free = may.iter().flatten().copied();
+        let mut changed = self
+            .change(free.map(Change::Add).collect())
+            .await
+            .into_iter();
+        let mut added = Vec::with_capacity(may.len());
+        for vip in may {
+            let outcome = vip.and_then(|vip| {
+                let outcome = changed.next().ok_or(super::ThreadError)??;
+                // One that is there by somebody else's doing is not ours.
+                if outcome == Outcome::Done {
+                    self.ours.insert(vip);
+                }
                 added.push(vip);
-            }
+                Ok(())
+            });
             outcomes.push(outcome);
         }
         if !added.is_empty()
@@ -139,7 +162,7 @@ impl KernelDirector {
         }
     }
 
-    async fn add_one(&mut self, vip: IpAddr) -> Result<(), DirectorError> {
+    fn may_add(&self, vip: IpAddr) -> Result<IpAddr, DirectorError> {
         if let Some(mac) = self.taken.get(&vip) {
             let holder = neighbour(*mac);
             return Err(DirectorError::Taken { vip, holder });
@@ -147,9 +170,49 @@ impl KernelDirector {
         if vip.is_ipv6() {
             sysctl::ensure(&sysctl::of_ipv6())?;
         }
-        address::add(&self.interface, vip).await?;
-        self.ours.insert(vip);
-        Ok(())
+        Ok(vip)
+    }
+
+    async fn remove(&mut self, vips: Vec<IpAddr>, outcomes: &mut Vec<Result<(), DirectorError>>) {
+        let changes = vips.iter().copied().map(Change::Remove).collect();
+        for (vip, changed) in vips.iter().zip(self.change(changes).await) {
+            if changed.is_ok() {
+                self.ours.remove(vip);
+            }
+            outcomes.push(changed.map(drop));
+        }
+    }
+
+    /// One outcome a change, also where the whole conversation failed.
+    async fn change(&mut self, changes: Vec<Change>) -> Vec<Result<Outcome, DirectorError>> {
+        if changes.is_empty() {
+            return Vec::new();
+        }
+        match self.addresses.change(changes.clone()).await {
+            Ok(outcomes) => {
+                let outcomes = outcomes.into_iter();
+                outcomes
+                    .map(|outcome| outcome.map_err(Into::into))
+                    .collect()
+            }
+            Err(error) => {
+                // Those that did come are ours, and only the next reading can tell.
+                let maybe = changes.iter().filter_map(|change| match change {
+                    Change::Add(vip) => Some(*vip),
+                    Change::Remove(_) => None,
+                });
+                self.lost.get_or_insert_default().extend(maybe);
+                let told: Arc<str> = chain(&error).into();
+                debug!(
+                    error = &*told,
+                    lost = changes.len(),
+                    "addresses are not changed"
+                );
+                let unanswered = || DirectorError::Unanswered(Arc::clone(&told));
+                let rest = (1..changes.len()).map(|_| Err(unanswered()));
+                std::iter::once(Err(error.into())).chain(rest).collect()
+            }
+        }
     }
 
     /// Asks neighbours for these and remembers who has them.
@@ -175,14 +238,9 @@ impl KernelDirector {
         match step {
             Step::SetSysctl(sysctl) => Ok(sysctl::ensure(sysctl)?),
             Step::SetSnat(services) => self.rules.set(services).await,
-            Step::RemoveVip(vip) => {
-                address::remove(&self.interface, *vip).await?;
-                self.ours.remove(vip);
-                Ok(())
-            }
             Step::ForgetFlows(id, real) => forget_flows(id, *real).await,
             Step::ForgetUnanswered(vip) => forget_unanswered(*vip).await,
-            Step::AddVip(_) | Step::Ipvs(_) => Ok(()),
+            Step::AddVip(_) | Step::RemoveVip(_) | Step::Ipvs(_) => Ok(()),
         }
     }
 }
@@ -194,19 +252,25 @@ impl Director for KernelDirector {
             .thread
             .ask(move |client| client.read(&expected))
             .await??;
-        let mut addresses = self.addresses(&live.table)?;
+        let listed = self.addresses.addresses().await?;
+        let mut addresses = self.addresses(&listed, &live.table);
         self.look_for(self.taken.keys().copied().collect()).await;
         let taken = self.taken.iter();
         let taken = taken.map(|(vip, mac)| (*vip, neighbour(*mac)));
         addresses.occupied.extend(taken);
-        let snat = self.rules.read().await?;
+        let snat = self.rules.read().await;
         Ok(Reading {
+            unreadable: live.unreadable,
             sysctls: sysctl::deviations(&self.interface),
             table: live.table,
             counts: live.connections,
             addresses,
             snat,
         })
+    }
+
+    async fn differs(&mut self) {
+        self.rules.differ().await;
     }
 
     async fn count(&mut self, services: &[ServiceId]) -> Result<Counts, DirectorError> {
@@ -227,25 +291,46 @@ impl Director for KernelDirector {
         let mut outcomes = Vec::with_capacity(steps.len());
         let mut rest = steps;
         while let Some(first) = rest.first() {
-            let commands: Vec<Command> = rest.iter().map_while(command_of).collect();
-            let vips: Vec<IpAddr> = rest.iter().map_while(vip_of).collect();
-            let done = commands.len().max(vips.len()).max(1);
-            if !commands.is_empty() {
-                self.batch(commands, &mut outcomes).await;
-            } else if vips.is_empty() {
-                outcomes.push(self.one(first).await);
-            } else {
-                self.add(vips, &mut outcomes).await;
+            let before = outcomes.len();
+            match first {
+                Step::Ipvs(_) => {
+                    let commands = rest.iter().map_while(command_of).collect();
+                    self.batch(commands, &mut outcomes).await;
+                }
+                Step::AddVip(_) => {
+                    let vips = rest.iter().map_while(added_of).collect();
+                    self.add(vips, &mut outcomes).await;
+                }
+                Step::RemoveVip(_) => {
+                    let vips = rest.iter().map_while(removed_of).collect();
+                    self.remove(vips, &mut outcomes).await;
+                }
+                other => outcomes.push(self.one(other).await),
             }
+            let done = outcomes.len().saturating_sub(before).max(1);
             rest = rest.get(done..).unwrap_or_default();
         }
         outcomes
     }
 }
 
-fn vip_of(step: &Step) -> Option<IpAddr> {
+fn open_kernel() -> Result<KernelThread, ipvs::Error> {
+    SocketThread::start("netlink", Client::open()?).map_err(|source| ipvs::Error::Socket {
+        operation: "start a thread",
+        source,
+    })
+}
+
+fn added_of(step: &Step) -> Option<IpAddr> {
     match step {
         Step::AddVip(vip) => Some(*vip),
+        _ => None,
+    }
+}
+
+fn removed_of(step: &Step) -> Option<IpAddr> {
+    match step {
+        Step::RemoveVip(vip) => Some(*vip),
         _ => None,
     }
 }

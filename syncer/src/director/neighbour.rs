@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(super) use link::Mac;
+pub use link::Mac;
 
 use link::Link;
 
@@ -39,7 +39,7 @@ pub enum NeighbourError {
 }
 
 /// Those of these addresses that another host answers for. None where the link has no neighbours.
-pub(super) async fn holders(
+pub async fn holders(
     interface: &str,
     vips: Vec<IpAddr>,
 ) -> Result<BTreeMap<IpAddr, Mac>, NeighbourError> {
@@ -47,7 +47,7 @@ pub(super) async fn holders(
 }
 
 /// Tells everybody that these are here now.
-pub(super) async fn announce(interface: &str, vips: Vec<IpAddr>) -> Result<(), NeighbourError> {
+pub async fn announce(interface: &str, vips: Vec<IpAddr>) -> Result<(), NeighbourError> {
     on_link(interface, move |link| {
         for vip in vips {
             match vip {
@@ -150,98 +150,7 @@ fn hear(
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Child, Command};
-
-    use nix::sched::{CloneFlags, unshare};
-
     use super::*;
-
-    fn run(program: &str, arguments: &[&str]) -> String {
-        let output = Command::new(program).args(arguments).output().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program} {arguments:?}: {told}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    /// A namespace that lives as long as a process in it.
-    struct Neighbour(Child);
-
-    impl Neighbour {
-        fn start() -> Self {
-            let mut command = Command::new("unshare");
-            let child = command.args(["-n", "sleep", "60"]).spawn().unwrap();
-            let neighbour = Self(child);
-            let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
-            let ours = of("thread-self");
-            for _ in 0..1_000 {
-                if of(&neighbour.pid()) != ours {
-                    return neighbour;
-                }
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            panic!("no namespace after 5 s");
-        }
-
-        fn pid(&self) -> String {
-            self.0.id().to_string()
-        }
-
-        fn ip(&self, arguments: &[&str]) -> String {
-            let pid = self.pid();
-            let enter = ["-t", &pid, "-n", "ip"];
-            run("nsenter", &[&enter, arguments].concat())
-        }
-    }
-
-    impl Drop for Neighbour {
-        fn drop(&mut self) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-    }
-
-    fn talk_to_a_neighbour() {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        let neighbour = Neighbour::start();
-        let veth = [
-            "link", "add", "here", "type", "veth", "peer", "name", "there",
-        ];
-        run("ip", &veth);
-        run("ip", &["link", "set", "there", "netns", &neighbour.pid()]);
-        run("ip", &["link", "set", "here", "up"]);
-        neighbour.ip(&["address", "add", "192.0.2.7/24", "dev", "there"]);
-        neighbour.ip(&["link", "set", "there", "up"]);
-        neighbour.ip(&["address", "add", "2001:db8::7/64", "dev", "there", "nodad"]);
-        let known = ["neigh", "add", "192.0.2.8", "lladdr", "02:00:00:00:00:99"];
-        neighbour.ip(&[&known[..], &["dev", "there", "nud", "stale"]].concat());
-        let link = Link::open("here").unwrap().unwrap();
-        let asked = ["192.0.2.7", "192.0.2.8", "2001:db8::7", "2001:db8::8"];
-        let asked = asked.map(|vip| vip.parse::<IpAddr>().unwrap());
-        let found = ask(&link, &asked).unwrap();
-        assert_eq!(found.keys().collect::<Vec<_>>(), [&asked[0], &asked[2]]);
-        let of_link = neighbour.ip(&["-brief", "link", "show", "there"]);
-        assert!(of_link.contains(&found[&asked[0]].to_string()), "{of_link}");
-        for frame in arp::announcements(link.mac, "192.0.2.8".parse().unwrap()) {
-            link.send(&frame).unwrap();
-        }
-        let ours = link.mac.to_string();
-        let moved = || {
-            neighbour
-                .ip(&["neigh", "show", "192.0.2.8"])
-                .contains(&ours)
-        };
-        let in_time = (0..200).any(|_| {
-            std::thread::sleep(Duration::from_millis(10));
-            moved()
-        });
-        assert!(in_time, "{}", neighbour.ip(&["neigh"]));
-    }
-
-    #[test]
-    #[ignore = "needs root: two network namespaces and a veth between them"]
-    fn who_answers_is_found_and_who_knew_a_vip_elsewhere_learns_where_it_is() {
-        std::thread::spawn(talk_to_a_neighbour).join().unwrap();
-    }
 
     #[test]
     fn a_loopback_has_no_neighbours() {

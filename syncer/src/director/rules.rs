@@ -1,85 +1,142 @@
 //! The SNAT rules as a director keeps them: backend chosen when first needed, kernel prepared before the first rule,
 //! and looked after without making anybody wait.
 //!
-//! Reading rules back means running a program, which takes long. Nobody waits for it: before the first rule is set there
-//! is nothing to read, and later a reading starts the program and takes the answer of the one before.
+//! Reading rules back means running a program, which takes long. Nobody waits for it: a reading starts the program and
+//! tells what is known; whoever has to know that the program found something else waits by [`Rules::differ`].
+//!
+//! What an earlier process left is looked for once, in all backends: its rules rewrite on, whoever they were for.
 
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::snat::{self, Snat};
 use super::{CommandError, DirectorError, sysctl};
 use crate::config::SnatBackend;
+use crate::error::chain;
 use crate::plan::SnatSet;
 
+/// Rules for exactly the virtual services that want SNAT.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub struct Rules {
     wanted: SnatBackend,
     /// Without SNAT no backend has to be there.
     backend: Option<Arc<dyn Snat>>,
     set: Option<SnatSet>,
-    /// What an earlier process left was looked for.
-    swept: bool,
+    /// Backends with rules of an earlier process; `None`: not looked for yet.
+    left_over: Option<Vec<Arc<dyn Snat>>>,
     check: Option<JoinHandle<Result<Option<SnatSet>, CommandError>>>,
 }
 
 impl Rules {
-    pub(super) fn new(wanted: SnatBackend) -> Self {
+    /// Nothing is known yet.
+    pub fn new(wanted: SnatBackend) -> Self {
         Self {
             wanted,
             backend: None,
             set: None,
-            swept: false,
+            left_over: None,
             check: None,
         }
     }
 
     /// What there is, as far as is known; `None`: has to be set.
-    pub(super) async fn read(&mut self) -> Result<Option<SnatSet>, DirectorError> {
-        let Some(backend) = &self.backend else {
-            return Ok(self.set.clone());
-        };
+    pub async fn read(&mut self) -> Option<SnatSet> {
         let finished = self.check.take_if(|check| check.is_finished());
-        if let Some(finished) = finished
-            && let Ok(answer) = finished.await
-        {
-            self.set = answer?;
+        if let Some(finished) = finished {
+            self.take(finished.await);
         }
-        if self.check.is_none() {
+        // Where there are none, none are kept.
+        let kept = self.set.as_ref().is_none_or(|set| !set.is_empty());
+        if let Some(backend) = self.backend.as_ref().filter(|_| kept)
+            && self.check.is_none()
+        {
             let backend = Arc::clone(backend);
             self.check = Some(tokio::spawn(async move { backend.read().await }));
         }
-        Ok(self.set.clone())
+        self.set.clone()
     }
 
-    pub(super) async fn set(&mut self, services: &SnatSet) -> Result<(), DirectorError> {
+    /// Waits until the check that a reading began has found other rules than that told of. Cancel-safe.
+    pub async fn differ(&mut self) {
+        if let Some(check) = &mut self.check {
+            let before = self.set.clone();
+            let found = check.await;
+            self.check = None;
+            self.take(found);
+            if self.set != before {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
+    /// Rules that can't be read are set again: that fails in words, and keeps no reading of anything else.
+    fn take(
+        &mut self,
+        found: Result<Result<Option<SnatSet>, CommandError>, tokio::task::JoinError>,
+    ) {
+        match found {
+            Ok(Ok(rules)) => self.set = rules,
+            Ok(Err(error)) => {
+                warn!(error = chain(&error), "the SNAT rules can't be read");
+                self.set = None;
+            }
+            // It was called off.
+            Err(_) => {}
+        }
+    }
+
+    /// Has rules for exactly these, and no others of ours in any backend.
+    pub async fn set(&mut self, services: &SnatSet) -> Result<(), DirectorError> {
         // What a check saw before this is of no use after it.
         if let Some(check) = self.check.take() {
             check.abort();
         }
         self.set = None;
-        if services.is_empty() && self.backend.is_none() && !self.swept {
-            // Rules of an earlier process rewrite on, whoever they were for.
-            if let Some(backend) = snat::in_use().await {
-                info!(
-                    backend = backend.name(),
-                    "SNAT rules of an earlier process are removed"
-                );
-                backend.set(services).await?;
+        let left_over = match self.left_over.take() {
+            Some(left_over) => left_over,
+            None => snat::in_use().await,
+        };
+        let left_over = self.left_over.insert(left_over);
+        if services.is_empty() {
+            if let Some(backend) = &self.backend {
+                backend.remove().await?;
             }
-        }
-        self.swept = true;
-        if !services.is_empty() || self.backend.is_some() {
+        } else {
             // The order matters: a connection that began before the flag never gets its address rewritten.
             sysctl::ensure(&sysctl::of_snat())?;
             sysctl::track_enough();
-            let backend = match &self.backend {
-                Some(backend) => Arc::clone(backend),
-                None => Arc::clone(self.backend.insert(snat::choose(self.wanted).await?)),
+            let backend = if let Some(backend) = &self.backend {
+                Arc::clone(backend)
+            } else {
+                let chosen = snat::choose(self.wanted, left_over).await?;
+                Arc::clone(self.backend.insert(chosen))
             };
             backend.set(services).await?;
+            left_over.retain(|other| other.name() != backend.name());
+        }
+        // After the new ones: no packet passes that is rewritten by neither.
+        while let Some(backend) = left_over.last() {
+            let name = backend.name();
+            match backend.remove().await {
+                Ok(()) => info!(
+                    backend = name,
+                    "SNAT rules of an earlier process are removed"
+                ),
+                Err(error) if services.is_empty() => return Err(error.into()),
+                // Those that are wanted are there, which is what others wait for.
+                Err(error) => {
+                    warn!(
+                        backend = name,
+                        error = chain(&error),
+                        "SNAT rules of an earlier process can't be removed"
+                    );
+                    break;
+                }
+            }
+            left_over.pop();
         }
         self.set = Some(services.clone());
         Ok(())

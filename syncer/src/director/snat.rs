@@ -21,7 +21,7 @@ pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, CommandError>> + S
 
 /// Rules for exactly a set of virtual services.
 pub trait Snat: Send + Sync + std::fmt::Debug {
-    /// Its name in the config file.
+    /// What it is, as no other is.
     fn name(&self) -> &'static str;
 
     /// Whether this kernel takes such rules; nothing is left behind.
@@ -35,6 +35,9 @@ pub trait Snat: Send + Sync + std::fmt::Debug {
 
     /// Has rules for exactly these.
     fn set<'a>(&'a self, services: &'a SnatSet) -> Later<'a, ()>;
+
+    /// Has none, and nothing else of ours; that there is nothing already is as good.
+    fn remove(&self) -> Later<'_, ()>;
 }
 
 /// No backend works.
@@ -44,10 +47,16 @@ pub struct SnatError {
     tried: Vec<CommandError>,
 }
 
-/// The wanted backend, or the first that works.
-pub async fn choose(wanted: SnatBackend) -> Result<Arc<dyn Snat>, SnatError> {
+/// The first that works of those that are wanted. One that has rules of ours already comes before all others: rules of two
+/// in one kernel are a riddle to whoever looks for them.
+pub async fn choose(
+    wanted: SnatBackend,
+    in_use: &[Arc<dyn Snat>],
+) -> Result<Arc<dyn Snat>, SnatError> {
     let mut tried = Vec::new();
-    for candidate in candidates(wanted) {
+    let mut all = candidates(wanted);
+    all.sort_by_key(|candidate| !in_use.iter().any(|used| used.name() == candidate.name()));
+    for candidate in all {
         match candidate.probe().await {
             Ok(()) => {
                 info!(backend = candidate.name(), "SNAT backend chosen");
@@ -59,15 +68,16 @@ pub async fn choose(wanted: SnatBackend) -> Result<Arc<dyn Snat>, SnatError> {
     Err(SnatError { tried })
 }
 
-/// A backend that has rules of an earlier process of ours, whichever is wanted now.
-pub async fn in_use() -> Option<Arc<dyn Snat>> {
+/// The backends that have rules of an earlier process of ours, whichever is wanted now.
+pub async fn in_use() -> Vec<Arc<dyn Snat>> {
+    let mut all = Vec::new();
     for candidate in candidates(SnatBackend::Auto) {
         // One whose program is missing has nothing that we could see.
         if candidate.is_in_use().await.unwrap_or(false) {
-            return Some(candidate);
+            all.push(candidate);
         }
     }
-    None
+    all
 }
 
 fn candidates(wanted: SnatBackend) -> Vec<Arc<dyn Snat>> {

@@ -1,59 +1,72 @@
-//! One thread that owns the netlink socket. The kernel answers within the call, so blocking it is nothing; a namespace
-//! belongs to a thread, so the socket stays on the one that opened it.
+//! A thread that owns a netlink socket. The kernel answers within the call, but may make its caller wait for a lock of its
+//! own; and a namespace belongs to a thread, so the socket stays on the one that it was handed to.
 
-use ipvs::{Client, Error};
+use std::fmt;
+use std::io;
+
 use tokio::sync::{oneshot, watch};
 
-type Job = Box<dyn FnOnce(&mut Client) + Send>;
+type Job<S> = Box<dyn FnOnce(&mut S) + Send>;
 
-/// The netlink thread is gone.
+/// A netlink thread is gone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the netlink thread has ended")]
 pub struct ThreadError;
 
-/// A handle to the thread; the thread ends with the last one.
-#[derive(Debug, Clone)]
-pub(super) struct KernelThread {
-    jobs: std::sync::mpsc::Sender<Job>,
+/// A handle to the thread of a socket; the thread ends with the last one.
+pub(super) struct SocketThread<S> {
+    jobs: std::sync::mpsc::Sender<Job<S>>,
     ended: watch::Receiver<()>,
 }
 
-impl KernelThread {
-    /// Opens the socket in this thread's network namespace.
-    pub(super) fn start() -> Result<Self, Error> {
-        let mut client = Client::open()?;
-        let (jobs, inbox) = std::sync::mpsc::channel::<Job>();
+impl<S> Clone for SocketThread<S> {
+    fn clone(&self) -> Self {
+        Self {
+            jobs: self.jobs.clone(),
+            ended: self.ended.clone(),
+        }
+    }
+}
+
+impl<S> fmt::Debug for SocketThread<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketThread").finish_non_exhaustive()
+    }
+}
+
+impl<S: Send + 'static> SocketThread<S> {
+    pub(super) fn start(name: &str, mut socket: S) -> io::Result<Self> {
+        let (jobs, inbox) = std::sync::mpsc::channel::<Job<S>>();
         let (alive, ended) = watch::channel(());
         let work = move || {
             // Dropped with the thread, however that ends.
             let _alive = alive;
             for job in inbox {
-                job(&mut client);
+                job(&mut socket);
             }
         };
-        let builder = std::thread::Builder::new().name("netlink".to_owned());
-        builder.spawn(work).map_err(|source| Error::Socket {
-            operation: "start a thread",
-            source,
-        })?;
+        let builder = std::thread::Builder::new().name(name.to_owned());
+        builder.spawn(work)?;
         Ok(Self { jobs, ended })
     }
 
     /// Waits until the thread is no more.
-    pub(super) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub(super) fn ended(&self) -> impl Future<Output = ()> + Send + use<S> {
         let mut ended = self.ended.clone();
         async move { while ended.changed().await.is_ok() {} }
     }
 
-    /// Has the thread do something with the client.
+    /// Has the thread do something with the socket.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&mut Client) -> T + Send + 'static,
+        question: impl FnOnce(&mut S) -> T + Send + 'static,
     ) -> Result<T, ThreadError> {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |client| {
-            // Whoever asked may have gone.
-            let _ = answer.send(question(client));
+        let job: Job<S> = Box::new(move |socket| {
+            // Whoever asked may have gone, and with it the reason to do it.
+            if !answer.is_closed() {
+                let _ = answer.send(question(socket));
+            }
         });
         self.jobs.send(job).map_err(|_| ThreadError)?;
         answered.await.map_err(|_| ThreadError)

@@ -115,6 +115,13 @@ impl<D: Director> Reconciler<D> {
                             note_drift(&mut state.drift, &what);
                         }
                     }
+                    if reading.unreadable != state.mirror.unreadable {
+                        for entry in &reading.unreadable {
+                            warn!(
+                                "the kernel has an entry that can't be read, and it is left alone: {entry}"
+                            );
+                        }
+                    }
                     state.mirror = reading;
                     state.scope = Scope::Whole;
                     state.read = true;

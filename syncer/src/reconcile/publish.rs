@@ -76,6 +76,13 @@ impl<D: Director> Reconciler<D> {
         if self.passed.drift[..] != state.drift[..] {
             self.passed.drift = state.drift.clone().into();
         }
+        let unreadable = state.mirror.unreadable.iter().map(ToString::to_string);
+        if !unreadable
+            .clone()
+            .eq(self.passed.unreadable.iter().cloned())
+        {
+            self.passed.unreadable = unreadable.collect();
+        }
         if !self.passed.errors.iter().eq(&state.errors.0) {
             self.passed.errors = state.errors.0.iter().cloned().collect();
         }

@@ -48,6 +48,8 @@ pub struct PassState {
     /// What the last reading of the kernel found that was not as we had left it, until a whole pass has put it right.
     /// Whatever else is read from the data plane and compared reports here.
     pub drift: Arc<[String]>,
+    /// Entries of somebody else in the kernel that can't be read, and that nobody here touches; the first few.
+    pub unreadable: Arc<[String]>,
     /// Changes of the hints that this pass has seen.
     pub hints: u64,
     /// Another pass is due within this time, whatever happens.

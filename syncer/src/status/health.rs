@@ -113,6 +113,11 @@ impl Health {
         for drift in state.drift.iter() {
             unready.push(format!("the data plane differs: {drift}"));
         }
+        for entry in state.unreadable.iter() {
+            self.unwell.push(format!(
+                "the kernel has an entry that can't be read, and it is left alone: {entry}"
+            ));
+        }
         if let Some(hold) = &state.hold {
             self.unwell.push(format!(
                 "{} real servers that the catalogue lost are held",

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ipvs::Command;
-use ipvs_syncer::plan::{Need, Step, Sysctl};
+use ipvs::wire::Malformed;
+use ipvs_syncer::plan::{Need, SnatSet, Step, Sysctl};
 use serde_json::{Value, json};
 
 use super::harness::{Lab, instance};
@@ -34,6 +35,40 @@ async fn a_sysctl_that_somebody_changed_is_set_again_if_anything_needs_it() {
     let steps = lab.director.inside().steps.clone();
     assert!(steps.contains(&Step::SetSysctl(snat)));
     assert!(!steps.contains(&Step::SetSysctl(six)));
+}
+
+#[tokio::test]
+async fn rules_that_a_check_found_changed_are_set_again_at_once() {
+    let lab = Lab::with(&[0]).await;
+    let _daemon = lab.daemon();
+    lab.expect(&["198.18.0.11:20000 1"]).await;
+    let wanted = lab.director.inside().snat.clone();
+    assert!(wanted.as_ref().is_some_and(|snat| !snat.is_empty()));
+    let is_set = |step: &&Step| matches!(step, Step::SetSnat(_));
+    let sets = || lab.director.inside().steps.iter().filter(is_set).count();
+    let before = sets();
+    // No reading would ever tell of it by itself.
+    lab.director.finds(SnatSet::new());
+    lab.eventually(sets, &(before + 1)).await;
+    assert_eq!(lab.director.inside().snat, wanted);
+}
+
+#[tokio::test]
+async fn an_entry_of_somebody_else_that_can_t_be_read_is_told_and_stops_nothing() {
+    let lab = Lab::with(&[0]).await;
+    lab.director.inside().kernel.unreadable = vec![Malformed::Scheduler];
+    let daemon = lab.daemon();
+    lab.expect(&["198.18.0.11:20000 1"]).await;
+    let entry = "the kernel has an entry that can't be read, and it is left alone: \
+                 a virtual service: a scheduler's name is unusable";
+    let told = daemon
+        .becomes("ready", |told| {
+            told.ready && told.reasons.iter().any(|reason| reason == entry)
+        })
+        .await;
+    assert!(!told.healthy);
+    lab.director.inside().kernel.unreadable.clear();
+    daemon.becomes("well", |told| told.healthy).await;
 }
 
 fn many(count: usize) -> Vec<Value> {

@@ -10,6 +10,7 @@ use ipvs::{Kernel, ServiceId, Table};
 use ipvs_syncer::desired::Holder;
 use ipvs_syncer::director::{Counts, Director, DirectorError, Reading};
 use ipvs_syncer::plan::{Addresses, SnatSet, Step, Sysctls};
+use tokio::sync::Notify;
 
 #[derive(Debug, Default)]
 pub(crate) struct Inside {
@@ -23,14 +24,22 @@ pub(crate) struct Inside {
     pub(crate) slowness: Duration,
     /// Who on the link answers for which address.
     pub(crate) neighbours: BTreeMap<IpAddr, Arc<str>>,
+    /// What the rules for SNAT really are, where readings tell of them as they were until a check has come to its end.
+    pub(crate) found_later: Option<SnatSet>,
 }
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct FakeDirector(Arc<Mutex<Inside>>);
+pub(crate) struct FakeDirector(Arc<Mutex<Inside>>, Arc<Notify>);
 
 impl FakeDirector {
     pub(crate) fn inside(&self) -> MutexGuard<'_, Inside> {
         self.0.lock().unwrap()
+    }
+
+    /// A check that a reading began comes to its end, and finds these rules.
+    pub(crate) fn finds(&self, snat: SnatSet) {
+        self.inside().found_later = Some(snat);
+        self.1.notify_one();
     }
 
     /// Each real server as `service -> address weight`.
@@ -65,11 +74,18 @@ impl Director for FakeDirector {
         addresses.occupied.extend(neighbours.map(holder));
         Ok(Reading {
             sysctls: inside.sysctls.clone(),
+            unreadable: live.unreadable,
             table: live.table,
             counts: live.connections,
             addresses,
             snat,
         })
+    }
+
+    async fn differs(&mut self) {
+        self.1.notified().await;
+        let mut inside = self.inside();
+        inside.snat = inside.found_later.take();
     }
 
     async fn count(&mut self, services: &[ServiceId]) -> Result<Counts, DirectorError> {

@@ -46,5 +46,5 @@ pub fn watch(consul: &str, vip: &str) -> Result<()> {
 
 fn weight(kernel: &mut Client, service: &ServiceId) -> Result<Option<u32>> {
     let reals = kernel.reals(service)?;
-    Ok(reals.first().map(|(real, _)| real.weight.get()))
+    Ok(reals.entries.first().map(|(real, _)| real.weight.get()))
 }

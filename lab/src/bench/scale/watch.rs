@@ -155,5 +155,9 @@ pub fn watch(consul: &str) -> Result<()> {
 fn weight(kernel: &mut Client, vip: SocketAddrV4) -> Result<u32> {
     let service: ServiceId = vip.to_string().parse().context("a virtual service")?;
     let reals = kernel.reals(&service)?;
-    Ok(reals.iter().map(|(real, _)| real.weight.get()).sum())
+    Ok(reals
+        .entries
+        .iter()
+        .map(|(real, _)| real.weight.get())
+        .sum())
 }

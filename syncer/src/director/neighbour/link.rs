@@ -13,7 +13,7 @@ const ETH_P_ARP: u16 = 0x0806;
 
 /// A link address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(in crate::director) struct Mac(pub(super) [u8; 6]);
+pub struct Mac(pub(super) [u8; 6]);
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

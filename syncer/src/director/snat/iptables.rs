@@ -13,8 +13,14 @@ use crate::plan::SnatSet;
 
 const CHAIN: &str = "NOMAD-IPVS-SNAT";
 
+/// How many jumps to it are removed at most; ours is one.
+const JUMPS: usize = 16;
+
 /// Tables that somebody uses the legacy programs for.
-const LEGACY_TABLES: &str = "/proc/net/ip_tables_names";
+const LEGACY_TABLES: [(Family, &str); 2] = [
+    (Family::V4, "/proc/thread-self/net/ip_tables_names"),
+    (Family::V6, "/proc/thread-self/net/ip6_tables_names"),
+];
 
 /// One of the two iptables that there are: the machine's default, which may speak to nf_tables, and the legacy one.
 #[derive(Debug)]
@@ -31,11 +37,13 @@ impl Iptables {
     /// Both, the one first whose rules the kernel has in use already: rules of both in one kernel are a riddle to whoever
     /// looks for them. Whether one works is found out by its probe, not by a file that exists.
     pub fn kinds() -> [Self; 2] {
-        let tables = std::fs::read_to_string(LEGACY_TABLES).unwrap_or_default();
-        let (first, second) = if tables.trim().is_empty() {
-            ("", "-legacy")
-        } else {
+        let (first, second) = if LEGACY_TABLES
+            .iter()
+            .any(|(family, _)| has_legacy_nat(*family))
+        {
             ("-legacy", "")
+        } else {
+            ("", "-legacy")
         };
         [first, second].map(Self::with_suffix)
     }
@@ -115,13 +123,38 @@ impl Iptables {
             return Ok(None);
         }
         let ours = format!("-A {CHAIN} ");
-        Ok(Some(
-            listed
-                .lines()
-                .filter(|line| line.starts_with(&ours))
-                .filter_map(parse)
-                .collect(),
-        ))
+        let rules = listed.lines().filter(|line| line.starts_with(&ours));
+        // A rule in our chain that is not ours may let packets pass as they are.
+        Ok(rules.map(parse).collect())
+    }
+
+    /// Jump and chain. A program that fails has found none.
+    async fn remove_family(&self, family: Family) {
+        let program = self.program(family);
+        let jump = "-D POSTROUTING -m ipvs --ipvs -j";
+        for _ in 0..JUMPS {
+            if !nat(&program, jump).await {
+                break;
+            }
+        }
+        nat(&program, "-F").await;
+        nat(&program, "-X").await;
+        self.jump_of(family).store(false, Ordering::Relaxed);
+    }
+
+    /// Whether there is a chain of ours. A legacy program that is asked about a kernel without such tables makes them.
+    async fn has_chain(&self, family: Family) -> bool {
+        let program = self.program(family);
+        if is_legacy(&program).await == Some(true) {
+            // It is the other of the two under its general name; what it has is that one's.
+            let doubled =
+                self.suffix.is_empty() && is_legacy(&format!("{program}-legacy")).await.is_some();
+            if doubled || !has_legacy_nat(family) {
+                return false;
+            }
+        }
+        let list = ["-w", "-t", "nat", "-S", CHAIN];
+        run(&program, &list, None).await.is_ok()
     }
 
     fn jump_of(&self, family: Family) -> &AtomicBool {
@@ -134,7 +167,11 @@ impl Iptables {
 
 impl Snat for Iptables {
     fn name(&self) -> &'static str {
-        "iptables"
+        if self.suffix.is_empty() {
+            "iptables"
+        } else {
+            "iptables-legacy"
+        }
     }
 
     fn probe(&self) -> Later<'_, ()> {
@@ -158,12 +195,8 @@ impl Snat for Iptables {
 
     fn is_in_use(&self) -> Later<'_, bool> {
         Box::pin(async {
-            let list = ["-w", "-t", "nat", "-S", CHAIN];
-            let has = |family| {
-                let program = self.program(family);
-                async move { run(&program, &list, None).await.is_ok() }
-            };
-            let (four, six) = (has(Family::V4).await, has(Family::V6).await);
+            let four = self.has_chain(Family::V4).await;
+            let six = self.has_chain(Family::V6).await;
             self.six.fetch_or(six, Ordering::Relaxed);
             Ok(four || six)
         })
@@ -185,6 +218,40 @@ impl Snat for Iptables {
             self.set_family(Family::V6, services).await
         })
     }
+
+    fn remove(&self) -> Later<'_, ()> {
+        Box::pin(async {
+            self.remove_family(Family::V4).await;
+            if self.six.load(Ordering::Relaxed) {
+                self.remove_family(Family::V6).await;
+            }
+            if self.is_in_use().await? {
+                let told = format!("{} -t nat -X {CHAIN}", self.program(Family::V4));
+                let complaint = "the chain is still there".to_owned();
+                return Err(CommandError::Failed { told, complaint });
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Does something to our chain, or with it; says whether it could.
+async fn nat(program: &str, words: &str) -> bool {
+    let words = ["-w", "-t", "nat"].into_iter().chain(words.split(' '));
+    let words: Vec<&str> = words.chain([CHAIN]).collect();
+    run(program, &words, None).await.is_ok()
+}
+
+/// `None`: there is no such program.
+async fn is_legacy(program: &str) -> Option<bool> {
+    let version = run(program, &["-V"], None).await.ok()?;
+    Some(!version.contains("nf_tables"))
+}
+
+fn has_legacy_nat(family: Family) -> bool {
+    let file = LEGACY_TABLES.iter().find(|(of, _)| *of == family);
+    let tables = file.and_then(|(_, file)| std::fs::read_to_string(file).ok());
+    tables.is_some_and(|tables| tables.lines().any(|table| table == "nat"))
 }
 
 /// One rule, a line for `iptables-restore`; nothing for a firewall mark, which has no address to match.

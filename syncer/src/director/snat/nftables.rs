@@ -10,7 +10,7 @@ use ipvs::{Family, Protocol, ServiceId};
 use serde_json::Value;
 
 use super::{Later, Snat};
-use crate::director::command::run;
+use crate::director::command::{CommandError, run};
 use crate::plan::SnatSet;
 
 const TABLE: &str = "nomad_ipvs";
@@ -51,8 +51,15 @@ impl Snat for Nftables {
 
     fn read(&self) -> Later<'_, Option<SnatSet>> {
         Box::pin(async {
-            let listed = run("nft", &["--json", "list", "table", "inet", TABLE], None).await;
-            Ok(listed.ok().and_then(|listed| parse(&listed)))
+            match run("nft", &["--json", "list", "table", "inet", TABLE], None).await {
+                Ok(listed) => Ok(parse(&listed)),
+                Err(CommandError::Failed { complaint, .. })
+                    if complaint.contains("No such file or directory") =>
+                {
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            }
         })
     }
 
@@ -61,6 +68,13 @@ impl Snat for Nftables {
             run("nft", &["-f", "-"], Some(&script(TABLE, services)))
                 .await
                 .map(drop)
+        })
+    }
+
+    fn remove(&self) -> Later<'_, ()> {
+        Box::pin(async {
+            let script = format!("add table inet {TABLE}\ndelete table inet {TABLE}\n");
+            run("nft", &["-f", "-"], Some(&script)).await.map(drop)
         })
     }
 }
@@ -110,19 +124,28 @@ fn element(id: &ServiceId, kind: (Family, Protocol)) -> Option<String> {
     (kind == (id.family(), *protocol)).then(|| format!("{} . {}", address.ip(), address.port()))
 }
 
-/// Our services in `nft --json list table`; `None` if the rules are not all there.
+/// Our services in `nft --json list table`; `None` if it is not as we set it: a rule is missing, another is there, or none
+/// of them is asked.
 fn parse(listed: &str) -> Option<SnatSet> {
     let listed: Value = serde_json::from_str(listed).ok()?;
     let objects = listed.get("nftables")?.as_array()?;
-    let rules = objects
-        .iter()
-        .filter(|object| object.get("rule").is_some())
-        .count();
-    if rules != KINDS.len() {
+    let all = |kind: &'static str| objects.iter().filter_map(move |object| object.get(kind));
+    let dormant = all("table").any(|table| table.get("flags").is_some());
+    let chains: Vec<&Value> = all("chain").collect();
+    if dormant || chains.len() != 1 || !chains.iter().all(|chain| is_ours(chain)) {
+        return None;
+    }
+    let rules: Vec<&Value> = all("rule").collect();
+    let as_set = rules.len() == KINDS.len()
+        && rules
+            .iter()
+            .zip(KINDS)
+            .all(|(rule, kind)| is_of(rule, kind));
+    if !as_set {
         return None;
     }
     let mut services = SnatSet::new();
-    for set in objects.iter().filter_map(|object| object.get("set")) {
+    for set in all("set") {
         let name = set.get("name")?.as_str()?;
         let (_, protocol) = *KINDS.iter().find(|kind| set_name(**kind) == name)?;
         for element in set
@@ -143,8 +166,32 @@ fn parse(listed: &str) -> Option<SnatSet> {
     Some(services)
 }
 
+/// Whether packets come to a chain that rewrites.
+fn is_ours(chain: &Value) -> bool {
+    let says = |key: &str, value: &str| chain.get(key).and_then(Value::as_str) == Some(value);
+    says("type", "nat") && says("hook", "postrouting")
+}
+
+/// Whether a rule looks into the set of that kind and then rewrites, and does nothing else. How a listing writes down what
+/// is compared differs from release to release; what it is compared with does not.
+fn is_of(rule: &Value, (family, protocol): (Family, Protocol)) -> bool {
+    let Some([of_protocol, of_set, verdict]) = rule
+        .get("expr")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+    else {
+        return false;
+    };
+    let right = |part: &Value| part.pointer("/match/right").cloned();
+    right(of_protocol) == Some(protocol.as_str().into())
+        && right(of_set) == Some(format!("@{}", set_name((family, protocol))).into())
+        && verdict.get("masquerade").is_some()
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -163,15 +210,44 @@ mod tests {
         assert_eq!(script.matches("masquerade").count(), 6);
     }
 
+    /// As `nft --json list table inet nomad_ipvs` lists it, with these rules.
+    fn listing(rules: &[Value]) -> String {
+        let mut objects = vec![
+            json!({ "table": { "family": "inet", "name": TABLE, "handle": 2 } }),
+            json!({ "set": { "name": "vips4_tcp", "elem": [{ "concat": ["198.18.0.29", 80] }] } }),
+            json!({ "chain": { "name": "post", "type": "nat", "hook": "postrouting", "prio": 100, "policy": "accept" } }),
+        ];
+        objects.extend(rules.iter().map(|rule| json!({ "rule": { "expr": rule } })));
+        json!({ "nftables": objects }).to_string()
+    }
+
+    fn rules() -> Vec<Value> {
+        let rule = |kind: (Family, Protocol)| {
+            let set = format!("@{}", set_name(kind));
+            json!([{ "match": { "op": "==", "left": { "meta": { "key": "l4proto" } }, "right": kind.1.as_str() } },
+                   { "match": { "op": "==", "left": {}, "right": set } },
+                   { "masquerade": { "flags": "fully-random" } }])
+        };
+        KINDS.into_iter().map(rule).collect()
+    }
+
     #[test]
-    fn a_listing_without_its_rules_is_damaged() {
-        let set = r#"{"set":{"name":"vips4_tcp","elem":[{"concat":["198.18.0.29",80]}]}}"#;
-        let rule = r#"{"rule":{}}"#;
-        let whole = format!(r#"{{"nftables":[{set},{rule},{rule},{rule},{rule},{rule},{rule}]}}"#);
+    fn a_listing_is_ours_if_all_its_rules_are_there_as_they_were_set_and_no_others() {
+        let whole = rules();
         assert_eq!(
-            parse(&whole),
+            parse(&listing(&whole)),
             Some(["198.18.0.29:80".parse().unwrap()].into())
         );
-        assert_eq!(parse(&format!(r#"{{"nftables":[{set},{rule}]}}"#)), None);
+        assert_eq!(parse(&listing(&whole[..5])), None, "one is missing");
+        let mut other = whole.clone();
+        other[0][2] = json!({ "accept": null });
+        assert_eq!(parse(&listing(&other)), None, "one does something else");
+        let mut more = whole.clone();
+        more.push(whole[0].clone());
+        assert_eq!(parse(&listing(&more)), None, "one is more");
+        let asleep = listing(&whole).replace("\"handle\":2", "\"flags\":[\"dormant\"]");
+        assert_eq!(parse(&asleep), None, "none of them is asked");
+        let elsewhere = listing(&whole).replace("postrouting", "input");
+        assert_eq!(parse(&elsewhere), None, "they are asked elsewhere");
     }
 }

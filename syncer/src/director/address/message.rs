@@ -1,0 +1,271 @@
+//! Route netlink's messages, as far as addresses need them: bytes to values and back, without a socket.
+//!
+//! Of a link only the name is read, so that nothing else that a kernel says of its links can spoil it.
+
+use std::net::IpAddr;
+
+use netlink_packet_core::{
+    DecodeError, DefaultNla, Emitable, NLM_F_REQUEST, NetlinkBuffer, NlasIterator, Parseable,
+};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{
+    AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope,
+};
+use nix::libc;
+
+use super::{Change, host_prefix};
+
+/// Before each message.
+const HEADER: usize = 16;
+/// `struct ifinfomsg`.
+const LINK_HEADER: usize = 16;
+const LINK_INDEX: std::ops::Range<usize> = 4..8;
+/// Not in `libc`: a link's counters are long, and nobody reads them here.
+const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
+
+/// What precedes a message's own bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request {
+    pub(super) kind: u16,
+    pub(super) flags: u16,
+    pub(super) sequence: u32,
+}
+
+/// Appends a message.
+pub(super) fn put(datagram: &mut Vec<u8>, request: Request, body: &[u8]) {
+    let length = HEADER.saturating_add(body.len());
+    let start = datagram.len();
+    datagram.resize(start.saturating_add(HEADER), 0);
+    let mut header = NetlinkBuffer::new(&mut datagram[start..]);
+    header.set_length(u32::try_from(length).unwrap_or(u32::MAX));
+    header.set_message_type(request.kind);
+    header.set_flags(request.flags | NLM_F_REQUEST);
+    header.set_sequence_number(request.sequence);
+    datagram.extend_from_slice(body);
+    datagram.resize(datagram.len().next_multiple_of(4), 0);
+}
+
+/// One message of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reply<'a> {
+    pub(super) sequence: u32,
+    /// The dump that it belongs to raced with a change.
+    pub(super) interrupted: bool,
+    pub(super) body: Body<'a>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Body<'a> {
+    /// 0, or why not.
+    Acknowledged(i32),
+    EndOfDump(i32),
+    Data(&'a [u8]),
+}
+
+/// The messages of a datagram; ends after the first that can't be read.
+pub(super) fn replies(datagram: &[u8]) -> impl Iterator<Item = Result<Reply<'_>, DecodeError>> {
+    let mut rest = datagram;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let bytes = std::mem::take(&mut rest);
+        let header = match NetlinkBuffer::new_checked(bytes) {
+            Ok(header) => header,
+            Err(error) => return Some(Err(error)),
+        };
+        let length = usize::try_from(header.length()).unwrap_or(usize::MAX);
+        rest = bytes
+            .get(length.saturating_add(3) & !3..)
+            .unwrap_or_default();
+        let body = bytes.get(HEADER..length).unwrap_or_default();
+        Some(reply(&header, body))
+    })
+}
+
+fn reply<'a>(header: &NetlinkBuffer<&[u8]>, body: &'a [u8]) -> Result<Reply<'a>, DecodeError> {
+    let errno = || {
+        let number = body.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+        number.map(i32::saturating_neg)
+    };
+    let kind = i32::from(header.message_type());
+    let body = match kind {
+        libc::NLMSG_ERROR => Body::Acknowledged(errno().ok_or("an acknowledgement too short")?),
+        libc::NLMSG_DONE => Body::EndOfDump(errno().unwrap_or(0)),
+        _ => Body::Data(body),
+    };
+    Ok(Reply {
+        sequence: header.sequence_number(),
+        interrupted: header.flags() & netlink_packet_core::NLM_F_DUMP_INTR != 0,
+        body,
+    })
+}
+
+/// An address as a dump lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) index: u32,
+    pub(super) address: IpAddr,
+    pub(super) prefix: u8,
+    pub(super) label: Option<String>,
+}
+
+/// `None` where it says no address.
+pub(super) fn listed(body: &[u8]) -> Result<Option<Listed>, DecodeError> {
+    let message = AddressMessage::parse(body)?;
+    let (mut local, mut address, mut label) = (None, None, None);
+    for attribute in message.attributes {
+        match attribute {
+            AddressAttribute::Local(ip) => local = Some(ip),
+            AddressAttribute::Address(ip) => address = Some(ip),
+            AddressAttribute::Label(text) => label = Some(text),
+            _ => {}
+        }
+    }
+    // Where both are said and differ, the other is the far end's.
+    Ok(local.or(address).map(|address| Listed {
+        index: message.header.index,
+        address,
+        prefix: message.header.prefix_len,
+        label,
+    }))
+}
+
+/// A request about a host address of the interface with that index.
+pub(super) fn of_change(change: Change, index: u32, label: Option<&str>) -> Vec<u8> {
+    let vip = change.vip();
+    let mut message = AddressMessage::default();
+    message.header.family = if vip.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    message.header.prefix_len = host_prefix(vip);
+    message.header.index = index;
+    message.header.scope = AddressScope::Universe;
+    message.attributes = vec![AddressAttribute::Local(vip), AddressAttribute::Address(vip)];
+    if let Change::Add(_) = change {
+        if vip.is_ipv6() {
+            // It was looked for another holder already, and a VIP answers at once.
+            message.header.flags = AddressHeaderFlags::Nodad;
+        } else if let Some(label) = label {
+            let label = AddressAttribute::Label(label.to_owned());
+            message.attributes.push(label);
+        }
+    }
+    emitted(&message)
+}
+
+/// For a dump of addresses of both families.
+pub(super) fn of_addresses() -> Vec<u8> {
+    emitted(&AddressMessage::default())
+}
+
+/// For a link of that name, or for a dump of all.
+pub(super) fn of_links(name: Option<&str>) -> Vec<u8> {
+    let mask = RTEXT_FILTER_SKIP_STATS.to_ne_bytes().to_vec();
+    let mut attributes = vec![DefaultNla::new(libc::IFLA_EXT_MASK, mask)];
+    if let Some(name) = name {
+        let text = [name.as_bytes(), &[0]].concat();
+        attributes.push(DefaultNla::new(libc::IFLA_IFNAME, text));
+    }
+    let mut body = vec![0; LINK_HEADER];
+    body.extend(emitted(&attributes.as_slice()));
+    body
+}
+
+/// A link's index and name.
+pub(super) fn link(body: &[u8]) -> Result<(u32, String), DecodeError> {
+    let short = "a link's message too short";
+    let index = body.get(LINK_INDEX).and_then(<[u8]>::first_chunk);
+    let index = u32::from_ne_bytes(*index.ok_or(short)?);
+    for attribute in NlasIterator::new(body.get(LINK_HEADER..).ok_or(short)?) {
+        let attribute = attribute?;
+        if attribute.kind() == libc::IFLA_IFNAME {
+            return Ok((index, netlink_packet_core::parse_string(attribute.value())?));
+        }
+    }
+    Err("a link without a name".into())
+}
+
+fn emitted(body: &impl Emitable) -> Vec<u8> {
+    let mut bytes = vec![0; body.buffer_len()];
+    body.emit(&mut bytes);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_address_goes_out_as_the_kernel_lists_it() {
+        for (text, label, prefix) in [
+            ("198.18.0.29", Some("eth0:ipvs"), 32),
+            ("2001:db8::29", None, 128),
+        ] {
+            let vip = text.parse().unwrap();
+            let body = of_change(Change::Add(vip), 7, label);
+            let expected = Listed {
+                index: 7,
+                address: vip,
+                prefix,
+                label: label.map(str::to_owned),
+            };
+            assert_eq!(listed(&body).unwrap(), Some(expected));
+        }
+        let vip = "2001:db8::29".parse().unwrap();
+        let flags = |change| of_change(change, 7, None)[2];
+        assert_eq!(
+            (flags(Change::Add(vip)), flags(Change::Remove(vip))),
+            (2, 0),
+            "IFA_F_NODAD where it is added"
+        );
+    }
+
+    #[test]
+    fn the_near_end_of_a_point_to_point_link_is_its_address() {
+        let mut message = AddressMessage::default();
+        message.header.prefix_len = 32;
+        let [near, far] = ["192.0.2.1", "192.0.2.2"].map(|ip| ip.parse().unwrap());
+        message.attributes = vec![
+            AddressAttribute::Address(far),
+            AddressAttribute::Local(near),
+        ];
+        let listed = listed(&emitted(&message)).unwrap().unwrap();
+        assert_eq!(listed.address, near);
+        let nothing = emitted(&AddressMessage::default());
+        assert_eq!(super::listed(&nothing).unwrap(), None);
+    }
+
+    #[test]
+    fn a_datagram_is_read_message_by_message_to_its_first_torn_one() {
+        let mut datagram = Vec::new();
+        let request = |kind, sequence| Request {
+            kind,
+            flags: 0,
+            sequence,
+        };
+        put(&mut datagram, request(libc::RTM_NEWADDR, 5), b"abcde");
+        put(&mut datagram, request(2, 6), &(-17_i32).to_ne_bytes());
+        put(&mut datagram, request(3, 7), &[]);
+        datagram.extend([40, 0, 0]);
+        let read: Vec<_> = replies(&datagram).collect();
+        let bodies: Vec<_> = read.iter().flatten().map(|reply| reply.body).collect();
+        let expected = [
+            Body::Data(b"abcde".as_slice()),
+            Body::Acknowledged(17),
+            Body::EndOfDump(0),
+        ];
+        assert_eq!(bodies, expected);
+        assert!(read.len() == 4 && read[3].is_err(), "{read:?}");
+    }
+
+    #[test]
+    fn a_link_s_name_is_read_whatever_else_is_said_of_it() {
+        let mut body = of_links(Some("eth0"));
+        body[LINK_INDEX].copy_from_slice(&3_u32.to_ne_bytes());
+        assert_eq!(link(&body).unwrap(), (3, "eth0".to_owned()));
+        assert!(link(&body[..12]).is_err() && link(&of_links(None)).is_err());
+    }
+}
