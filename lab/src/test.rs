@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::packages::{self, Plans};
 use crate::paths::Person;
 use crate::privilege::{self, Standing};
 use crate::ui;
@@ -86,7 +87,10 @@ pub fn run(asked: Option<Stage>, bench: &Bench<'_>) -> ExitCode {
             Stage::Lint => lint::run(bench, &mut run),
             Stage::Unit => run.part("unit", |show| unit::run(bench, show)),
             Stage::Kernel => {
-                run.part("kernel", |show| guest::run(bench, show));
+                run.part("kernel", |show| {
+                    install_missing(show);
+                    guest::run(bench, show)
+                });
                 run.part("root", |show| root::run(bench, show));
             }
             Stage::E2e => run.part("e2e", |show| stories::run(bench, show)),
@@ -98,5 +102,20 @@ pub fn run(asked: Option<Stage>, bench: &Bench<'_>) -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// What the kernel's tests need and a fresh machine has not: the guest's kernel, `nft`. What does not come is found
+/// missing by the test that needs it.
+fn install_missing(show: &mut dyn FnMut(&str)) {
+    let plans = Plans {
+        boots_uml: true,
+        builds_agents: false,
+    };
+    let missing = packages::packages_of(&packages::missing(plans));
+    match packages::install(&missing, show) {
+        Ok(came) if came.is_empty() => {}
+        Ok(came) => show(&format!("installed {}", came.join(" "))),
+        Err(error) => show(&format!("{error:#}")),
     }
 }
