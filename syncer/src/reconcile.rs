@@ -11,6 +11,7 @@
 
 mod act;
 mod audits;
+mod drift;
 mod pass;
 mod publish;
 mod refusal;

@@ -50,6 +50,32 @@ fn a_good_file_is_read_with_its_defaults() {
 }
 
 #[test]
+fn who_keeps_the_addresses_is_said_by_one_of_two_words() {
+    let keeper = |line: &str| {
+        let text = GOOD.replace(
+            "interface = \"eth0\"",
+            &format!("interface = \"eth0\"\n{line}"),
+        );
+        parse(&text).map(|config| config.director.unwrap().addresses)
+    };
+    assert_eq!(keeper("").unwrap(), AddressKeeper::Syncer);
+    assert_eq!(
+        keeper("addresses = \"managed\"").unwrap(),
+        AddressKeeper::Syncer
+    );
+    assert_eq!(
+        keeper("addresses = \"external\"").unwrap(),
+        AddressKeeper::Others
+    );
+    let wrong = &keeper("addresses = \"vrrp\"").unwrap_err()[0];
+    assert!(
+        wrong.message.contains("expected managed or external"),
+        "{}",
+        wrong.message
+    );
+}
+
+#[test]
 fn unknown_keys_and_blocks_are_named_with_their_place_and_what_is_known() {
     let text = GOOD
         .replace("snat = true", "sant = true")

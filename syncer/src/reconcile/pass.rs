@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::act::Done;
+use super::drift::drift;
 use super::{Reason, Reconciler, instant_of};
 use crate::desired::{Desired, FleetView, Holder, Occupied, Scope, Snapshots, Want, renew};
 use crate::director::Director;
@@ -17,7 +18,7 @@ use crate::guard::{APART, Evidence, guard};
 use crate::model::Moment;
 use crate::model::catalog::Catalog;
 use crate::model::fleet::Fleet;
-use crate::plan::{Observed, Plan, Sysctl, plan};
+use crate::plan::{Observed, Plan, plan};
 use crate::source;
 use crate::store::Memory;
 use crate::warm::Key;
@@ -89,30 +90,12 @@ impl<D: Director> Reconciler<D> {
             self.audits.read_took(begun.elapsed());
             match read {
                 Ok(reading) => {
-                    let foreign =
-                        state.read && !state.doubtful && reading.table != state.mirror.table;
-                    if foreign {
-                        warn!("somebody else changed the table; what is ours is put right");
-                        note_drift(&mut state.drift, "the table is not as it was left");
-                    }
-                    if reading.snat != state.mirror.snat && state.read && !state.doubtful {
-                        warn!("somebody else changed the SNAT rules; they are set again");
-                        note_drift(&mut state.drift, "the SNAT rules are not as they were left");
-                    }
                     if state.read && !state.doubtful {
-                        let needed =
-                            |(sysctl, _): &(&Sysctl, &String)| sysctl.is_needed(&state.desired);
-                        for (sysctl, value) in reading.sysctls.iter().filter(needed) {
-                            warn!(%sysctl, value, "somebody else changed a sysctl; it is set again");
-                            let name = sysctl.name.replace('/', ".");
-                            let what = format!("{name} is {value} and has to be {}", sysctl.value);
-                            note_drift(&mut state.drift, &what);
-                        }
-                        let ours = &state.mirror.addresses.ours;
-                        for vip in ours.difference(&reading.addresses.present) {
-                            warn!(%vip, "somebody else took a VIP off the interface; it is added again");
-                            let what = format!("VIP {vip} is not on the interface any more");
-                            note_drift(&mut state.drift, &what);
+                        for what in drift(&state.mirror, &reading, &state.desired) {
+                            warn!("{what}, by somebody else's hand; it is put right");
+                            if !state.drift.contains(&what) {
+                                state.drift.push(what);
+                            }
                         }
                     }
                     if reading.unreadable != state.mirror.unreadable {
@@ -331,12 +314,5 @@ impl<D: Director> Reconciler<D> {
             wakes.push(self.started + PATIENCE);
         }
         state.wake = wakes.into_iter().min();
-    }
-}
-
-/// Until a whole pass has put it right.
-fn note_drift(drift: &mut Vec<String>, what: &str) {
-    if !drift.iter().any(|known| known == what) {
-        drift.push(what.to_owned());
     }
 }
