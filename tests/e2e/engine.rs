@@ -1,6 +1,6 @@
 //! The driver's engine suite, which the fake passes on any machine, passes against the lab's real Docker.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -14,7 +14,7 @@ const SYSTEMD: &str = "systemd";
 #[test]
 fn the_engine_suite_passes_against_the_labs_docker() {
     let lab = story::up();
-    let mut command = Command::new(suite());
+    let mut command = Command::new(story::suite("engine"));
     command
         .args(["--skip", SYSTEMD])
         .env("DOCKER_HOST", lab.docker_host());
@@ -31,7 +31,7 @@ fn an_engine_with_systemd_as_its_cgroup_driver_takes_the_slice_that_the_driver_n
     let engine = OwnEngine::start(&lab, &["--mount"], surroundings, &args);
     let driver = engine.docker(&["info", "--format", "{{.CgroupDriver}}"]);
     assert_eq!(driver.unwrap().trim(), "systemd");
-    let mut command = engine.beside(&suite());
+    let mut command = engine.beside(&story::suite("engine"));
     command.arg(SYSTEMD).env("DOCKER_HOST", engine.socket());
     passes(command);
 }
@@ -51,7 +51,7 @@ fn the_engine_suite_passes_over_tls_and_nobody_unknown_is_let_in() {
     ];
     let engine = OwnEngine::start(&lab, &[], ":", &args);
     let over_tls = |certificates: &Path| {
-        let mut command = engine.beside(&suite());
+        let mut command = engine.beside(&story::suite("engine"));
         command
             .args(["--skip", SYSTEMD, "--skip", "a_link_that_a_sibling_flips"])
             .env("DOCKER_HOST", "tcp://127.0.0.1:2376")
@@ -106,25 +106,4 @@ fn passes(mut command: Command) {
     let said = story::said(&output);
     assert!(output.status.success(), "{said}");
     assert!(!said.contains("running 0 tests"), "{said}");
-}
-
-/// Built along with these stories: the newest of its name beside them.
-fn suite() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    let beside = std::fs::read_dir(own.parent().unwrap()).unwrap();
-    let built = beside.filter_map(|entry| {
-        let entry = entry.ok()?;
-        let name = entry.file_name().into_string().ok()?;
-        let ours = name.starts_with("engine-") && !name.contains('.');
-        ours.then(|| {
-            (
-                entry.metadata().and_then(|data| data.modified()).unwrap(),
-                entry.path(),
-            )
-        })
-    });
-    built
-        .max()
-        .expect("the suite is not built: `cargo test --workspace --no-run`")
-        .1
 }

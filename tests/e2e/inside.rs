@@ -74,7 +74,15 @@ fn in_terminal(task: &Task<'_>, flags: &[&str], command: &[&str]) -> Output {
     for (key, value) in inside.get_envs() {
         script.env(key, value.unwrap());
     }
-    script.stdin(Stdio::null()).output().unwrap()
+    // It passes the end of its input on to the terminal, in the middle of what is written there: its input does not end.
+    let mut running = script
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _input = running.stdin.take();
+    running.wait_with_output().unwrap()
 }
 
 fn a_terminal(task: &Task<'_>) {

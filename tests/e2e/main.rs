@@ -17,6 +17,7 @@ mod interrupted;
 mod intruder;
 mod job_without_service;
 mod lives_on;
+mod many_services;
 mod meddled;
 mod own_engine;
 mod own_kernel;

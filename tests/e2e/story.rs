@@ -33,6 +33,23 @@ pub(crate) fn product(name: &str) -> PathBuf {
     path
 }
 
+/// Tests that were built along with these stories: the newest binary of that name beside them.
+pub(crate) fn suite(name: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let beside = std::fs::read_dir(own.parent().unwrap()).unwrap();
+    let built = beside.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let file = entry.file_name().into_string().ok()?;
+        let hash = file.strip_prefix(name)?.strip_prefix('-')?;
+        let modified = || entry.metadata().and_then(|data| data.modified()).unwrap();
+        (!hash.contains(['.', '-'])).then(|| (modified(), entry.path()))
+    });
+    built
+        .max()
+        .unwrap_or_else(|| panic!("{name} is not built: `cargo test --workspace --no-run`"))
+        .1
+}
+
 /// Runs the lab's program on a profile.
 pub(crate) fn lab(profile: &str, args: &[&str]) -> Output {
     let mut command = Command::new(program());

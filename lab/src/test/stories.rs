@@ -17,9 +17,11 @@ const LAB: &str = "NOMAD_IPVS_LAB";
 const PACKAGE: &str = "tests";
 
 /// Whether the stories run the ignored tests of a binary, given as cargo announces it: the driver's engine suite needs
-/// an engine, and the stories have the lab's.
+/// an engine, and the syncer's daemon a Consul; the stories have both.
 pub(super) fn runs(announced: &str) -> bool {
-    announced.starts_with("tests/engine.rs ")
+    ["tests/engine.rs ", "tests/daemon/main.rs "]
+        .iter()
+        .any(|name| announced.starts_with(name))
 }
 
 pub(super) fn run(bench: &Bench<'_>, show: &mut dyn FnMut(&str)) -> Verdict {

@@ -1,7 +1,7 @@
 //! VIPs on the director's interface, by route netlink. An address that was there before we came is not ours to remove.
 //!
 //! IPv4 addresses of ours carry a label, so that they are known whatever became of the state on disk. [`Interface`] is
-//! whom the director asks; the socket is in [`route`], the bytes are in [`message`]. Whether an address should be there is
+//! whom the director asks; the socket is in `route`, the bytes are in `message`. Whether an address should be there is
 //! decided elsewhere.
 
 mod interface;

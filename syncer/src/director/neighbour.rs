@@ -2,7 +2,7 @@
 //!
 //! Before a VIP is added everybody is asked for it (RFC 5227 for IPv4, RFC 4862 for IPv6); one that answers keeps it, for
 //! a host whose address is taken is cut off. Afterwards everybody is told, or clients that knew the VIP elsewhere would
-//! go on asking there until their tables forget it. Frames are made in [`arp`] and [`ndp`]; here is who sends and
+//! go on asking there until their tables forget it. Frames are made in `arp` and `ndp`; here is who sends and
 //! listens, for a short time each, on the blocking pool.
 
 mod arp;
