@@ -61,14 +61,15 @@ pub fn run(lab: &Lab, ui: &Ui, wish: Wish) -> Result<()> {
         });
         let director = scope.spawn(|| step(ui, "director", |_| director_up(lab)));
         let docker = step(ui, "docker", |step| docker_up(lab, Node::Node1, step));
-        // Nomad looks for Consul while it starts and again later: it need not wait for it.
-        let scheduler = docker.and_then(|()| {
+        // Nomad looks for Consul while it starts. One that has no leader yet knows no token, and Nomad, which places no task
+        // that has a service before it knows Consul, looks again after fifteen seconds.
+        let catalogue = joined(catalogue.join());
+        let scheduler = docker.and(catalogue).and_then(|()| {
             step(ui, "nomad", |_| {
                 part::nomad::up(lab, Node::Node1, &nomad.path, &products.driver, wish.driver)
             })
         });
-        let others = [joined(catalogue.join()), joined(director.join())];
-        others.into_iter().collect::<Result<()>>().and(scheduler)
+        joined(director.join()).and(scheduler)
     })?;
     // Not before Nomad has its token: until then it gives all rights to whoever asks first.
     fabric::join_machine(&lab.topology)?;
