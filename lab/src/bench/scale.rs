@@ -29,8 +29,8 @@ const REALS: usize = 5;
 /// Of these the peer programs as many.
 const PROGRAMMED: usize = 2_000;
 
-/// How long the syncer is watched while nothing happens.
-const REST: Duration = Duration::from_secs(20);
+/// How long the syncer is watched while nothing happens: longer than the longest time between two audits.
+const REST: Duration = Duration::from_secs(75);
 
 pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
     let registry = Registry::open(lab)?;
