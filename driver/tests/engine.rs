@@ -25,6 +25,8 @@ mod mac;
 mod race;
 #[path = "engine/reaper.rs"]
 mod reaper;
+#[path = "engine/registry.rs"]
+mod registry;
 #[path = "engine/silent.rs"]
 mod silent;
 #[path = "engine/streams.rs"]
@@ -107,6 +109,8 @@ real! {
     race::a_link_that_a_sibling_flips_never_leads_to_the_host
     race::a_task_that_replaces_its_own_local_by_a_link_is_not_started_again
     race::a_task_reaches_what_is_its_own
+    mac::a_container_has_the_mac_address_that_its_task_asks_for
+    registry::what_a_registry_has_is_fetched_and_what_it_refuses_is_not_tried_again
 }
 
 /// Where Docker's own variables say, with TLS if they ask for it.

@@ -67,6 +67,7 @@ pub fn examine(intent: &Intent<'_>) -> Diagnosis {
     let plans = Plans {
         boots_uml: kernel == Some(Kernel::Uml),
         builds_agents: at_hand.iter().any(Option::is_none),
+        runs_tests: false,
     };
     findings.push(software::packages(plans, intent.installing));
     findings.push(software::agents(&at_hand));

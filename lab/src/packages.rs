@@ -49,6 +49,8 @@ enum Need {
     Uml,
     /// Nomad is to be compiled here.
     Build,
+    /// Only tests use it.
+    Tests,
 }
 
 /// What this run of the lab is going to do, as far as programs are concerned.
@@ -56,6 +58,7 @@ enum Need {
 pub struct Plans {
     pub boots_uml: bool,
     pub builds_agents: bool,
+    pub runs_tests: bool,
 }
 
 const fn program(name: &'static str, package: &'static str, need: Need) -> Wanted {
@@ -74,7 +77,7 @@ const fn path(path: &'static str, package: &'static str, need: Need) -> Wanted {
     }
 }
 
-const WANTED: [Wanted; 24] = [
+const WANTED: [Wanted; 25] = [
     program("ip", "iproute2", Need::Always),
     program("bridge", "iproute2", Need::Always),
     program("nsenter", "util-linux", Need::Always),
@@ -99,6 +102,7 @@ const WANTED: [Wanted; 24] = [
     program("iptables-legacy", "iptables", Need::Uml),
     program("gcc", "gcc", Need::Build),
     path("/usr/include/stdlib.h", "libc6-dev", Need::Build),
+    program("docker-registry", "docker-registry", Need::Tests),
 ];
 
 /// Part of docker.io up to Debian 12, a package of its own since.
@@ -116,6 +120,7 @@ fn wanted(plans: Plans) -> impl Iterator<Item = Wanted> {
         Need::Always => true,
         Need::Uml => plans.boots_uml,
         Need::Build => plans.builds_agents,
+        Need::Tests => plans.runs_tests,
     })
 }
 
@@ -215,24 +220,24 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_and_a_compiler_are_wanted_only_where_they_are_used() {
-        let packages = |plans| distinct(&wanted(plans).collect::<Vec<_>>(), "docker.io");
-        let plain = packages(Plans::default());
-        assert!(!plain.contains(&"user-mode-linux") && !plain.contains(&"gcc"));
-        assert!(
-            packages(Plans {
-                boots_uml: true,
-                builds_agents: false
-            })
-            .contains(&"user-mode-linux")
-        );
-        assert!(
-            packages(Plans {
-                boots_uml: false,
-                builds_agents: true
-            })
-            .contains(&"gcc")
-        );
+    fn a_guest_a_compiler_and_a_registry_are_wanted_only_where_they_are_used() {
+        let special = |boots_uml, builds_agents, runs_tests| {
+            let plans = Plans {
+                boots_uml,
+                builds_agents,
+                runs_tests,
+            };
+            let packages = distinct(&wanted(plans).collect::<Vec<_>>(), "docker.io");
+            ["user-mode-linux", "gcc", "docker-registry"].map(|name| packages.contains(&name))
+        };
+        for (uml, build, tests) in [
+            (false, false, false),
+            (true, false, false),
+            (false, true, false),
+            (false, false, true),
+        ] {
+            assert_eq!(special(uml, build, tests), [uml, build, tests]);
+        }
     }
 
     #[test]

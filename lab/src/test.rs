@@ -93,7 +93,10 @@ pub fn run(asked: Option<Stage>, bench: &Bench<'_>) -> ExitCode {
                 });
                 run.part("root", |show| root::run(bench, show));
             }
-            Stage::E2e => run.part("e2e", |show| stories::run(bench, show)),
+            Stage::E2e => run.part("e2e", |show| {
+                install_missing(show);
+                stories::run(bench, show)
+            }),
         }
     }
     let tally = run.end();
@@ -105,12 +108,13 @@ pub fn run(asked: Option<Stage>, bench: &Bench<'_>) -> ExitCode {
     }
 }
 
-/// What the kernel's tests need and a fresh machine has not: the guest's kernel, `nft`. What does not come is found
+/// What tests need and a fresh machine has not: the guest's kernel, `nft`, a registry. What does not come is found
 /// missing by the test that needs it.
 fn install_missing(show: &mut dyn FnMut(&str)) {
     let plans = Plans {
         boots_uml: true,
         builds_agents: false,
+        runs_tests: true,
     };
     let missing = packages::packages_of(&packages::missing(plans));
     match packages::install(&missing, show) {

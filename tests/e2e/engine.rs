@@ -6,18 +6,50 @@ use std::process::Command;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use crate::own_engine::OwnEngine;
+use crate::own_registry::{ALICE, Registry};
 use crate::story;
 
 /// In the names of tests that need an engine with systemd as its cgroup driver.
 const SYSTEMD: &str = "systemd";
+/// In the names of those that need registries.
+const REGISTRY: &str = "registry";
 
 #[test]
 fn the_engine_suite_passes_against_the_labs_docker() {
     let lab = story::up();
     let mut command = Command::new(story::suite("engine"));
     command
-        .args(["--skip", SYSTEMD])
+        .args(["--skip", SYSTEMD, "--skip", REGISTRY])
         .env("DOCKER_HOST", lab.docker_host());
+    passes(command);
+}
+
+#[test]
+fn images_come_from_real_registries_and_a_refusal_is_taken_by_its_kind() {
+    let lab = story::up();
+    let engine = OwnEngine::start(&lab, &[], ":", &[]);
+    let open = Registry::start(&engine, 5000, None);
+    let closed = Registry::start(&engine, 5001, Some(ALICE));
+    // Not in the person's own file of logins.
+    let logins = engine.folder().join("logins").display().to_string();
+    let docker = |args: &[&str]| {
+        engine
+            .docker(&[&["--config", &logins], args].concat())
+            .unwrap()
+    };
+    docker(&["login", "-u", "alice", "-p", "sesame", &closed.address]);
+    for registry in [&open, &closed] {
+        let image = format!("{}/busybox:1", registry.address);
+        docker(&["tag", "busybox:1", &image]);
+        docker(&["push", &image]);
+        docker(&["rmi", &image]);
+    }
+    let mut command = engine.beside(&story::suite("engine"));
+    command
+        .arg(REGISTRY)
+        .env("DOCKER_HOST", engine.socket())
+        .env("OPEN_REGISTRY", &open.address)
+        .env("CLOSED_REGISTRY", &closed.address);
     passes(command);
 }
 
@@ -53,7 +85,8 @@ fn the_engine_suite_passes_over_tls_and_nobody_unknown_is_let_in() {
     let over_tls = |certificates: &Path| {
         let mut command = engine.beside(&story::suite("engine"));
         command
-            .args(["--skip", SYSTEMD, "--skip", "a_link_that_a_sibling_flips"])
+            .args(["--skip", SYSTEMD, "--skip", REGISTRY])
+            .args(["--skip", "a_link_that_a_sibling_flips"])
             .env("DOCKER_HOST", "tcp://127.0.0.1:2376")
             .env("DOCKER_TLS_VERIFY", "1")
             .env("DOCKER_CERT_PATH", certificates);

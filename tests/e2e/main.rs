@@ -21,6 +21,7 @@ mod many_services;
 mod meddled;
 mod own_engine;
 mod own_kernel;
+mod own_registry;
 mod restarts;
 mod rolling;
 mod shell;

@@ -6,11 +6,16 @@ use std::time::Duration;
 use bollard::models::{ContainerCreateBody, EndpointSettings, NetworkingConfig};
 use docker_ipvs::engine::docker::DockerEngine;
 use docker_ipvs::engine::{Address, ContainerEngine};
+use nomad_driver_sdk::{TaskConfig, TaskDriver};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+
+use crate::docker;
+use crate::driver::{alloc_dir, options};
+use crate::hostile::{driver_over, list, running};
 
 const MAC: &str = "02:42:ac:11:65:43";
 const SOON: Duration = Duration::from_secs(10);
@@ -34,6 +39,31 @@ async fn a_mac_address_stands_where_the_engines_version_looks_for_it() {
         let endpoint = &asked["NetworkingConfig"]["EndpointsConfig"]["default"];
         assert_eq!(endpoint["MacAddress"], MAC, "{version}");
     }
+}
+
+/// Through the whole driver, whatever the engine's version is.
+pub(crate) async fn a_container_has_the_mac_address_that_its_task_asks_for() {
+    let alloc = alloc_dir("web");
+    let script = format!("test $(cat /sys/class/net/eth0/address) = {MAC}");
+    let config = options(&[
+        ("image", "busybox:1".into()),
+        ("command", "sh".into()),
+        ("args", list(&["-c", &script])),
+        ("network_mode", "bridge".into()),
+        ("mac_address", MAC.into()),
+    ]);
+    let driver = driver_over(|_: &Address| Ok(docker()));
+    let task = TaskConfig {
+        msgpack_driver_config: config,
+        ..running("t1", &alloc, "", &[])
+    };
+    driver.start_task(task).await.unwrap();
+    let exit = timeout(SOON, driver.wait_task("t1"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(exit.code, 0, "{exit:?}");
+    driver.destroy_task("t1", true).await.unwrap();
 }
 
 /// The body of a creation that an engine with this API version gets.
