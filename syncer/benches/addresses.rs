@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ipvs_syncer::director::address::{Change, Interface, Outcome};
+use ipvs_syncer::dataplane::address::{Change, Interface, Outcome};
 use nix::sched::{CloneFlags, unshare};
 
 const INTERFACE: &str = "eth0";

@@ -18,18 +18,20 @@ use ipvs::{
     Command, Connections, Forwarding, Refused, Scheduler, ServiceId, ServiceSettings, Table,
 };
 use ipvs_syncer::admin::{Admin, Count, DirectorView};
-use ipvs_syncer::director::{Counts, Director, DirectorError, Reading};
+use ipvs_syncer::dataplane::{DataPlane, DataPlaneError};
 use ipvs_syncer::hints::Barrier;
-use ipvs_syncer::model::AllocId;
-use ipvs_syncer::model::catalog::{Catalog, CatalogService, Health, Instance, Origin};
-use ipvs_syncer::model::fleet::{Allocation, ClientStatus, Fleet, Port, Task, TaskState};
-use ipvs_syncer::model::policy::{Ownership, Policy, VipPolicy};
-use ipvs_syncer::plan::{Addresses, SnatSet, Step};
-use ipvs_syncer::reconcile::{Inputs, PassState, Reconciler};
+use ipvs_syncer::reconcile::{Inputs, Reconciler};
 use ipvs_syncer::source::Published;
 use ipvs_syncer::source::driver::{Board, Hint, Speaker};
 use ipvs_syncer::status::metrics;
 use ipvs_syncer::store::Store;
+use syncer_core::model::AllocId;
+use syncer_core::model::catalog::{Catalog, CatalogService, Health, Instance, Origin};
+use syncer_core::model::fleet::{Allocation, ClientStatus, Fleet, Port, Task, TaskState};
+use syncer_core::model::policy::{Ownership, Policy, VipPolicy};
+use syncer_core::pass::PassState;
+use syncer_core::plan::{Addresses, SnatSet, Step};
+use syncer_core::reading::{Counts, Reading};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -46,8 +48,8 @@ struct Memory {
     snat: SnatSet,
 }
 
-impl Director for Memory {
-    async fn read(&mut self, _: &Table) -> Result<Reading, DirectorError> {
+impl DataPlane for Memory {
+    async fn read(&mut self, _: &Table) -> Result<Reading, DataPlaneError> {
         Ok(Reading {
             table: self.table.clone(),
             counts: Counts::new(),
@@ -57,11 +59,11 @@ impl Director for Memory {
         })
     }
 
-    async fn count(&mut self, _: &[ServiceId]) -> Result<Counts, DirectorError> {
+    async fn count(&mut self, _: &[ServiceId]) -> Result<Counts, DataPlaneError> {
         Ok(Counts::new())
     }
 
-    async fn apply(&mut self, steps: &[Step]) -> Vec<Result<(), DirectorError>> {
+    async fn apply(&mut self, steps: &[Step]) -> Vec<Result<(), DataPlaneError>> {
         let mut apply = |command: &Command| {
             let command = *command;
             let applied = self.table.apply(&command);

@@ -17,13 +17,13 @@ use ipvs::{
     Forwarding, RealServer, Scheduler, ServiceId, ServiceSettings, Table, Thresholds,
     VirtualService, Weight,
 };
-use ipvs_syncer::desired::{Desired, FleetView, Hinted, Saved, Scope, Snapshots, desired, renew};
-use ipvs_syncer::guard::{Evidence, Losses, guard};
-use ipvs_syncer::model::catalog::{Catalog, CatalogService, Health, Instance, Origin};
-use ipvs_syncer::model::fleet::{Allocation, ClientStatus, Fleet, Port, Task, TaskState};
-use ipvs_syncer::model::policy::{Ownership, Policy, VipPolicy};
-use ipvs_syncer::model::{AllocId, Moment};
-use ipvs_syncer::plan::{Addresses, Drains, Observed, Plan, SnatSet, Sysctls, plan};
+use syncer_core::desired::{Desired, FleetView, Hinted, Saved, Scope, Snapshots, desired, renew};
+use syncer_core::guard::{Evidence, Losses, guard};
+use syncer_core::model::catalog::{Catalog, CatalogService, Health, Instance, Origin};
+use syncer_core::model::fleet::{Allocation, ClientStatus, Fleet, Port, Task, TaskState};
+use syncer_core::model::policy::{Ownership, Policy, VipPolicy};
+use syncer_core::model::{AllocId, Moment};
+use syncer_core::plan::{Addresses, Drains, Observed, Plan, SnatSet, Sysctls, plan};
 
 const REALS: u32 = 5;
 const ROUNDS: usize = 40;

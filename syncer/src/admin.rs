@@ -19,6 +19,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use syncer_core::model::LeftOut;
+use syncer_core::model::catalog::Catalog;
+use syncer_core::model::fleet::Fleet;
+use syncer_core::pass::PassState;
+use syncer_core::reading::Counts;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -26,11 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use counts::{Count, Recent};
 
-use crate::director::Counts;
-use crate::model::LeftOut;
-use crate::model::catalog::Catalog;
-use crate::model::fleet::Fleet;
-use crate::reconcile::{PassState, Reconciler};
+use crate::reconcile::Reconciler;
 use crate::registrar::RegistrarStatus;
 use crate::source::{self, Published};
 use crate::status::{
@@ -61,7 +62,7 @@ pub struct DirectorView {
 
 impl DirectorView {
     /// Of that loop; `count` counts connections beside it.
-    pub fn of<D: crate::director::Director>(reconciler: &Reconciler<D>, count: Count) -> Self {
+    pub fn of<D: crate::dataplane::DataPlane>(reconciler: &Reconciler<D>, count: Count) -> Self {
         Self {
             passes: reconciler.passes(),
             trouble: reconciler.store_trouble(),
@@ -283,7 +284,7 @@ fn take(status: &mut Status, state: &PassState, counts: &Counts) {
     status.pass = state.pass.map(|pass| Pass {
         number: pass.number,
         reason: pass.reason.word().to_owned(),
-        age_ms: age(pass.ended),
+        age_ms: age(pass.ended.into()),
         duration_us: whole_micros(pass.took),
         longest_us: whole_micros(pass.longest),
         total_us: whole_micros(pass.total),
@@ -306,7 +307,7 @@ fn take(status: &mut Status, state: &PassState, counts: &Counts) {
     let errors = state.errors.iter();
     status.errors = errors
         .map(|(at, what)| Failure {
-            age_ms: age(*at),
+            age_ms: age((*at).into()),
             what: what.clone(),
         })
         .collect();

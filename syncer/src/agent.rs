@@ -11,11 +11,10 @@ use std::time::Duration;
 use anyhow::Context;
 use ipvs_syncer::admin::{self, Admin, Count, DirectorView};
 use ipvs_syncer::config::{Config, Director as Settings, Hints};
-use ipvs_syncer::director::{Counts, KernelDirector};
+use ipvs_syncer::dataplane::KernelDataPlane;
 use ipvs_syncer::files;
 use ipvs_syncer::hints::{self, Barrier};
 use ipvs_syncer::lock;
-use ipvs_syncer::model::fleet::Fleet;
 use ipvs_syncer::parts::Parts;
 use ipvs_syncer::reconcile::{Inputs, Reconciler};
 use ipvs_syncer::registrar;
@@ -23,6 +22,8 @@ use ipvs_syncer::source::driver::Board;
 use ipvs_syncer::source::{Published, consul, nomad, place};
 use ipvs_syncer::store::Store;
 use ipvs_syncer::terminal::EscapedFields;
+use syncer_core::model::fleet::Fleet;
+use syncer_core::reading::Counts;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -154,7 +155,7 @@ fn direct(
 ) -> anyhow::Result<Option<Barrier>> {
     let lock = lock::lock(lock::RUN_DIR.as_ref(), lock::NAME)?;
     let (store, memory) = Store::open(&config.state_dir)?;
-    let director = KernelDirector::open(settings, &memory)?;
+    let director = KernelDataPlane::open(settings, &memory)?;
     let names = channels.names.subscribe();
     let source = consul::start(&config.consul, names, parts, stop.clone())
         .context("start to follow Consul")?;

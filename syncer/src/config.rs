@@ -25,8 +25,8 @@ pub use hints::{Hints, HostPort, Relay};
 pub use tls::{HttpsTls, IdentityFiles, Tls, TlsError, no_tls};
 pub use token::{Token, TokenError};
 
-use crate::model::policy::{Ownership, Policy, ServiceBlock};
-use crate::plan::AddressKeeper;
+use syncer_core::model::policy::{Ownership, Policy, ServiceBlock};
+use syncer_core::plan::AddressKeeper;
 
 /// How to rewrite clients' addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

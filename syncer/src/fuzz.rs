@@ -3,7 +3,9 @@
 
 use std::str;
 
-use crate::{config, source, tags};
+use syncer_core::tags;
+
+use crate::{config, source};
 
 /// Tags of a service, one a line.
 pub fn tags(data: &[u8]) {

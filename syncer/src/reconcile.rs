@@ -1,81 +1,34 @@
-//! The one loop of a director: wake, look, decide, act, publish.
+//! The one loop of a director: it drives [`syncer_core::pass`], and decides nothing.
 //!
 //! ```text
-//! watch<Catalog>, watch<Fleet>, warmed, timer, audit ─▶ pass ─▶ director
-//!                                                         └──▶ store, watch<PassState>
+//! watch<Catalog>, watch<Fleet>, warmed, timer, audit ─▶ pass ⇄ data plane
+//!                                                         └──▶ store, prober, watch<PassState>
 //! ```
 //!
-//! The first event runs a pass at once; what comes meanwhile is seen by the next one, for snapshots are whole. A pass
-//! plans against a mirror of what was applied. The kernel itself is read at start, on the audit timer and after a step
-//! that left it in doubt. No failure ends the loop; on exit everything stays as it is.
+//! The first event runs a pass at once; what comes meanwhile is seen by the next one, for snapshots are whole. No failure
+//! ends the loop; on exit everything stays as it is.
 
-mod act;
-mod audits;
-mod drift;
-mod pass;
-mod publish;
-mod refusal;
-mod state;
-
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
+use syncer_core::desired::Occupied;
+use syncer_core::memory::Memory;
+use syncer_core::model::catalog::Catalog;
+use syncer_core::model::fleet::Fleet;
+use syncer_core::model::policy::Policy;
+use syncer_core::pass::{
+    Begun, Director, Finish, Key, Look, Nomad, Notice, Now, Pass, PassState, Reason, View,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
 
-pub use state::{PassRecord, PassState, ServiceState, Unread};
-
-use audits::Audits;
-use publish::Errors;
-use refusal::Refusals;
-
-use crate::desired::{Desired, Occupied, Saved, Scope};
-use crate::director::{Director, Reading};
-use crate::guard::Losses;
-use crate::model::Moment;
-use crate::model::catalog::Catalog;
-use crate::model::fleet::Fleet;
-use crate::model::policy::Policy;
-use crate::plan::Drains;
-use crate::source::blocking::Backoff;
+use crate::dataplane::{DataPlane, DataPlaneError};
 use crate::source::driver::Board;
 use crate::source::{self, Published, changed, until};
-use crate::store::{Memory, Store};
-use crate::warm::{Key, Prober};
-
-/// What set a pass off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    Startup,
-    Consul,
-    Nomad,
-    /// A driver told something.
-    Driver,
-    Warmed,
-    Timer,
-    Audit,
-    /// The config was read again.
-    Config,
-}
-
-impl Reason {
-    /// In one word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Startup => "startup",
-            Self::Consul => "consul",
-            Self::Nomad => "nomad",
-            Self::Driver => "driver",
-            Self::Warmed => "warmed",
-            Self::Timer => "timer",
-            Self::Audit => "audit",
-            Self::Config => "config",
-        }
-    }
-}
+use crate::store::Store;
+use crate::warm::Prober;
 
 /// Where a reconciler hears from.
 #[derive(Debug)]
@@ -87,115 +40,59 @@ pub struct Inputs {
     pub confirm: mpsc::Sender<()>,
     /// Where the sources themselves are: no VIP may be there.
     pub sources: watch::Receiver<Arc<Occupied>>,
-    /// What drivers told.
+    /// Drivers' hints.
     pub board: Board,
 }
 
-/// The loop and all that it remembers.
+/// The loop, and what it drives.
 #[derive(Debug)]
 pub struct Reconciler<D> {
-    director: D,
-    policy: Policy,
-    /// Where a policy comes from that replaces it.
+    dataplane: D,
+    director: Director,
+    /// Where a policy comes from that replaces the director's.
     policies: Option<watch::Receiver<Policy>>,
-    audits: Audits,
     inputs: Inputs,
     store: Store,
     prober: Prober,
     hinted: watch::Receiver<u64>,
-    warm_told: mpsc::UnboundedReceiver<Key>,
-    started: Instant,
-    state: State,
-    /// What is published next, and where.
-    passed: PassState,
+    warmed: mpsc::UnboundedReceiver<Key>,
+    /// When to run a pass although nothing happened.
+    wake: Option<Instant>,
     publisher: watch::Sender<Arc<PassState>>,
 }
 
-/// What one pass leaves to the next.
-#[derive(Debug)]
-struct State {
-    /// What the kernel has, as far as we know.
-    mirror: Reading,
-    /// The mirror can't be trusted: read before the next plan.
-    doubtful: bool,
-    /// Read at least once, so that a difference is somebody else's doing.
-    read: bool,
-    drains: Drains,
-    last: Saved,
-    desired: Desired,
-    occupied: Arc<Occupied>,
-    /// What the next plan has to look at, as far as is known by now.
-    scope: Scope,
-    losses: Losses,
-    /// When the catalogue's source was last asked for a confirming read.
-    confirm_asked: Option<Instant>,
-    /// How long after that it is asked again.
-    confirm_every: Duration,
-    warmed: BTreeSet<Key>,
-    failures: Backoff,
-    refusals: Refusals,
-    /// When to run a pass although nothing happened.
-    wake: Option<Instant>,
-    seen_arrival: Option<Instant>,
-    acknowledged: Histogram<u64>,
-    errors: Errors,
-    /// What the last reading found that was not as we had left it.
-    drift: Vec<String>,
+/// Both clocks.
+fn now() -> Now {
+    Now {
+        wall: source::now(),
+        steady: Instant::now().into_std(),
+    }
 }
 
-impl<D: Director> Reconciler<D> {
+impl<D: DataPlane> Reconciler<D> {
     /// Over what an earlier process remembered.
     pub fn new(
-        director: D,
+        dataplane: D,
         policy: Policy,
         audit: Duration,
         inputs: Inputs,
         store: Store,
         memory: Memory,
     ) -> Self {
-        let (prober, warm_told) = Prober::new();
+        let (prober, warmed) = Prober::new();
         let hinted = inputs.board.subscribe();
-        let audits = Audits::every(audit);
-        let state = State {
-            mirror: Reading::default(),
-            doubtful: true,
-            read: false,
-            drains: memory.drains,
-            last: memory.services,
-            desired: Desired::default(),
-            occupied: Arc::default(),
-            scope: Scope::Whole,
-            losses: Losses::default(),
-            confirm_asked: None,
-            confirm_every: Duration::ZERO,
-            warmed: BTreeSet::new(),
-            failures: Backoff::default(),
-            refusals: Refusals::default(),
-            wake: None,
-            seen_arrival: None,
-            acknowledged: Histogram::new(3)
-                .expect("three significant digits are a valid precision"),
-            errors: Errors::default(),
-            drift: Vec::new(),
-        };
-        let passed = PassState {
-            interval: audits.interval(),
-            ..PassState::default()
-        };
-        let (publisher, _) = watch::channel(Arc::new(passed.clone()));
+        let director = Director::new(policy, audit, memory, now());
+        let (publisher, _) = watch::channel(Arc::new(director.state()));
         Self {
+            dataplane,
             director,
-            policy,
             policies: None,
-            audits,
             inputs,
             store,
             prober,
             hinted,
-            warm_told,
-            started: Instant::now(),
-            state,
-            passed,
+            warmed,
+            wake: None,
             publisher,
         }
     }
@@ -205,30 +102,6 @@ impl<D: Director> Reconciler<D> {
     pub fn following(mut self, policies: watch::Receiver<Policy>) -> Self {
         self.policies = Some(policies);
         self
-    }
-
-    /// All that was decided by the earlier policy is decided anew.
-    fn adopt_policy(&mut self) {
-        let Some(policies) = &mut self.policies else {
-            return;
-        };
-        let next = policies.borrow_and_update().clone();
-        let before = std::mem::replace(&mut self.policy, next);
-        let wanted: BTreeSet<_> = self
-            .policy
-            .services
-            .values()
-            .map(|block| block.vip.id)
-            .collect();
-        let gone = before.services.values().map(|block| block.vip.id);
-        for id in gone.filter(|id| !wanted.contains(id)) {
-            if let Some(service) = self.state.mirror.table.get(&id) {
-                let now = source::now();
-                self.state.losses.intend(id, service.reals(), now);
-            }
-        }
-        self.state.desired.basis = None;
-        self.state.scope = Scope::Whole;
     }
 
     /// What each pass leaves behind.
@@ -263,27 +136,168 @@ impl<D: Director> Reconciler<D> {
             () = changed(self.inputs.fleet.as_mut()) => Some(Reason::Nomad),
             () = changed(Some(&mut self.hinted)) => Some(Reason::Driver),
             // The audit goes on: what it left to be found out is found out.
-            () = self.director.differs() => Some(Reason::Audit),
+            () = self.dataplane.differs() => Some(Reason::Audit),
             () = changed(self.policies.as_mut()) => {
                 self.adopt_policy();
                 Some(Reason::Config)
             }
-            Some(key) = self.warm_told.recv() => {
+            Some(key) = self.warmed.recv() => {
                 // One pass for all that are there by now.
-                let more = std::iter::from_fn(|| self.warm_told.try_recv().ok());
-                self.state.warmed.extend(std::iter::once(key).chain(more));
+                let more = std::iter::from_fn(|| self.warmed.try_recv().ok());
+                self.director.warmed(std::iter::once(key).chain(more));
                 Some(Reason::Warmed)
             }
-            () = until(self.state.wake) => Some(Reason::Timer),
-            () = self.audits.due() => Some(Reason::Audit),
+            () = until(self.wake) => Some(Reason::Timer),
+            () = tokio::time::sleep_until(self.director.audit_at().into()) => Some(Reason::Audit),
+        }
+    }
+
+    fn adopt_policy(&mut self) {
+        if let Some(policies) = &mut self.policies {
+            let policy = policies.borrow_and_update().clone();
+            self.director.adopt(policy, now());
+        }
+    }
+
+    async fn pass(&mut self, reason: Reason) {
+        let begun = Instant::now();
+        let (pass, look) = self.director.begin(reason, now());
+        let finish = if self.look(look).await {
+            self.carry_out(pass).await
+        } else {
+            self.director.give_up(pass, now())
+        };
+        self.leave(finish);
+        let micros = begun.elapsed().as_micros();
+        let (steps, failed) = {
+            let state = self.publisher.borrow();
+            let record = state.pass.as_ref();
+            record.map_or((0, 0), |record| (record.steps, record.failed))
+        };
+        if steps > 0 {
+            info!(reason = reason.word(), steps, failed, micros, "pass");
+        } else {
+            debug!(reason = reason.word(), micros, "pass without a change");
+        }
+    }
+
+    /// Looks at what the pass has to know; says whether there is something to plan against.
+    async fn look(&mut self, look: Look) -> bool {
+        match look {
+            Look::Nothing => true,
+            Look::Read => {
+                let begun = Instant::now().into_std();
+                let answer = self.dataplane.read(self.director.table()).await;
+                let answer = answer.map_err(|error| error.told());
+                self.director.read(answer, begun, now())
+            }
+            Look::Count(services) => {
+                let answer = self.dataplane.count(&services).await;
+                let answer = answer.map_err(|error| error.told());
+                self.director.counted(answer, now());
+                true
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, begun: Begun) -> Finish {
+        let view = self.view();
+        let mut pass = self.director.decide(begun, view, now());
+        if pass.wants_confirmation() {
+            // A request that is already waiting serves as well.
+            let _ = self.inputs.confirm.try_send(());
+        }
+        self.tell();
+        self.act(&mut pass).await;
+        self.director.finish(pass, now())
+    }
+
+    /// What the sources say by now.
+    fn view(&mut self) -> View {
+        let (catalog, arrived) = {
+            let published = self.inputs.catalog.borrow_and_update();
+            (published.view.clone(), published.arrived)
+        };
+        let nomad = match &mut self.inputs.fleet {
+            None => Nomad::Unconfigured,
+            Some(fleet) => match &fleet.borrow_and_update().view {
+                None => Nomad::Awaited,
+                Some(fleet) => Nomad::Known(Arc::clone(fleet)),
+            },
+        };
+        let fleet = match &nomad {
+            Nomad::Known(fleet) => Some(&**fleet),
+            Nomad::Unconfigured | Nomad::Awaited => None,
+        };
+        // A hint that comes meanwhile is in the phases and not among those that were seen: the pass after this one counts it.
+        let hints = self.inputs.board.version();
+        let hinted = self.inputs.board.phases(fleet);
+        View {
+            catalog,
+            arrived: arrived.map(Instant::into_std),
+            hinted,
+            hints,
+            hint_ends: self.inputs.board.next_end().map(Instant::into_std),
+            sources: Arc::clone(&self.inputs.sources.borrow()),
+            nomad,
+        }
+    }
+
+    async fn act(&mut self, pass: &mut Pass) {
+        let Self {
+            dataplane,
+            director,
+            inputs,
+            hinted,
+            ..
+        } = self;
+        while let Some(steps) = director.batch(pass, now(), || is_outdated(inputs, hinted)) {
+            let outcomes = dataplane.apply(steps).await;
+            for (step, outcome) in steps.iter().zip(&outcomes) {
+                match outcome {
+                    Ok(()) => debug!(%step, "done"),
+                    Err(error) => warn!(%step, error = error.told(), "step failed"),
+                }
+            }
+            let outcomes = outcomes
+                .into_iter()
+                .map(|outcome| outcome.map_err(DataPlaneError::into_failure));
+            director.outcomes(pass, outcomes, now());
+        }
+    }
+
+    /// Hands on what a pass leaves behind.
+    fn leave(&mut self, finish: Finish) {
+        self.tell();
+        if let Some(memory) = finish.memory {
+            self.store.remember(memory);
+        }
+        if let Some(probes) = finish.probes {
+            self.prober.want(&probes);
+        }
+        self.wake = finish.wake.map(Instant::from_std);
+        self.publisher.send_replace(finish.state);
+    }
+
+    fn tell(&mut self) {
+        for notice in self.director.notices() {
+            match &notice {
+                Notice::Released => info!("{notice}"),
+                Notice::Withheld(_) => debug!("{notice}"),
+                Notice::Drift(_) | Notice::Unreadable(_) | Notice::Held { .. } => warn!("{notice}"),
+            }
         }
     }
 }
 
-/// When a moment of the wall clock is, on the clock of the timers.
-fn instant_of(at: Moment, now: Moment) -> Instant {
-    Instant::now() + at.since(now)
+/// Whether a source has anything new since the pass looked.
+fn is_outdated(inputs: &Inputs, hinted: &watch::Receiver<u64>) -> bool {
+    let fleet = inputs.fleet.as_ref().map(watch::Receiver::has_changed);
+    let news = [
+        Some(inputs.catalog.has_changed()),
+        fleet,
+        Some(hinted.has_changed()),
+    ];
+    // One that is closed has nothing new any more.
+    news.into_iter().flatten().any(Result::unwrap_or_default)
 }
-
-#[cfg(test)]
-mod tests;

@@ -19,13 +19,13 @@ use tracing::{info, warn};
 
 pub use agent::Agent;
 pub use pure::{
-    Absences, Answered, MISSING, PREFIX, Registered, Registration, Step, Work, lives_on, wanted,
-    work,
+    Absences, Answered, MISSING, Registered, Registration, Step, Work, lives_on, wanted, work,
 };
 
+use syncer_core::model::catalog::Origin;
+use syncer_core::model::fleet::Fleet;
+
 use crate::config::{Api, Config, Registrar as Settings};
-use crate::model::catalog::Origin;
-use crate::model::fleet::Fleet;
 use crate::parts::Parts;
 use crate::source::Published;
 use crate::source::blocking::Backoff;

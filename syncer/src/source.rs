@@ -23,11 +23,10 @@ pub mod place;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use syncer_core::model::Moment;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 use tokio::time::Instant;
-
-use crate::model::Moment;
 
 /// A view and what is known about it.
 #[derive(Debug, Clone)]

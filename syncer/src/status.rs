@@ -11,7 +11,8 @@ use ipvs::Scheduler;
 use serde::{Deserialize, Serialize};
 
 pub use health::{Health, PASS_OVERDUE, SOURCE_FAILING_LIMIT, SOURCE_SILENCE_LIMIT, SourceHealth};
-pub use metrics::{Acknowledged, metrics};
+pub use metrics::metrics;
+pub use syncer_core::pass::Acknowledged;
 pub use text::text;
 pub use view::services;
 

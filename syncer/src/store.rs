@@ -12,13 +12,12 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use syncer_core::memory::Memory;
+use syncer_core::plan::Drains;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tracing::{error, warn};
-
-use crate::desired::Saved;
-use crate::plan::Drains;
 
 /// How long until a failed write is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -29,16 +28,6 @@ const REST_PER_WRITE: u32 = 9;
 
 const TABLE: &str = "table.json";
 const DRAINS: &str = "drains.json";
-
-/// What is remembered.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Memory {
-    pub services: Saved,
-    pub drains: Drains,
-    pub addresses: BTreeSet<IpAddr>,
-    /// There was an earlier process, and which addresses it added is not known any more. Never written.
-    pub addresses_lost: bool,
-}
 
 #[derive(Serialize, Deserialize)]
 struct Small {
@@ -226,9 +215,10 @@ fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use syncer_core::model::Moment;
+    use syncer_core::plan::Drain;
+
     use super::*;
-    use crate::model::Moment;
-    use crate::plan::Drain;
 
     #[tokio::test]
     async fn what_is_remembered_is_there_after_a_restart_and_damage_is_not_fatal() {

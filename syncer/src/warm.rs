@@ -5,17 +5,13 @@
 //! not wait for those that have tried in vain.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipvs::ServiceId;
+use syncer_core::pass::Key;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
-
-/// A virtual service's endpoint.
-pub type Key = (ServiceId, SocketAddr);
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);

@@ -8,10 +8,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use ipvs_syncer::config::SnatBackend;
-use ipvs_syncer::director::rules::Rules;
-use ipvs_syncer::director::snat;
-use ipvs_syncer::plan::SnatSet;
+use ipvs_syncer::dataplane::rules::Rules;
+use ipvs_syncer::dataplane::snat;
 use nix::sched::{CloneFlags, unshare};
+use syncer_core::plan::SnatSet;
+
 use trip::{set, takes};
 
 #[path = "trip/mod.rs"]

@@ -23,19 +23,20 @@ impl Registry {
     /// Starts one in the engine's network, for everybody or for those `users` alone.
     pub(crate) fn start(engine: &OwnEngine, port: u16, users: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name).display().to_string();
+        let path = folder.path().to_owned();
+        let at = |name: &str| path.join(name).display().to_string();
         let address = format!("127.0.0.1:{port}");
-        let mut config = format!(
-            "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp: {{ addr: \"{address}\" }}\n",
-            at("images")
-        );
-        if let Some(users) = users {
+        let images = at("images");
+        let auth = users.map_or(String::new(), |users| {
             std::fs::write(at("users"), users).unwrap();
-            config += &format!(
+            format!(
                 "auth: {{ htpasswd: {{ realm: lab, path: {} }} }}\n",
                 at("users")
-            );
-        }
+            )
+        });
+        let config = format!(
+            "version: 0.1\nstorage: {{ filesystem: {{ rootdirectory: {images} }} }}\nhttp: {{ addr: \"{address}\" }}\n{auth}"
+        );
         std::fs::write(at("config.yml"), config).unwrap();
         let log = std::fs::File::create(at("log")).unwrap();
         let daemon = engine

@@ -42,6 +42,7 @@ pub enum Error {
     },
 }
 
+#[cfg(feature = "netlink")]
 impl Error {
     pub(crate) fn from_errno(operation: &'static str, errno: i32) -> Self {
         match errno {

@@ -8,6 +8,7 @@
 //! This crate knows nothing of where real servers come from. Numbers and names are those of
 //! `include/uapi/linux/ip_vs.h`; the kernel calls a real server *destination*.
 
+#[cfg(feature = "netlink")]
 mod client;
 mod command;
 #[cfg(feature = "testing")]
@@ -18,9 +19,11 @@ mod error;
 pub mod fake;
 mod kernel;
 pub mod model;
+#[cfg(feature = "netlink")]
 mod socket;
 pub mod wire;
 
+#[cfg(feature = "netlink")]
 pub use client::Client;
 pub use command::Command;
 pub use dump::{Dump, Unreadable};

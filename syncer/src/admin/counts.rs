@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipvs::ServiceId;
+use syncer_core::reading::Counts;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
-
-use crate::director::Counts;
 
 /// Counts the connections of some virtual services, beside the loop.
 pub type Count =

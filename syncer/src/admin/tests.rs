@@ -2,10 +2,10 @@
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
+use syncer_core::pass::Unread;
 use tower::ServiceExt;
 
 use super::*;
-use crate::reconcile::Unread;
 use crate::status::health::tests::after_a_whole_pass;
 
 /// A director that nobody runs: only what it published last is there.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ipvs_syncer::config::{self, Config, Director};
 use ipvs_syncer::error::chain;
-use ipvs_syncer::model::policy::Policy;
+use syncer_core::model::policy::Policy;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 use tracing_subscriber::{EnvFilter, reload};

@@ -9,15 +9,15 @@ use std::time::Duration;
 use hcl::Value;
 use ipnet::IpNet;
 use ipvs::ServiceId;
+use syncer_core::model::policy::{Ownership, ServiceBlock};
+use syncer_core::plan::AddressKeeper;
+use syncer_core::tags;
 
 use super::api::api;
 use super::hints::hints;
 use super::read::{Problems, Section, root};
 use super::value::{Unfit, boolean, number, parsed, text, texts};
 use super::{Config, Director, Problem, Registrar, SnatBackend};
-use crate::model::policy::{Ownership, ServiceBlock};
-use crate::plan::AddressKeeper;
-use crate::tags;
 
 const DRAIN_DEADLINE: Duration = Duration::from_mins(1);
 const AUDIT_INTERVAL: Duration = Duration::from_secs(30);

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipvs::{ServiceId, Weight};
+use syncer_core::model::AllocId;
+use syncer_core::model::fleet::Fleet;
+use syncer_core::pass::PassState;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admin::Count;
-use crate::model::AllocId;
-use crate::model::fleet::Fleet;
-use crate::reconcile::PassState;
 use crate::source::Published;
 use crate::source::driver::{Board, Hint, Refusal, Speaker};
 

@@ -12,6 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use nomad_ipvs_proto::hints::answer::Result as Said;
 use nomad_ipvs_proto::hints::hints_server::{Hints, HintsServer};
 use nomad_ipvs_proto::hints::{Answer, Hint as Message};
+use syncer_core::model::AllocId;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -28,7 +29,6 @@ use super::{Barrier, Refused, wire};
 use crate::config::{Tls, TlsError};
 use crate::connections::Connections;
 use crate::files;
-use crate::model::AllocId;
 use crate::source::driver::{Hint, Speaker};
 
 /// Withdrawals that may wait on one stream: more than a node stops at once.

@@ -9,14 +9,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use syncer_core::model::AllocId;
+use syncer_core::model::catalog::{NOMAD_REGISTRATIONS, OUR_REGISTRATIONS, Origin};
+use syncer_core::model::fleet::{Allocation, Fleet, Phase};
 use tokio::time::Instant;
-
-use crate::model::AllocId;
-use crate::model::catalog::Origin;
-use crate::model::fleet::{Allocation, Fleet, Phase};
-
-/// Every id of ours starts with it. Nomad's client removes what it does not know under its own `_nomad-task-`.
-pub const PREFIX: &str = "nomad-ipvs-";
 
 /// For how long, and in how many answers, an allocation has to be missing until its registration goes.
 pub const MISSING: Duration = Duration::from_mins(1);
@@ -65,7 +61,7 @@ pub fn wanted<'a>(
     there: impl Iterator<Item = &'a str>,
 ) -> Vec<Registration> {
     let nomads: BTreeSet<&str> = there
-        .filter_map(|id| id.strip_prefix("_nomad-task-"))
+        .filter_map(|id| id.strip_prefix(NOMAD_REGISTRATIONS))
         .collect();
     let mut wanted = Vec::new();
     for alloc in fleet.iter().filter(|alloc| lives_on(alloc, node)) {
@@ -86,7 +82,7 @@ pub fn wanted<'a>(
                 None => format!("group-{}", alloc.group),
             };
             wanted.push(Registration {
-                id: format!("{PREFIX}{id}-{owner}-{label}"),
+                id: format!("{OUR_REGISTRATIONS}{id}-{owner}-{label}"),
                 name: plain(&format!("{}-{}-{label}", alloc.job, alloc.group)),
                 address: port.address,
                 alloc: alloc.id,
@@ -141,7 +137,7 @@ fn verdict(id: &str, registered: &Registered, fleet: &Fleet, node: &str) -> Verd
     else {
         return Verdict::Missing;
     };
-    let own = |port: &&crate::model::fleet::Port| {
+    let own = |port: &&syncer_core::model::fleet::Port| {
         port.address.ip().to_string() == registered.address
             && i64::from(port.address.port()) == registered.port
     };
@@ -241,7 +237,7 @@ pub fn work(
         .map(Step::Register);
     let stale: Vec<(&str, Verdict)> = there
         .iter()
-        .filter(|(id, _)| id.starts_with(PREFIX) && !known.contains(id.as_str()))
+        .filter(|(id, _)| id.starts_with(OUR_REGISTRATIONS) && !known.contains(id.as_str()))
         .map(|(id, one)| (id.as_str(), verdict(id, one, nomad.fleet, nomad.node)))
         .collect();
     let missing = stale.iter().filter(|(_, said)| *said == Verdict::Missing);

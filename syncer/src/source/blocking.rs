@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use syncer_core::backoff;
 use tokio::time::Instant;
 
 /// How long the server may hold a query.
@@ -46,27 +47,19 @@ impl Cursor {
 
 /// Waits that grow with each failure in a row.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Backoff {
-    failures: u32,
-}
+pub struct Backoff(backoff::Backoff);
 
 impl Backoff {
-    const FIRST: Duration = Duration::from_millis(50);
-    const LONGEST: Duration = Duration::from_secs(5);
-
-    /// How long to wait after one more failure: doubled each time, between half and all of it.
+    /// How long to wait after one more failure: doubled each time, between half and all of it, for many wait for one
+    /// server.
     pub fn failed(&mut self) -> Duration {
-        let whole = Self::FIRST
-            .saturating_mul(1 << self.failures.min(16))
-            .min(Self::LONGEST);
-        self.failures = self.failures.saturating_add(1);
-        let half = whole / 2;
+        let half = self.0.failed() / 2;
         half + half.mul_f64(random_share())
     }
 
     /// It works again.
     pub fn reset(&mut self) {
-        self.failures = 0;
+        self.0.reset();
     }
 }
 
@@ -135,11 +128,12 @@ mod tests {
     fn backoff_grows_to_its_bound_and_starts_again() {
         let mut backoff = Backoff::default();
         let waits: Vec<Duration> = (0..20).map(|_| backoff.failed()).collect();
-        assert!(waits[0] <= Backoff::FIRST && waits[0] >= Backoff::FIRST / 2);
-        assert!(waits.iter().all(|wait| *wait <= Backoff::LONGEST));
-        assert!(waits[19] >= Backoff::LONGEST / 2);
+        let (first, longest) = (Duration::from_millis(50), Duration::from_secs(5));
+        assert!(waits[0] <= first && waits[0] >= first / 2);
+        assert!(waits.iter().all(|wait| *wait <= longest));
+        assert!(waits[19] >= longest / 2);
         backoff.reset();
-        assert!(backoff.failed() <= Backoff::FIRST);
+        assert!(backoff.failed() <= first);
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,6 +27,7 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use syncer_core::model::catalog::{Catalog, CatalogService, Health};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -35,7 +36,6 @@ use tokio_util::sync::CancellationToken;
 use super::http::{Answer, Http, HttpError, SetupError};
 use super::{Published, changed, until, whole};
 use crate::config::Api;
-use crate::model::catalog::{Catalog, CatalogService, Health};
 use crate::parts::Parts;
 
 pub use read::encoded;

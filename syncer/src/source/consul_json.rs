@@ -8,10 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde::Deserialize;
+use syncer_core::model::LeftOut;
+use syncer_core::model::catalog::{CatalogService, Health, Instance, Origin, Tags};
 
 use super::lenient::{Clamped, Field};
-use crate::model::LeftOut;
-use crate::model::catalog::{CatalogService, Health, Instance, Origin, Tags};
 
 /// How many instances of a service are named that can't be used.
 const LEFT_OUT_NAMED: usize = 20;
@@ -248,8 +248,9 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use syncer_core::model::policy::Ask;
+
     use super::*;
-    use crate::model::policy::Ask;
 
     /// As Consul 1.14 answers, shortened.
     const ANSWER: &str = r#"[

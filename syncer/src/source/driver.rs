@@ -18,9 +18,9 @@ use tracing::debug;
 use note::Note;
 pub use speaker::Speaker;
 
-use crate::desired::Hinted;
-use crate::model::AllocId;
-use crate::model::fleet::{Allocation, Fleet, Phase};
+use syncer_core::desired::Hinted;
+use syncer_core::model::AllocId;
+use syncer_core::model::fleet::{Allocation, Fleet, Phase};
 
 /// How long an exit counts: by then Nomad and Consul say it themselves.
 pub const EXIT_LIMIT: Duration = Duration::from_secs(15);

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use syncer_core::model::LeftOut;
+use syncer_core::model::fleet::Fleet;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -23,8 +25,6 @@ use super::lenient::{self, Field};
 use super::nomad_json::{Shape, Stub, shapes};
 use super::{Published, whole};
 use crate::config::Api;
-use crate::model::LeftOut;
-use crate::model::fleet::Fleet;
 use crate::parts::Parts;
 
 /// The header that carries Nomad's token.

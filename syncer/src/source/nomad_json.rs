@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
+use syncer_core::model::fleet::{Allocation, ClientStatus, Port, Task, TaskState};
+use syncer_core::model::{AllocId, LeftOut};
 
 use super::lenient::{Clamped, Field};
-use crate::model::fleet::{Allocation, ClientStatus, Port, Task, TaskState};
-use crate::model::{AllocId, LeftOut};
 
 /// One entry of `/v1/allocations?resources=true`.
 #[derive(Debug, Default, Deserialize)]
@@ -335,8 +335,9 @@ fn task(name: &str, state: Option<&State>) -> Option<Task> {
 
 #[cfg(test)]
 mod tests {
+    use syncer_core::model::fleet::Phase;
+
     use super::*;
-    use crate::model::fleet::Phase;
 
     /// As Nomad 1.6 answers, shortened.
     const STUB: &str = r#"{"ID":"0f6b3d3e-6f0e-7d3c-1f2a-6f2a0c7f0b11","Namespace":"default","NodeID":"n1",

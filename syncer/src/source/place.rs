@@ -8,11 +8,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use syncer_core::desired::{Holder, Occupied};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::desired::{Holder, Occupied};
 use crate::parts::Parts;
 
 const RESOLVE_INTERVAL: Duration = Duration::from_mins(1);

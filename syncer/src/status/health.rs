@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
+use syncer_core::pass::PassState;
 use tokio::time::Instant;
 
-use crate::reconcile::PassState;
 use crate::source::blocking;
 
 /// A source that answers nothing but errors for longer is no longer followed; shorter is a restart or a lost leader.
@@ -76,7 +76,7 @@ impl Health {
         match &state.pass {
             None => unready.push("no pass has been made yet".to_owned()),
             Some(pass) => {
-                let age = now.saturating_duration_since(pass.ended);
+                let age = now.saturating_duration_since(pass.ended.into());
                 if age > state.interval.saturating_add(PASS_OVERDUE) {
                     unready.push(format!("no pass for {} s", age.as_secs()));
                 }
@@ -132,33 +132,31 @@ impl Health {
 pub(crate) mod tests {
     use std::sync::Arc;
 
+    use syncer_core::desired::Desired;
+    use syncer_core::pass::{PassRecord, Reason, Unread};
+
     use super::*;
-    use crate::desired::Desired;
-    use crate::reconcile::{PassRecord, Reason, Unread};
 
     pub(crate) fn after_a_whole_pass() -> PassState {
-        PassState {
-            pass: Some(PassRecord {
-                number: 3,
-                reason: Reason::Consul,
-                ended: Instant::now(),
-                took: Duration::from_millis(1),
-                longest: Duration::from_millis(1),
-                total: Duration::from_millis(1),
-                steps: 2,
-                failed: 0,
-                refused: 0,
-                whole: true,
-            }),
-            complete: true,
-            read: true,
-            outline: Arc::new(Desired {
-                complete: true,
-                ..Desired::default()
-            }),
-            interval: Duration::from_secs(30),
-            ..PassState::default()
-        }
+        let mut outline = Desired::default();
+        outline.complete = true;
+        let mut state = PassState::default();
+        state.pass = Some(PassRecord {
+            number: 3,
+            reason: Reason::Consul,
+            ended: Instant::now().into_std(),
+            took: Duration::from_millis(1),
+            longest: Duration::from_millis(1),
+            total: Duration::from_millis(1),
+            steps: 2,
+            failed: 0,
+            refused: 0,
+            whole: true,
+        });
+        (state.complete, state.read) = (true, true);
+        state.outline = Arc::new(outline);
+        state.interval = Duration::from_secs(30);
+        state
     }
 
     fn of(change: impl FnOnce(&mut PassState)) -> Health {

@@ -5,36 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
-use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
-
 use super::Status;
-
-/// A summary of how long changes took from Consul's answer to the kernel's acknowledgement.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Acknowledged {
-    pub count: u64,
-    pub p50_us: u64,
-    pub p99_us: u64,
-    pub max_us: u64,
-    /// All of them together; not exact, for the histogram has three digits.
-    #[serde(default)]
-    pub sum_us: u64,
-}
-
-impl Acknowledged {
-    /// Takes one more in.
-    pub(crate) fn record(&mut self, histogram: &mut Histogram<u64>, micros: u64) {
-        histogram.saturating_record(micros);
-        *self = Self {
-            count: histogram.len(),
-            p50_us: histogram.value_at_quantile(0.5),
-            p99_us: histogram.value_at_quantile(0.99),
-            max_us: histogram.max(),
-            sum_us: self.sum_us.saturating_add(micros),
-        };
-    }
-}
 
 /// States of real servers, as [`super::RealServerView::state`] has them.
 const STATES: [&str; 7] = [

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use ipvs::{Forwarding, RealServer, Scheduler, ServiceId};
+use syncer_core::desired::{Declared, Desired, DesiredService, Endpoint, Want};
+use syncer_core::model::Moment;
+use syncer_core::model::catalog::Health;
+use syncer_core::model::fleet::Phase;
+use syncer_core::pass::{PassState, ServiceState};
+use syncer_core::plan::Drain;
+use syncer_core::reading::Counts;
 
 use super::{RealServerView, Service};
-use crate::desired::{Declared, Desired, DesiredService, Endpoint, Want};
-use crate::director::Counts;
-use crate::model::Moment;
-use crate::model::catalog::Health;
-use crate::model::fleet::Phase;
-use crate::plan::Drain;
-use crate::reconcile::{PassState, ServiceState};
 
 /// All virtual services of ours, those on their way out included; with `counts`, as far as those go.
 pub fn services(state: &PassState, counts: &Counts, now: Moment) -> Vec<Service> {
@@ -218,9 +218,9 @@ mod tests {
     use std::time::Duration;
 
     use ipvs::{Scheduler, ServiceSettings, Table, VirtualService, Weight};
+    use syncer_core::desired::DesiredService;
 
     use super::*;
-    use crate::desired::DesiredService;
 
     #[test]
     fn an_endpoint_of_a_service_that_the_kernel_refused_has_failed() {
@@ -248,11 +248,8 @@ mod tests {
                 endpoint(3, Want::Quiesce),
             ],
         };
-        let desired = Desired {
-            services: [(id, Arc::new(service))].into(),
-            complete: true,
-            ..Desired::default()
-        };
+        let mut desired = Desired::default();
+        (desired.services, desired.complete) = ([(id, Arc::new(service))].into(), true);
         let states = |table: &Table| -> Vec<String> {
             let mut state = PassState::default();
             state.follow_whole(&desired, table);

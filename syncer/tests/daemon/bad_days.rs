@@ -294,7 +294,7 @@ async fn a_scheduler_that_the_kernel_has_not_is_told_once_and_costs_no_reading_o
         .await;
     let tries = || {
         let inside = lab.director.inside();
-        let odd = |step: &&ipvs_syncer::plan::Step| step.to_string().contains("198.18.0.30:80");
+        let odd = |step: &&syncer_core::plan::Step| step.to_string().contains("198.18.0.30:80");
         inside.steps.iter().filter(odd).count()
     };
     let before = tries();

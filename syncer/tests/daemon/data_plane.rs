@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ipvs::Command;
 use ipvs::wire::Malformed;
-use ipvs_syncer::plan::{Need, SnatSet, Step, Sysctl};
 use serde_json::{Value, json};
+use syncer_core::plan::{Need, SnatSet, Step, Sysctl};
 
 use super::harness::{Lab, instance};
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use ipvs::fake::FakeKernel;
 use ipvs::{Kernel, ServiceId, Table};
-use ipvs_syncer::desired::Holder;
-use ipvs_syncer::director::{Counts, Director, DirectorError, Reading};
-use ipvs_syncer::plan::{Addresses, SnatSet, Step, Sysctls};
+use ipvs_syncer::dataplane::{DataPlane, DataPlaneError};
+use syncer_core::desired::Holder;
+use syncer_core::plan::{Addresses, SnatSet, Step, Sysctls};
+use syncer_core::reading::{Counts, Reading};
 use tokio::sync::Notify;
 
 #[derive(Debug, Default)]
@@ -63,8 +64,8 @@ fn neighbour(link: &Arc<str>) -> Holder {
     }
 }
 
-impl Director for FakeDirector {
-    async fn read(&mut self, expected: &Table) -> Result<Reading, DirectorError> {
+impl DataPlane for FakeDirector {
+    async fn read(&mut self, expected: &Table) -> Result<Reading, DataPlaneError> {
         let mut inside = self.inside();
         inside.reads += 1;
         let live = inside.kernel.read(expected)?;
@@ -88,7 +89,7 @@ impl Director for FakeDirector {
         inside.snat = inside.found_later.take();
     }
 
-    async fn count(&mut self, services: &[ServiceId]) -> Result<Counts, DirectorError> {
+    async fn count(&mut self, services: &[ServiceId]) -> Result<Counts, DataPlaneError> {
         let mut inside = self.inside();
         let mut counts = Counts::new();
         for id in services {
@@ -99,7 +100,7 @@ impl Director for FakeDirector {
         Ok(counts)
     }
 
-    async fn apply(&mut self, steps: &[Step]) -> Vec<Result<(), DirectorError>> {
+    async fn apply(&mut self, steps: &[Step]) -> Vec<Result<(), DataPlaneError>> {
         let slowness = self.inside().slowness;
         tokio::time::sleep(slowness).await;
         let mut inside = self.inside();
@@ -121,7 +122,7 @@ impl Director for FakeDirector {
                 }
                 Step::AddVip(vip) if inside.neighbours.contains_key(vip) => {
                     let holder = neighbour(&inside.neighbours[vip]);
-                    Err(DirectorError::Taken { vip: *vip, holder })
+                    Err(DataPlaneError::Taken { vip: *vip, holder })
                 }
                 Step::AddVip(vip) => {
                     inside.addresses.present.insert(*vip);

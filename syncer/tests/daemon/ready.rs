@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use ipvs_syncer::director::Counts;
-
 use serde_json::json;
+use syncer_core::reading::Counts;
 
 use super::fake::Fault;
 use super::harness::{Lab, stranger};

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipvs::{Command, Kernel, ServiceId, ServiceSettings, errno};
-use ipvs_syncer::plan::Step;
+use syncer_core::plan::Step;
 
 use super::harness::Lab;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipvs::fake::FakeKernel;
 use ipvs::{Connections, ServiceId};
-use ipvs_syncer::plan::Step;
+use syncer_core::plan::Step;
 
 use super::fake::Fault;
 use super::harness::{Lab, address, allocation};

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use ipvs::Connections;
-use ipvs_syncer::desired::Holder;
 use serde_json::{Value, json};
+use syncer_core::desired::Holder;
 
 use super::harness::{Daemon, Lab, address, stranger};
 

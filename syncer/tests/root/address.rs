@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipvs_syncer::director::address::{AddressError, Change, Interface, Outcome};
+use ipvs_syncer::dataplane::address::{AddressError, Change, Interface, Outcome};
 
 use super::namespace::{inside, run};
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use ipvs_syncer::director::neighbour::{announce, holders};
+use ipvs_syncer::dataplane::neighbour::{announce, holders};
 
 use super::namespace::{inside, run};
 

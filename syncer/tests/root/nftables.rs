@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use ipvs_syncer::config::SnatBackend;
-use ipvs_syncer::director::rules::Rules;
-use ipvs_syncer::director::snat::{self, Snat, nftables::Nftables};
-use ipvs_syncer::plan::SnatSet;
+use ipvs_syncer::dataplane::rules::Rules;
+use ipvs_syncer::dataplane::snat::{self, Snat, nftables::Nftables};
+use syncer_core::plan::SnatSet;
 
 use super::namespace::{inside, run};
 use super::trip::{set, takes};

@@ -1,7 +1,7 @@
 //! What every backend for SNAT does to a kernel: a trip through all of its life.
 
-use ipvs_syncer::director::snat::Snat;
-use ipvs_syncer::plan::SnatSet;
+use ipvs_syncer::dataplane::snat::Snat;
+use syncer_core::plan::SnatSet;
 
 pub(crate) fn set(services: &[&str]) -> SnatSet {
     services.iter().map(|text| text.parse().unwrap()).collect()

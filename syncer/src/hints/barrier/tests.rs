@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ipvs::{
     Connections, Forwarding, RealServer, Scheduler, ServiceSettings, Thresholds, VirtualService,
 };
+use syncer_core::desired::{Declared, Desired, DesiredService, Endpoint, Want};
+use syncer_core::model::fleet::{Allocation, ClientStatus, Phase, Port, Task, TaskState};
 
 use super::*;
-use crate::desired::{Declared, Desired, DesiredService, Endpoint, Want};
-use crate::model::fleet::{Allocation, ClientStatus, Phase, Port, Task, TaskState};
 
 pub(in crate::hints) const ID: AllocId = AllocId(1);
 const LIMIT: Duration = Duration::from_secs(20);
@@ -71,16 +71,9 @@ fn passed(weight: Option<u32>, hints: u64) -> PassState {
         complete: true,
         endpoints: vec![endpoint],
     };
-    let mut state = PassState {
-        read: true,
-        hints,
-        ..PassState::default()
-    };
-    let desired = Desired {
-        services: [(id, Arc::new(wanted))].into(),
-        complete: true,
-        ..Desired::default()
-    };
+    let (mut state, mut desired) = (PassState::default(), Desired::default());
+    (state.read, state.hints) = (true, hints);
+    (desired.services, desired.complete) = ([(id, Arc::new(wanted))].into(), true);
     let table = [(
         id,
         VirtualService::new(settings, reals.into_iter().collect()),

@@ -1,7 +1,8 @@
 //! What should be registered, and what goes and stays.
 
+use syncer_core::model::fleet::{Allocation, ClientStatus, Port, Task, TaskState};
+
 use super::*;
-use crate::model::fleet::{Allocation, ClientStatus, Port, Task, TaskState};
 
 fn allocation(id: u128) -> Allocation {
     Allocation {
@@ -111,7 +112,7 @@ fn there(id: u128) -> BTreeMap<String, Registered> {
         address: "198.18.0.11".into(),
         port: 20000,
     };
-    BTreeMap::from([(format!("{PREFIX}{}-www-http", AllocId(id)), one)])
+    BTreeMap::from([(format!("{OUR_REGISTRATIONS}{}-www-http", AllocId(id)), one)])
 }
 
 fn work_on(

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use syncer_core::model::catalog::CatalogService;
 use tokio::time::Instant;
 
 use super::read::{self, Consistency};
 use super::view::Part;
 use super::{Reader, TOKEN_HEADER};
 use crate::config::Api;
-use crate::model::catalog::CatalogService;
 use crate::source::http::{Http, HttpError};
 
 /// A service's name, what was known of it before it was read, and what it is.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use syncer_core::tags::concern_us;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -15,7 +16,6 @@ use crate::source::blocking::{Backoff, Bucket, Cursor};
 use crate::source::consul_json::{CheckEntry, ServiceNames};
 use crate::source::http::{Answer, Http, HttpError};
 use crate::source::lenient::{self, Field};
-use crate::tags::concern_us;
 
 /// How many bytes of lists a second are asked for when they do not end to change: a list of ten thousand names is 1 MB.
 const BYTES_PER_SECOND: f64 = 4_000_000.0;

@@ -7,7 +7,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::model::catalog::CatalogService;
+use syncer_core::model::catalog::CatalogService;
+
 use crate::source::blocking::{Cursor, LIMIT};
 use crate::source::consul_json::{Entries, service};
 use crate::source::http::{Answer, Http, HttpError};

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use syncer_core::model::LeftOut;
+use syncer_core::model::catalog::{Catalog, CatalogService};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::feed::Feed;
-use crate::model::LeftOut;
-use crate::model::catalog::{Catalog, CatalogService};
 use crate::source::Published;
 use crate::source::http::HttpError;
 

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use syncer_core::model::fleet::{Allocation, Phase, TaskState};
 use tokio::time::Instant;
 
 use super::{EXIT_LIMIT, Hint, LONGEST_WITHDRAWAL, Speaker, WITHDRAWAL_MARGIN};
-use crate::model::fleet::{Allocation, Phase, TaskState};
 
 /// A hint of one kind.
 #[derive(Debug, Clone, Copy)]

@@ -6,9 +6,8 @@
 use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, ServerName};
+use syncer_core::model::fleet::Allocation;
 use webpki::EndEntityCert;
-
-use crate::model::fleet::Allocation;
 
 /// Whoever holds the other end of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,10 +39,10 @@ impl Speaker {
 #[cfg(test)]
 mod tests {
     use rcgen::{CertificateParams, KeyPair};
+    use syncer_core::model::AllocId;
+    use syncer_core::model::fleet::{ClientStatus, Port};
 
     use super::*;
-    use crate::model::AllocId;
-    use crate::model::fleet::{ClientStatus, Port};
 
     const NODE_ID: &str = "9f2f1e0c-77a2-4b58-8a35-6a5f7c3d2e11";
 

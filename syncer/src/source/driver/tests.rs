@@ -1,7 +1,8 @@
 //! What a hint says, about whom, and for how long.
 
+use syncer_core::model::fleet::{ClientStatus, Port, Task, TaskState};
+
 use super::*;
-use crate::model::fleet::{ClientStatus, Port, Task, TaskState};
 
 const ID: AllocId = AllocId(1);
 

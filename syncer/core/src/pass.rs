@@ -1,0 +1,218 @@
+//! The life of a director, one pass after the other, as a value that somebody else drives.
+//!
+//! ```text
+//! begin ─▶ what to look at ─▶ read, counted ─▶ decide ─▶ batch ⇄ outcomes ─▶ finish ─▶ what is left behind
+//! ```
+//!
+//! A pass is the same at a cold start, on an event and on a timer. It plans against a mirror of what was applied; the
+//! data plane itself is read at start, on an audit and after a step that left the mirror in doubt. The driver of a
+//! [`Director`] carries its wishes out and tells it what came of them, and when; it decides nothing. The daemon's loop is
+//! one driver, the seeded simulation another.
+
+mod act;
+mod audits;
+#[cfg(feature = "testing")]
+mod compare;
+mod decide;
+mod drift;
+mod errors;
+mod finish;
+mod latency;
+mod look;
+mod notice;
+mod refusal;
+mod state;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ipvs::{ServiceId, Table};
+
+pub use act::{Failure, Pass};
+pub use decide::{Nomad, View};
+pub use finish::Finish;
+pub use latency::Acknowledged;
+pub use look::{Begun, Look};
+pub use notice::Notice;
+pub use state::{PassRecord, PassState, ServiceState, Unread};
+
+use audits::Audits;
+use errors::Errors;
+use latency::Latencies;
+use refusal::Refusals;
+
+use crate::backoff::Backoff;
+use crate::desired::{Desired, Occupied, Saved, Scope};
+use crate::guard::Losses;
+use crate::memory::Memory;
+use crate::model::Moment;
+use crate::model::policy::Policy;
+use crate::plan::Drains;
+use crate::reading::Reading;
+
+/// A virtual service's endpoint.
+pub type Key = (ServiceId, SocketAddr);
+
+/// Both clocks at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// For what has to survive a restart.
+    pub wall: Moment,
+    /// For what has to be sure to pass.
+    pub steady: Instant,
+}
+
+/// What set a pass off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    Startup,
+    Consul,
+    Nomad,
+    /// A driver gave a hint.
+    Driver,
+    Warmed,
+    Timer,
+    Audit,
+    /// The config was read again.
+    Config,
+}
+
+impl Reason {
+    /// In one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Startup => "startup",
+            Self::Consul => "consul",
+            Self::Nomad => "nomad",
+            Self::Driver => "driver",
+            Self::Warmed => "warmed",
+            Self::Timer => "timer",
+            Self::Audit => "audit",
+            Self::Config => "config",
+        }
+    }
+}
+
+/// All that a director knows from one pass to the next.
+#[derive(Debug)]
+pub struct Director {
+    policy: Policy,
+    /// When its first pass could begin.
+    started: Instant,
+    audits: Audits,
+    /// What the data plane has, as far as is known.
+    mirror: Reading,
+    /// The mirror can't be trusted: read before the next plan.
+    doubtful: bool,
+    /// Read at least once, so that a difference is somebody else's doing.
+    read: bool,
+    drains: Drains,
+    last: Saved,
+    desired: Desired,
+    occupied: Arc<Occupied>,
+    /// What the next plan has to look at, as far as is known by now.
+    scope: Scope,
+    losses: Losses,
+    /// When a confirming read of the catalogue was last asked for.
+    confirm_asked: Option<Instant>,
+    /// How long after that it is asked for again.
+    confirm_every: Duration,
+    warmed: BTreeSet<Key>,
+    failures: Backoff,
+    refusals: Refusals,
+    seen_arrival: Option<Instant>,
+    latencies: Latencies,
+    errors: Errors,
+    /// What the last reading found that was not as it was left.
+    drift: Vec<String>,
+    notices: Vec<Notice>,
+    /// What is published next.
+    passed: PassState,
+    #[cfg(feature = "testing")]
+    compares: bool,
+}
+
+impl Director {
+    /// Over what an earlier process remembered. `audit` is the shortest time between two audits.
+    pub fn new(policy: Policy, audit: Duration, memory: Memory, now: Now) -> Self {
+        let audits = Audits::every(audit, now.steady);
+        let passed = PassState {
+            interval: audits.interval(),
+            ..PassState::default()
+        };
+        Self {
+            policy,
+            started: now.steady,
+            audits,
+            mirror: Reading::default(),
+            doubtful: true,
+            read: false,
+            drains: memory.drains,
+            last: memory.services,
+            desired: Desired::default(),
+            occupied: Arc::default(),
+            scope: Scope::Whole,
+            losses: Losses::default(),
+            confirm_asked: None,
+            confirm_every: Duration::ZERO,
+            warmed: BTreeSet::new(),
+            failures: Backoff::default(),
+            refusals: Refusals::default(),
+            seen_arrival: None,
+            latencies: Latencies::default(),
+            errors: Errors::default(),
+            drift: Vec::new(),
+            notices: Vec::new(),
+            passed,
+            #[cfg(feature = "testing")]
+            compares: false,
+        }
+    }
+
+    /// Takes a policy in place of its own: all that was decided by the earlier one is decided anew.
+    pub fn adopt(&mut self, policy: Policy, now: Now) {
+        let before = std::mem::replace(&mut self.policy, policy);
+        let blocks = self.policy.services.values();
+        let wanted: BTreeSet<_> = blocks.map(|block| block.vip.id).collect();
+        let gone = before.services.values().map(|block| block.vip.id);
+        for id in gone.filter(|id| !wanted.contains(id)) {
+            if let Some(service) = self.mirror.table.get(&id) {
+                self.losses.intend(id, service.reals(), now.wall);
+            }
+        }
+        self.desired.basis = None;
+        self.scope = Scope::Whole;
+    }
+
+    /// Endpoints that took a connection.
+    pub fn warmed(&mut self, endpoints: impl IntoIterator<Item = Key>) {
+        self.warmed.extend(endpoints);
+    }
+
+    /// What the data plane's table should be found like.
+    pub fn table(&self) -> &Table {
+        &self.mirror.table
+    }
+
+    /// What the shrink guard knows of losses.
+    pub fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
+    /// As of before the first pass, or as the last one left it.
+    pub fn state(&self) -> PassState {
+        self.passed.clone()
+    }
+
+    /// When the next audit is due, whatever happens.
+    pub fn audit_at(&self) -> Instant {
+        self.audits.due()
+    }
+
+    /// What a person should read, each once.
+    pub fn notices(&mut self) -> impl Iterator<Item = Notice> + use<> {
+        std::mem::take(&mut self.notices).into_iter()
+    }
+}

@@ -1,0 +1,242 @@
+//! The third part of a pass: its plan in batches of steps, and what came of each.
+
+use std::time::{Duration, Instant};
+
+use ipvs::Command;
+
+use super::decide::View;
+use super::look::Begun;
+use super::refusal::contradicts;
+use super::{Director, Notice, Now};
+use crate::desired::{Desired, Holder, Scope};
+use crate::plan::{Gate, Plan, SnatSet, Step};
+
+/// How many steps are sent at once; after each batch something newer may be heeded.
+const BATCH: usize = 1_000;
+
+/// How long a plan is carried out while something newer waits. What goes elsewhere must not wait for a large addition.
+const PASS_LIMIT: Duration = Duration::from_millis(500);
+
+/// A pass whose plan is being carried out.
+#[derive(Debug)]
+pub struct Pass {
+    pub(super) begun: Begun,
+    pub(super) view: View,
+    pub(super) desired: Desired,
+    pub(super) plan: Plan,
+    pub(super) scope: Scope,
+    pub(super) done: Done,
+    confirm: bool,
+    gate: Gate,
+    planned: Instant,
+    /// What is not sent yet begins here.
+    next: usize,
+    sent: Vec<Step>,
+}
+
+/// What came of a plan so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Done {
+    pub(super) steps: usize,
+    pub(super) failed: usize,
+    /// Those of the failed that the kernel understood and refused: nothing is in doubt after them.
+    pub(super) refused: usize,
+    /// It ended before its last step, for something newer is known: the rest is planned anew.
+    pub(super) cut: bool,
+}
+
+/// Why a step was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The kernel understood it and did not do it.
+    Refused {
+        refused: ipvs::Refused,
+        reason: String,
+    },
+    /// A VIP is somebody else's address.
+    Taken { holder: Holder, reason: String },
+    /// Anything else: nobody knows what came of it.
+    Other { reason: String },
+}
+
+impl Failure {
+    fn reason(&self) -> &str {
+        match self {
+            Self::Refused { reason, .. } | Self::Taken { reason, .. } | Self::Other { reason } => {
+                reason
+            }
+        }
+    }
+}
+
+impl Pass {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all that a pass begins with, in one place"
+    )]
+    pub(super) fn new(
+        begun: Begun,
+        view: View,
+        desired: Desired,
+        plan: Plan,
+        scope: Scope,
+        confirm: bool,
+        snat: Option<&SnatSet>,
+        now: Now,
+    ) -> Self {
+        Self {
+            begun,
+            view,
+            desired,
+            plan,
+            scope,
+            done: Done::default(),
+            confirm,
+            gate: Gate::new(snat),
+            planned: now.steady,
+            next: 0,
+            sent: Vec::new(),
+        }
+    }
+
+    /// Whether the catalogue's source is to be asked for a second, independent read.
+    pub fn wants_confirmation(&self) -> bool {
+        self.confirm
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub fn desired(&self) -> &Desired {
+        &self.desired
+    }
+
+    /// What the plan has looked at.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The next steps of one stage; what fails in one stage decides what may be done in the next.
+    fn chunk(&mut self) -> Option<std::ops::Range<usize>> {
+        let from = self.next;
+        if from >= self.plan.steps.len() {
+            return None;
+        }
+        let end = self.plan.stage_end(from);
+        self.next = end.min(from.saturating_add(BATCH));
+        Some(from..self.next)
+    }
+}
+
+impl Director {
+    /// The steps to do next, in order, whatever becomes of each; `None` when the pass has no more. A large plan ends early
+    /// where something newer `is_known`.
+    pub fn batch<'a>(
+        &mut self,
+        pass: &'a mut Pass,
+        now: Now,
+        is_known: impl Fn() -> bool,
+    ) -> Option<&'a [Step]> {
+        pass.sent.clear();
+        while pass.sent.is_empty() {
+            let late = now.steady.duration_since(pass.planned) >= PASS_LIMIT;
+            if late && pass.next < pass.plan.steps.len() && is_known() {
+                pass.done.cut = true;
+                break;
+            }
+            let Some(chunk) = pass.chunk() else { break };
+            for step in pass.plan.steps.get(chunk).unwrap_or_default() {
+                let table = &self.mirror.table;
+                let is_refused = match step {
+                    Step::Ipvs(command) => self.refusals.forbid(command, now.steady),
+                    _ => false,
+                };
+                if is_refused {
+                    pass.gate.failed(step, table);
+                    pass.done.failed += 1;
+                    pass.done.refused += 1;
+                } else if pass.gate.lets(step, &pass.desired, table) {
+                    pass.sent.push(step.clone());
+                } else {
+                    self.notices.push(Notice::Withheld(step.clone()));
+                    pass.gate.failed(step, table);
+                }
+            }
+        }
+        (!pass.sent.is_empty()).then_some(&pass.sent)
+    }
+
+    /// What came of the steps of the last batch, one outcome a step.
+    pub fn outcomes(
+        &mut self,
+        pass: &mut Pass,
+        outcomes: impl IntoIterator<Item = Result<(), Failure>>,
+        now: Now,
+    ) {
+        pass.done.steps += pass.sent.len();
+        for (step, outcome) in pass.sent.iter().zip(outcomes) {
+            match outcome {
+                Ok(()) => self.did(step),
+                Err(failure) => {
+                    pass.gate.failed(step, &self.mirror.table);
+                    pass.done.failed += 1;
+                    pass.done.refused += usize::from(self.did_not(step, &failure, now));
+                }
+            }
+        }
+    }
+
+    fn did(&mut self, step: &Step) {
+        if let Step::Ipvs(command) = step {
+            self.refusals.done(command);
+        }
+        self.doubtful |= !self.mirror.reflect(step);
+    }
+
+    /// Says whether it was plainly refused.
+    fn did_not(&mut self, step: &Step, failure: &Failure, now: Now) -> bool {
+        self.errors
+            .add(now.steady, format!("{step}: {}", failure.reason()));
+        match (step, failure) {
+            (Step::Ipvs(command), Failure::Refused { refused, .. }) if !contradicts(refused) => {
+                self.refusals.note(command, now.steady);
+                true
+            }
+            (Step::Ipvs(_), _) => {
+                self.doubtful = true;
+                false
+            }
+            (Step::AddVip(vip), Failure::Taken { holder, .. }) => {
+                // The next look refuses whoever asks for it.
+                let occupied = &mut self.mirror.addresses.occupied;
+                occupied.insert(*vip, holder.clone());
+                false
+            }
+            (Step::SetSnat(_), _) => {
+                self.mirror.snat = None;
+                false
+            }
+            (
+                Step::SetSysctl(_)
+                | Step::AddVip(_)
+                | Step::RemoveVip(_)
+                | Step::ForgetFlows(..)
+                | Step::ForgetUnanswered(_),
+                _,
+            ) => false,
+        }
+    }
+
+    /// Forgets refusals of what is not planned any more.
+    pub(super) fn forget_refusals(&mut self, plan: &Plan) {
+        if self.refusals.is_empty() {
+            return;
+        }
+        let planned = |command: &Command| {
+            let same = |step: &Step| matches!(step, Step::Ipvs(other) if other == command);
+            plan.steps.iter().any(same)
+        };
+        self.refusals.keep(planned);
+    }
+}

@@ -1,0 +1,179 @@
+//! The second part of a pass: what should be, what of a loss is held back, and the plan.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::act::Pass;
+use super::look::Begun;
+use super::{Director, Notice, Now};
+use crate::desired::{Desired, FleetView, Hinted, Holder, Occupied, Scope, Snapshots, renew};
+use crate::guard::{APART, Evidence, guard};
+use crate::model::catalog::Catalog;
+use crate::model::fleet::Fleet;
+use crate::plan::{Observed, Plan, plan};
+
+/// How long Nomad is waited for before Consul alone decides about new instances.
+pub(super) const NOMAD_AWAITED: Duration = Duration::from_secs(10);
+
+/// How often a held-back loss is read again: so that answers that take their time are apart as well.
+const CONFIRM_EVERY: Duration = APART.saturating_add(Duration::from_secs(1));
+
+/// How often a loss is read again that was confirmed, and is held on for other reasons.
+const CONFIRM_AGAIN_EVERY: Duration = Duration::from_mins(1);
+
+/// What the sources say as a pass begins.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// `None` until the catalogue has been read once in this process's life.
+    pub catalog: Option<Arc<Catalog>>,
+    /// When the answer that made the catalogue arrived.
+    pub arrived: Option<Instant>,
+    pub nomad: Nomad,
+    /// Phases that drivers' hints say ahead of Nomad.
+    pub hinted: Hinted,
+    /// Changes of the hints that these phases have seen.
+    pub hints: u64,
+    /// When the next hint's time is over.
+    pub hint_ends: Option<Instant>,
+    /// Where the sources themselves are: no VIP may be there.
+    pub sources: Arc<Occupied>,
+}
+
+/// What is known of Nomad.
+#[derive(Debug, Clone)]
+pub enum Nomad {
+    /// It is not configured.
+    Unconfigured,
+    /// It has not answered yet.
+    Awaited,
+    Known(Arc<Fleet>),
+}
+
+impl Nomad {
+    /// What decides now: Consul alone, where Nomad has not answered for long.
+    fn fleet(&self, since_start: Duration) -> FleetView<'_> {
+        match self {
+            Self::Known(fleet) => FleetView::Known(fleet),
+            Self::Awaited if since_start < NOMAD_AWAITED => FleetView::Awaited,
+            Self::Awaited | Self::Unconfigured => FleetView::Absent,
+        }
+    }
+}
+
+impl Director {
+    /// Plans, from what was looked at and what the sources say.
+    pub fn decide(&mut self, begun: Begun, view: View, now: Now) -> Pass {
+        let mut desired = self.desire(&view, now);
+        let confirm = self.hold_back(&mut desired, view.catalog.as_deref(), now);
+        let (plan, scope) = self.plan(&desired, now);
+        Pass::new(
+            begun,
+            view,
+            desired,
+            plan,
+            scope,
+            confirm,
+            self.mirror.snat.as_ref(),
+            now,
+        )
+    }
+
+    /// What should be; the scope learns what of it may not be as it was.
+    fn desire(&mut self, view: &View, now: Now) -> Desired {
+        self.occupy(&view.sources);
+        let since_start = now.steady.duration_since(self.started);
+        let snapshots = Snapshots {
+            catalog: view.catalog.as_ref(),
+            fleet: view.nomad.fleet(since_start),
+            warmed: &self.warmed,
+            last: &self.last,
+            hints: &view.hinted,
+            occupied: &self.occupied,
+        };
+        let before = std::mem::take(&mut self.desired);
+        let (desired, changed) = renew(before, &snapshots, &self.policy);
+        #[cfg(feature = "testing")]
+        self.compare_desired(&desired, &snapshots);
+        self.scope = std::mem::take(&mut self.scope).and(changed);
+        desired
+    }
+
+    /// Notes where no VIP may be, as far as it matters here.
+    fn occupy(&mut self, sources: &Occupied) {
+        let owned = |ip: &IpAddr| self.policy.ownership.contains(*ip);
+        let table = &self.mirror.table;
+        // After a lost state directory a VIP is on this machine that nobody remembers to have put there.
+        let is_vip = |ip: IpAddr| table.iter().any(|(id, _)| id.vip() == Some(ip));
+        let occupied = self.mirror.addresses.occupied.iter();
+        let mut now: Occupied = occupied
+            .filter(|(ip, _)| owned(ip))
+            .filter(|(ip, holder)| !(matches!(holder, Holder::Machine { .. }) && is_vip(**ip)))
+            .map(|(ip, holder)| (*ip, holder.clone()))
+            .collect();
+        let sources = sources.iter().filter(|(ip, _)| owned(ip));
+        now.extend(sources.map(|(ip, holder)| (*ip, holder.clone())));
+        if *self.occupied != now {
+            self.occupied = Arc::new(now);
+        }
+    }
+
+    /// Says whether the catalogue's source is to be asked for a second, independent read.
+    fn hold_back(&mut self, desired: &mut Desired, catalog: Option<&Catalog>, now: Now) -> bool {
+        let (confirmations, restarts) =
+            catalog.map_or((0, 0), |catalog| (catalog.confirmations, catalog.restarts));
+        let evidence = Evidence {
+            table: &self.mirror.table,
+            last: &self.last,
+            catalog,
+            confirmations,
+            restarts,
+        };
+        let losses = guard(desired, &evidence, &self.policy, &self.losses, now.wall);
+        match (&self.losses.hold, &losses.hold) {
+            (None, Some(hold)) => self.notices.push(Notice::Held {
+                lost: hold.lost,
+                serving: hold.serving,
+            }),
+            (Some(_), None) => self.notices.push(Notice::Released),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        self.confirm_every = match &losses.hold {
+            Some(hold) if hold.is_confirmed() => CONFIRM_AGAIN_EVERY,
+            Some(_) | None => CONFIRM_EVERY,
+        };
+        let mut confirm = false;
+        if losses.hold.is_none() {
+            self.confirm_asked = None;
+        } else {
+            let since = self.confirm_asked;
+            let is_due = |at: Instant| now.steady.duration_since(at) >= self.confirm_every;
+            confirm = since.is_none_or(is_due);
+            if confirm {
+                self.confirm_asked = Some(now.steady);
+            }
+            self.scope = Scope::Whole;
+        }
+        self.losses = losses;
+        confirm
+    }
+
+    /// The plan, and what it has looked at.
+    fn plan(&mut self, desired: &Desired, now: Now) -> (Plan, Scope) {
+        // The whole again, if what is planned now does not come to its end.
+        let scope = std::mem::take(&mut self.scope);
+        let mirror = &self.mirror;
+        let observed = Observed {
+            table: &mirror.table,
+            connections: &mirror.counts,
+            addresses: &mirror.addresses,
+            snat: mirror.snat.as_ref(),
+            sysctls: &mirror.sysctls,
+        };
+        let (drains, ownership) = (&self.drains, &self.policy.ownership);
+        let plan = plan(desired, &observed, drains, ownership, &scope, now.wall);
+        #[cfg(feature = "testing")]
+        self.compare_plan(&plan, desired, &observed, &scope, now);
+        (plan, scope)
+    }
+}

@@ -1,0 +1,193 @@
+//! The last part of a pass: what it leaves to the next, to the disk, to the prober and to whoever reads.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::act::{Done, Pass};
+use super::decide::{NOMAD_AWAITED, Nomad, View};
+use super::look::Begun;
+use super::state::{PassRecord, PassState, Unread, World};
+use super::{Director, Key, Now};
+use crate::desired::{Desired, Scope, Want};
+use crate::memory::Memory;
+use crate::model::Moment;
+use crate::model::catalog::Catalog;
+use crate::plan::Plan;
+
+/// What a pass leaves behind.
+#[derive(Debug)]
+pub struct Finish {
+    /// For everybody who reads.
+    pub state: Arc<PassState>,
+    /// For the disk; `None` where there was nothing to plan against.
+    pub memory: Option<Memory>,
+    /// Endpoints that want one connection before they serve; `None`: as before.
+    pub probes: Option<BTreeSet<Key>>,
+    /// When to run a pass although nothing happened; an audit may be due before.
+    pub wake: Option<Instant>,
+}
+
+impl Director {
+    /// Ends a pass that had nothing to plan against.
+    pub fn give_up(&mut self, begun: Begun, now: Now) -> Finish {
+        let done = Done {
+            failed: 1,
+            ..Done::default()
+        };
+        let wake = now.steady + self.failures.failed();
+        Finish {
+            state: self.conclude(begun, done, false, now),
+            memory: None,
+            probes: None,
+            wake: Some(wake),
+        }
+    }
+
+    /// Ends a pass whose steps are done, as far as they are.
+    pub fn finish(&mut self, pass: Pass, now: Now) -> Finish {
+        let Pass {
+            begun,
+            view,
+            desired,
+            plan,
+            scope,
+            done,
+            ..
+        } = pass;
+        self.forget_refusals(&plan);
+        if done.failed == 0 && !done.cut {
+            self.scope = plan.next.clone();
+        }
+        self.acknowledge(&view, done, now);
+        let memory = self.remember(desired, &plan, &scope);
+        let probes = self.probes(&plan);
+        let wake = self.wake(&plan, done, &view, now);
+        let whole = done.failed == done.refused && !self.doubtful && !done.cut;
+        self.follow(&scope, view.catalog.as_deref(), view.hints);
+        Finish {
+            state: self.conclude(begun, done, whole, now),
+            memory: Some(memory),
+            probes: Some(probes),
+            wake,
+        }
+    }
+
+    /// How long the change took from its source's answer, if this pass has brought it into the kernel.
+    fn acknowledge(&mut self, view: &View, done: Done, now: Now) {
+        let fresh = self.seen_arrival != view.arrived;
+        self.seen_arrival = view.arrived;
+        let all = done.steps > 0 && done.failed == 0 && !done.cut;
+        if let Some(arrived) = view.arrived.filter(|_| fresh && all) {
+            let took = now.steady.duration_since(arrived);
+            self.latencies.record(took, &mut self.passed.kernel_ack);
+        }
+    }
+
+    fn remember(&mut self, desired: Desired, plan: &Plan, scope: &Scope) -> Memory {
+        self.drains = plan.drains.clone();
+        if desired.complete {
+            self.last.renew(scope, &desired, &self.mirror.table);
+        }
+        self.desired = desired;
+        Memory {
+            services: self.last.clone(),
+            drains: self.drains.clone(),
+            addresses: self.mirror.addresses.ours.clone(),
+            addresses_lost: false,
+        }
+    }
+
+    /// Who serves, or is not wanted any more, has to prove itself anew next time.
+    fn probes(&mut self, plan: &Plan) -> BTreeSet<Key> {
+        self.warmed.retain(|(id, address)| {
+            let service = self.mirror.table.get(id);
+            let serves = service.and_then(|service| service.real(*address));
+            let wanted = self.desired.services.get(id).and_then(|service| {
+                let endpoints = &service.endpoints;
+                let at = endpoints.binary_search_by_key(address, |endpoint| endpoint.address);
+                endpoints.get(at.ok()?)
+            });
+            let wanted = wanted
+                .is_some_and(|endpoint| matches!(endpoint.want, Want::Serve(_) | Want::Warm(_)));
+            wanted && !serves.is_some_and(|real| real.weight.serves())
+        });
+        plan.probes.iter().copied().collect()
+    }
+
+    fn wake(&mut self, plan: &Plan, done: Done, view: &View, now: Now) -> Option<Instant> {
+        let steady = |at: Moment| now.steady + at.since(now.wall);
+        let mut wakes: Vec<Instant> = plan.wake_at.map(steady).into_iter().collect();
+        wakes.extend(done.cut.then_some(now.steady));
+        wakes.extend(self.refusals.next(now.steady));
+        if done.failed > done.refused || self.doubtful {
+            wakes.push(now.steady + self.failures.failed());
+        } else {
+            self.failures.reset();
+        }
+        wakes.extend(view.hint_ends);
+        wakes.extend(self.confirm_asked.map(|asked| asked + self.confirm_every));
+        let patience = self.started + NOMAD_AWAITED;
+        if matches!(view.nomad, Nomad::Awaited) && now.steady < patience {
+            wakes.push(patience);
+        }
+        wakes.into_iter().min()
+    }
+
+    /// Takes over into what is published next whatever a pass over `scope` may have changed.
+    fn follow(&mut self, scope: &Scope, catalog: Option<&Catalog>, hints: u64) {
+        let world = World {
+            desired: &self.desired,
+            table: &self.mirror.table,
+            drains: &self.drains,
+            last: &self.last,
+            ownership: &self.policy.ownership,
+        };
+        self.passed.follow(scope, &world);
+        self.passed.hold.clone_from(&self.losses.hold);
+        self.passed.hints = hints;
+        self.passed.unread = catalog.map_or_else(Unread::default, |catalog| Unread {
+            services: catalog.unread.len(),
+            list: catalog.unlisted,
+        });
+    }
+
+    /// The last word of a pass, whatever came of it.
+    fn conclude(&mut self, begun: Begun, done: Done, whole: bool, now: Now) -> Arc<PassState> {
+        let took = now.steady.duration_since(begun.at);
+        let before = self.passed.pass;
+        let number = before.map_or(0, |pass| pass.number);
+        self.passed.pass = Some(PassRecord {
+            number: number.saturating_add(1),
+            reason: begun.reason,
+            ended: now.steady,
+            took,
+            longest: before.map_or(took, |pass| pass.longest.max(took)),
+            total: before.map_or(took, |pass| pass.total.saturating_add(took)),
+            steps: done.steps,
+            failed: done.failed,
+            refused: done.refused,
+            whole,
+        });
+        self.passed.complete |= whole;
+        self.passed.read = self.read;
+        self.passed.interval = self.audits.interval();
+        if whole {
+            self.drift.clear();
+        }
+        if self.passed.drift[..] != self.drift[..] {
+            self.passed.drift = self.drift.clone().into();
+        }
+        let unreadable = self.mirror.unreadable.iter().map(ToString::to_string);
+        if !unreadable
+            .clone()
+            .eq(self.passed.unreadable.iter().cloned())
+        {
+            self.passed.unreadable = unreadable.collect();
+        }
+        if !self.passed.errors.iter().eq(&self.errors.0) {
+            self.passed.errors = self.errors.0.iter().cloned().collect();
+        }
+        Arc::new(self.passed.clone())
+    }
+}

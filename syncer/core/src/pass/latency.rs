@@ -1,0 +1,60 @@
+//! How long changes took from their source's answer to the data plane's acknowledgement.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+/// A summary of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    pub count: u64,
+    pub p50_us: u64,
+    pub p99_us: u64,
+    pub max_us: u64,
+    /// All of them together; not exact, for the histogram has three digits.
+    #[serde(default)]
+    pub sum_us: u64,
+}
+
+/// All of them, to three digits.
+#[derive(Debug)]
+pub(super) struct Latencies(Histogram<u64>);
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self(Histogram::new(3).expect("three significant digits are a valid precision"))
+    }
+}
+
+impl Latencies {
+    /// Takes one more in, and the summary with it.
+    pub(super) fn record(&mut self, took: Duration, summary: &mut Acknowledged) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.0.saturating_record(micros);
+        *summary = Acknowledged {
+            count: self.0.len(),
+            p50_us: self.0.value_at_quantile(0.5),
+            p99_us: self.0.value_at_quantile(0.99),
+            max_us: self.0.max(),
+            sum_us: summary.sum_us.saturating_add(micros),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_is_of_all_that_were_taken_in() {
+        let (mut all, mut summary) = (Latencies::default(), Acknowledged::default());
+        for micros in [1500, 2500] {
+            all.record(Duration::from_micros(micros), &mut summary);
+        }
+        let Acknowledged { count, sum_us, .. } = summary;
+        assert_eq!((count, sum_us), (2, 4000));
+        // To three digits.
+        assert!(summary.p50_us.abs_diff(1500) <= 1 && summary.max_us.abs_diff(2500) <= 2);
+    }
+}

@@ -1,0 +1,95 @@
+//! The first part of a pass: what it has to look at, and what was found.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use ipvs::ServiceId;
+
+use super::drift::drift;
+use super::{Director, Notice, Now, Reason};
+use crate::desired::Scope;
+use crate::reading::{Counts, Reading};
+
+/// What a pass has to know before it can plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// All that the data plane has. [`Director::table`] says what should be found.
+    Read,
+    /// The connections of these virtual services.
+    Count(Vec<ServiceId>),
+    /// Nothing: the mirror does.
+    Nothing,
+}
+
+/// A pass that has begun.
+#[derive(Debug, Clone, Copy)]
+pub struct Begun {
+    pub(super) reason: Reason,
+    pub(super) at: Instant,
+}
+
+impl Director {
+    /// Begins a pass, and says what to look at for it.
+    pub fn begin(&mut self, reason: Reason, now: Now) -> (Begun, Look) {
+        let begun = Begun {
+            reason,
+            at: now.steady,
+        };
+        if self.doubtful || reason == Reason::Audit {
+            return (begun, Look::Read);
+        }
+        self.mirror.counts.clear();
+        let draining: BTreeSet<ServiceId> = self.drains.0.keys().map(|(id, _)| *id).collect();
+        let look = if draining.is_empty() {
+            Look::Nothing
+        } else {
+            Look::Count(draining.into_iter().collect())
+        };
+        (begun, look)
+    }
+
+    /// What was read, or why it could not be. `begun` is when the reading was; it ends `now`. Says whether there is
+    /// something to plan against.
+    #[must_use]
+    pub fn read(&mut self, answer: Result<Reading, String>, begun: Instant, now: Now) -> bool {
+        self.audits
+            .read_took(now.steady.duration_since(begun), now.steady);
+        let reading = match answer {
+            Ok(reading) => reading,
+            Err(error) => {
+                self.errors
+                    .add(now.steady, format!("reading the kernel: {error}"));
+                self.doubtful = true;
+                return false;
+            }
+        };
+        if self.read && !self.doubtful {
+            for what in drift(&self.mirror, &reading, &self.desired) {
+                self.notices.push(Notice::Drift(what.clone()));
+                if !self.drift.contains(&what) {
+                    self.drift.push(what);
+                }
+            }
+        }
+        if reading.unreadable != self.mirror.unreadable {
+            let entries = reading.unreadable.iter();
+            let entries = entries.map(|entry| Notice::Unreadable(entry.to_string()));
+            self.notices.extend(entries);
+        }
+        self.mirror = reading;
+        self.scope = Scope::Whole;
+        self.read = true;
+        self.doubtful = false;
+        true
+    }
+
+    /// The connections that were counted, or why they could not be.
+    pub fn counted(&mut self, answer: Result<Counts, String>, now: Now) {
+        match answer {
+            Ok(counts) => self.mirror.counts = counts,
+            Err(error) => self
+                .errors
+                .add(now.steady, format!("counting connections: {error}")),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Steps that the kernel refused, as knowledge: the same step is not sent again before its time.
+//!
+//! A refusal that contradicts the mirror (it is there already, it is not there) means that the mirror is wrong; any other
+//! says something about the step itself, such as a scheduler that this kernel has not.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use ipvs::{Command, Refused, ServiceId, errno};
+
+/// The first and the longest time until a refused step is tried again.
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_mins(1);
+
+#[derive(Debug, Clone, Copy)]
+struct Refusal {
+    command: Command,
+    wait: Duration,
+    again: Instant,
+}
+
+type Key = (ServiceId, Option<SocketAddr>);
+
+/// All that are known.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(BTreeMap<Key, Refusal>);
+
+/// Whether a refusal says that the table is not what we think.
+pub(super) fn contradicts(refused: &Refused) -> bool {
+    match refused.errno {
+        errno::EEXIST | errno::ESRCH => true,
+        // Of a virtual service: no such scheduler.
+        errno::ENOENT => !refused.command.is_about_service(),
+        _ => false,
+    }
+}
+
+impl Refusals {
+    /// Whether this very step was refused and its time has not come.
+    pub(super) fn forbid(&self, command: &Command, now: Instant) -> bool {
+        let known = self.0.get(&key(command));
+        known.is_some_and(|known| known.command == *command && now < known.again)
+    }
+
+    /// It was refused, again maybe.
+    pub(super) fn note(&mut self, command: &Command, now: Instant) {
+        let before = self.0.get(&key(command));
+        let before = before.filter(|before| before.command == *command);
+        let wait = before.map_or(FIRST, |before| (before.wait * 2).min(LONGEST));
+        let refusal = Refusal {
+            command: *command,
+            wait,
+            again: now + wait,
+        };
+        self.0.insert(key(command), refusal);
+    }
+
+    /// It was done.
+    pub(super) fn done(&mut self, command: &Command) {
+        if !self.0.is_empty() {
+            self.0.remove(&key(command));
+        }
+    }
+
+    /// Forgets those that are not planned any more.
+    pub(super) fn keep(&mut self, planned: impl Fn(&Command) -> bool) {
+        self.0.retain(|_, refusal| planned(&refusal.command));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// When the next one may be tried. One whose time has come and that was not tried waits for something else.
+    pub(super) fn next(&self, now: Instant) -> Option<Instant> {
+        let later = self.0.values().map(|refusal| refusal.again);
+        later.filter(|again| *again > now).min()
+    }
+}
+
+fn key(command: &Command) -> Key {
+    let address = match command {
+        Command::AddReal(_, real) | Command::EditReal(_, real) => Some(real.address),
+        Command::RemoveReal(_, address) => Some(*address),
+        Command::AddService(..) | Command::EditService(..) | Command::RemoveService(_) => None,
+    };
+    (*command.service(), address)
+}
+
+#[cfg(test)]
+mod tests;

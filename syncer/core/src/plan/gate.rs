@@ -1,0 +1,137 @@
+//! What of a plan may still be done after a step of it failed. Pure.
+//!
+//! - Where clients' addresses can't be rewritten, nothing is added that needs it: a connection keeps for its life what
+//!   was decided about its first packet.
+//! - Where a virtual service can't be added, neither can its real servers.
+//! - Where a real server can't be added or raised, the last one that serves stays as it is, for nobody has come in its
+//!   place. All others are lowered and removed as planned: one refusal does not hold up the rest.
+//! - What is not gone keeps its address and its SNAT.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipvs::{Command, ServiceId, Table};
+
+use super::{Need, SnatSet, Step};
+use crate::desired::Desired;
+
+/// Follows a plan as it is carried out.
+#[derive(Debug)]
+pub struct Gate {
+    /// What is rewritten as far as is known.
+    snat: SnatSet,
+    snat_failed: bool,
+    /// Virtual services that could not be added.
+    absent: BTreeSet<ServiceId>,
+    /// Those where something that was to serve does not.
+    short: BTreeSet<ServiceId>,
+    /// Those where something could not be removed.
+    stuck: BTreeSet<ServiceId>,
+    /// How many will serve in those that are short.
+    left: BTreeMap<ServiceId, usize>,
+}
+
+impl Gate {
+    /// Before the first step. `snat` is what is rewritten now.
+    pub fn new(snat: Option<&SnatSet>) -> Self {
+        Self {
+            snat: snat.cloned().unwrap_or_default(),
+            snat_failed: false,
+            absent: BTreeSet::new(),
+            short: BTreeSet::new(),
+            stuck: BTreeSet::new(),
+            left: BTreeMap::new(),
+        }
+    }
+
+    /// A step failed, or was not done because it would have.
+    pub fn failed(&mut self, step: &Step, table: &Table) {
+        match step {
+            Step::SetSnat(_) => self.snat_failed = true,
+            // Rules would be there and never see a packet.
+            Step::SetSysctl(sysctl) => self.snat_failed |= sysctl.need == Need::Snat,
+            Step::Ipvs(Command::AddService(id, _)) => {
+                self.absent.insert(*id);
+            }
+            Step::Ipvs(Command::AddReal(id, _)) => {
+                self.short.insert(*id);
+            }
+            Step::Ipvs(Command::EditReal(id, real)) => {
+                let there = table.get(id).and_then(|service| service.real(real.address));
+                if there.is_none_or(|there| real.weight >= there.weight) {
+                    self.short.insert(*id);
+                }
+            }
+            Step::Ipvs(Command::RemoveService(id) | Command::RemoveReal(id, _)) => {
+                self.stuck.insert(*id);
+            }
+            Step::Ipvs(Command::EditService(..))
+            | Step::AddVip(_)
+            | Step::RemoveVip(_)
+            | Step::ForgetFlows(..)
+            | Step::ForgetUnanswered(_) => {}
+        }
+    }
+
+    /// Whether a step of the next stage may be done. `desired` is what was planned for, `table` what there is after the
+    /// stages before.
+    pub fn lets(&mut self, step: &Step, desired: &Desired, table: &Table) -> bool {
+        match step {
+            Step::SetSnat(services) => {
+                // Narrower than what is there: not for what could not be removed.
+                let mut dropped = self.snat.difference(services);
+                !dropped.any(|id| self.stuck.contains(id))
+            }
+            Step::RemoveVip(vip) => !self.stuck.iter().any(|id| id.vip() == Some(*vip)),
+            Step::SetSysctl(_)
+            | Step::AddVip(_)
+            | Step::ForgetFlows(..)
+            | Step::ForgetUnanswered(_) => true,
+            Step::Ipvs(command) => self.lets_command(command, desired, table),
+        }
+    }
+
+    fn lets_command(&mut self, command: &Command, desired: &Desired, table: &Table) -> bool {
+        match command {
+            Command::AddService(id, _) => self.is_rewritten(id, desired),
+            Command::EditService(..) => true,
+            Command::AddReal(id, _) => !self.absent.contains(id) && self.is_rewritten(id, desired),
+            Command::EditReal(id, real) if real.weight.serves() => {
+                let there = table.get(id).and_then(|service| service.real(real.address));
+                let raised = there.is_none_or(|there| real.weight >= there.weight);
+                !raised || (!self.absent.contains(id) && self.is_rewritten(id, desired))
+            }
+            Command::EditReal(id, real) => self.spares(id, table, real.address),
+            Command::RemoveReal(id, address) => self.spares(id, table, *address),
+            Command::RemoveService(id) => !self.stuck.contains(id),
+        }
+    }
+
+    fn is_rewritten(&self, id: &ServiceId, desired: &Desired) -> bool {
+        let wanted = desired.services.get(id).is_some_and(|one| one.snat);
+        !(self.snat_failed && wanted) || self.snat.contains(id)
+    }
+
+    /// Whether the service serves on without that real server, or did not serve by it.
+    fn spares(&mut self, id: &ServiceId, table: &Table, address: std::net::SocketAddr) -> bool {
+        if !self.short.contains(id) {
+            return true;
+        }
+        let reals = table.get(id).map(ipvs::VirtualService::reals);
+        let serving = reals
+            .unwrap_or_default()
+            .iter()
+            .filter(|real| real.weight.serves());
+        if !serving.clone().any(|real| real.address == address) {
+            return true;
+        }
+        let left = self.left.entry(*id).or_insert_with(|| serving.count());
+        if *left <= 1 {
+            return false;
+        }
+        *left -= 1;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

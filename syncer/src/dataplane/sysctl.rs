@@ -1,0 +1,118 @@
+//! The few sysctls that a director owns: read with everything else, and set by steps of a plan. What was there before is
+//! logged.
+
+use std::path::PathBuf;
+
+use syncer_core::plan::{Need, Sysctl, Sysctls};
+use tracing::{info, warn};
+
+/// A sysctl that can't be set.
+#[derive(Debug, thiserror::Error)]
+#[error("sysctl {name}: {doing}")]
+pub struct SysctlError {
+    name: String,
+    doing: &'static str,
+    source: std::io::Error,
+}
+
+/// All that a virtual service may need: to forward, to let go of connections whose real server is gone, and not to tell
+/// clients of the same link about a shorter way; with SNAT, that its rules see the packets.
+fn all(interface: &str) -> Vec<Sysctl> {
+    let sysctl = |name: &str, value, need| Sysctl {
+        name: name.into(),
+        value,
+        need,
+    };
+    let redirects = format!("net/ipv4/conf/{interface}/send_redirects");
+    vec![
+        sysctl("net/ipv4/ip_forward", "1", Need::Always),
+        sysctl("net/ipv4/vs/expire_nodest_conn", "1", Need::Always),
+        sysctl("net/ipv4/vs/expire_quiescent_template", "1", Need::Always),
+        sysctl("net/ipv4/conf/all/send_redirects", "0", Need::Always),
+        sysctl(&redirects, "0", Need::Always),
+        of_snat(),
+        of_ipv6(),
+    ]
+}
+
+/// Without it IPVS marks its packets as untracked, and no SNAT rule ever sees them.
+pub(super) fn of_snat() -> Sysctl {
+    Sysctl {
+        name: "net/ipv4/vs/conntrack".into(),
+        value: "1",
+        need: Need::Snat,
+    }
+}
+
+/// For IPv6 VIPs.
+pub(super) fn of_ipv6() -> Sysctl {
+    Sysctl {
+        name: "net/ipv6/conf/all/forwarding".into(),
+        value: "1",
+        need: Need::Ipv6,
+    }
+}
+
+/// Those that are not as they have to be, with what they are.
+pub(super) fn deviations(interface: &str) -> Sysctls {
+    let deviation = |sysctl: Sysctl| {
+        let value = match std::fs::read_to_string(path(&sysctl)) {
+            Ok(value) => value.trim().to_owned(),
+            Err(error) => format!("not readable ({error})"),
+        };
+        (value != sysctl.value).then_some((sysctl, value))
+    };
+    all(interface).into_iter().filter_map(deviation).collect()
+}
+
+fn path(sysctl: &Sysctl) -> PathBuf {
+    PathBuf::from("/proc/sys").join(&*sysctl.name)
+}
+
+/// Connections that a director with SNAT can track at least. Each keeps its entry for two minutes after its end, so a
+/// small machine's default (4096 seen) drops new connections from some thirty a second on.
+const TRACKED: u64 = 262_144;
+
+/// Raises the connection tracking table's limit; one that is larger stays. The limit is the whole machine's: inside a
+/// namespace it can't be written, and then the machine's owner has to know.
+pub(super) fn track_enough() {
+    const NAME: &str = "net/netfilter/nf_conntrack_max";
+    let path = PathBuf::from("/proc/sys").join(NAME);
+    let there = std::fs::read_to_string(&path)
+        .ok()
+        .and_then(|text| text.trim().parse::<u64>().ok());
+    let Some(limit) = there.filter(|limit| *limit < TRACKED) else {
+        return;
+    };
+    match std::fs::write(&path, TRACKED.to_string()) {
+        Ok(()) => info!(sysctl = NAME, from = limit, to = TRACKED, "sysctl set"),
+        Err(error) => warn!(
+            sysctl = NAME,
+            limit,
+            %error,
+            "few connections can be tracked, and new ones are dropped beyond: raise it on the machine"
+        ),
+    }
+}
+
+/// Sets one that has another value.
+pub(super) fn ensure(sysctl: &Sysctl) -> Result<(), SysctlError> {
+    let path = path(sysctl);
+    let failed = |doing| {
+        let name = sysctl.name.to_string();
+        move |source| SysctlError {
+            name,
+            doing,
+            source,
+        }
+    };
+    let there = std::fs::read_to_string(&path).map_err(failed("read"))?;
+    if there.trim() != sysctl.value {
+        std::fs::write(&path, sysctl.value).map_err(failed(
+            "write (CAP_NET_ADMIN and a writable /proc/sys are needed)",
+        ))?;
+        let (name, to) = (&sysctl.name, sysctl.value);
+        info!(sysctl = %name, from = there.trim(), to, "sysctl set");
+    }
+    Ok(())
+}
