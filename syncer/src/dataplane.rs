@@ -7,11 +7,12 @@
 pub mod address;
 mod command;
 mod counter;
+mod flow;
 mod kernel;
 pub mod neighbour;
 pub mod rules;
 pub mod snat;
-mod sysctl;
+pub mod sysctl;
 mod thread;
 
 use std::net::IpAddr;

@@ -4,6 +4,7 @@
 //! whom the director asks; the socket is in `route`, the bytes are in `message`. Whether an address should be there is
 //! decided elsewhere.
 
+mod departure;
 mod interface;
 mod message;
 mod route;
@@ -18,6 +19,7 @@ use ipnet::IpNet;
 use ipvs::Table;
 use netlink_packet_core::DecodeError;
 
+pub use departure::Departures;
 pub use interface::Interface;
 
 use syncer_core::desired::{Holder, Occupied};

@@ -2,7 +2,7 @@
 //! work done already has done it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipvs::{Client, Command, Kernel, Refused, ServiceId, Table, errno};
@@ -13,11 +13,12 @@ use syncer_core::plan::{AddressKeeper, Addresses, Step};
 use syncer_core::reading::{Counts, Reading};
 use tracing::{debug, warn};
 
-use super::address::{self, Change, Interface, Outcome, Present};
+use super::address::{self, Change, Departures, Interface, Outcome, Present};
 use super::neighbour::Mac;
 use super::rules::Rules;
+use super::sysctl::Settings;
 use super::thread::SocketThread;
-use super::{Counter, DataPlane, DataPlaneError, command, neighbour, sysctl};
+use super::{Counter, DataPlane, DataPlaneError, flow, neighbour, sysctl};
 use crate::config;
 use crate::error::chain;
 
@@ -29,7 +30,9 @@ pub(super) type KernelThread = SocketThread<Client>;
 pub struct KernelDataPlane {
     thread: KernelThread,
     addresses: Interface,
+    departures: Departures,
     interface: String,
+    settings: Settings,
     keeper: AddressKeeper,
     rules: Rules,
     /// Addresses that we added; outlives the process by way of the store.
@@ -50,7 +53,9 @@ impl KernelDataPlane {
         Ok(Self {
             thread: open_kernel()?,
             addresses: Interface::open(&config.interface)?,
+            departures: Departures::open()?,
             interface: config.interface.clone(),
+            settings: Settings::of(&config.interface),
             keeper: config.addresses,
             rules: Rules::new(config.snat_backend),
             ours: memory.addresses.clone(),
@@ -239,8 +244,8 @@ impl KernelDataPlane {
         match step {
             Step::SetSysctl(sysctl) => Ok(sysctl::ensure(sysctl)?),
             Step::SetSnat(services) => self.rules.set(services).await,
-            Step::ForgetFlows(id, real) => forget_flows(id, *real).await,
-            Step::ForgetUnanswered(vip) => forget_unanswered(*vip).await,
+            Step::ForgetFlows(id, real) => flow::forget_of(id, *real).await,
+            Step::ForgetUnanswered(vip) => flow::forget_unanswered(*vip).await,
             Step::AddVip(_) | Step::RemoveVip(_) | Step::Ipvs(_) => Ok(()),
         }
     }
@@ -262,7 +267,7 @@ impl DataPlane for KernelDataPlane {
         let snat = self.rules.read().await;
         Ok(Reading {
             unreadable: live.unreadable,
-            sysctls: sysctl::deviations(&self.interface),
+            sysctls: self.settings.read(),
             table: live.table,
             counts: live.connections,
             addresses,
@@ -271,7 +276,11 @@ impl DataPlane for KernelDataPlane {
     }
 
     async fn differs(&mut self) {
-        self.rules.differ().await;
+        tokio::select! {
+            () = self.rules.differ() => {}
+            () = self.settings.differ() => {}
+            () = self.departures.of(&self.ours) => {}
+        }
     }
 
     async fn count(&mut self, services: &[ServiceId]) -> Result<Counts, DataPlaneError> {
@@ -376,55 +385,4 @@ fn do_all(
         }
     }
     Ok(results)
-}
-
-/// Only flows of this virtual service to this real server; never more.
-async fn forget_flows(id: &ServiceId, real: SocketAddr) -> Result<(), DataPlaneError> {
-    let ServiceId::Address { protocol, address } = id else {
-        return Ok(());
-    };
-    let (vip, port) = (address.ip().to_string(), address.port().to_string());
-    let (real, real_port) = (real.ip().to_string(), real.port().to_string());
-    let arguments = [
-        "-D",
-        "--proto",
-        protocol.as_str(),
-        "--orig-dst",
-        &vip,
-        "--orig-port-dst",
-        &port,
-        "--reply-src",
-        &real,
-        // A live one beside it, on the same node, keeps its flows.
-        "--reply-port-src",
-        &real_port,
-    ];
-    forget(&arguments).await
-}
-
-/// Only connections to this VIP of which nobody has answered the first packet.
-async fn forget_unanswered(vip: IpAddr) -> Result<(), DataPlaneError> {
-    let vip = vip.to_string();
-    forget(&[
-        "-D",
-        "--proto",
-        "tcp",
-        "--orig-dst",
-        &vip,
-        "--state",
-        "SYN_SENT",
-    ])
-    .await
-}
-
-async fn forget(arguments: &[&str]) -> Result<(), DataPlaneError> {
-    match command::run("conntrack", arguments, None).await {
-        // It says so, and fails, when there was none.
-        Err(command::CommandError::Failed { complaint, .. })
-            if complaint.contains(" 0 flow entries") =>
-        {
-            Ok(())
-        }
-        other => Ok(other.map(drop)?),
-    }
 }

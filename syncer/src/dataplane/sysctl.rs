@@ -2,9 +2,14 @@
 //! logged.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use syncer_core::plan::{Need, Sysctl, Sysctls};
+use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
+
+/// Between two looks at the settings.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A sysctl that can't be set.
 #[derive(Debug, thiserror::Error)]
@@ -53,8 +58,47 @@ pub(super) fn of_ipv6() -> Sysctl {
     }
 }
 
-/// Those that are not as they have to be, with what they are.
-pub(super) fn deviations(interface: &str) -> Sysctls {
+/// All of them, as they were read last.
+///
+/// The kernel tells nobody that one was set, and with SNAT each packet counts from then on: they are looked at each second.
+#[derive(Debug)]
+pub struct Settings {
+    interface: String,
+    deviations: Sysctls,
+    look_at: Instant,
+}
+
+impl Settings {
+    /// Of a director with that interface.
+    pub fn of(interface: &str) -> Self {
+        Self {
+            interface: interface.to_owned(),
+            deviations: Sysctls::new(),
+            look_at: Instant::now(),
+        }
+    }
+
+    /// Those that are not as they have to be, with what they are.
+    pub fn read(&mut self) -> Sysctls {
+        self.deviations = deviations(&self.interface);
+        self.deviations.clone()
+    }
+
+    /// Waits until one is not as it has to be that was, or was otherwise, when they were read. Cancel-safe.
+    pub async fn differ(&mut self) {
+        loop {
+            sleep_until(self.look_at).await;
+            self.look_at = Instant::now() + LOOK_INTERVAL;
+            let before = std::mem::replace(&mut self.deviations, deviations(&self.interface));
+            let mut now = self.deviations.iter();
+            if now.any(|(sysctl, value)| before.get(sysctl) != Some(value)) {
+                return;
+            }
+        }
+    }
+}
+
+fn deviations(interface: &str) -> Sysctls {
     let deviation = |sysctl: Sysctl| {
         let value = match std::fs::read_to_string(path(&sysctl)) {
             Ok(value) => value.trim().to_owned(),

@@ -1,10 +1,16 @@
 //! VIPs on an interface, as the kernel and `ip` see them.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
-use ipvs_syncer::dataplane::address::{AddressError, Change, Interface, Outcome};
+use ipvs_syncer::dataplane::address::{AddressError, Change, Departures, Interface, Outcome};
+use ipvs_syncer::dataplane::sysctl::Settings;
+use tokio::time::timeout;
 
 use super::namespace::{inside, run};
+
+const SOON: Duration = Duration::from_secs(3);
 
 fn ips<const N: usize>(texts: [&str; N]) -> [IpAddr; N] {
     texts.map(|text| text.parse().unwrap())
@@ -148,5 +154,53 @@ fn an_interface_that_is_not_there_is_named_and_found_once_it_is() {
         assert!(matches!(error, AddressError::NoInterface { .. }), "{error}");
         cable("eth0");
         assert_eq!(change(&interface, &[vip]).await, [Outcome::Done]);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn who_takes_a_vip_off_is_noticed_at_once_and_whoever_takes_another_is_not() {
+    inside(|| async {
+        cable("eth0");
+        let vips = ips(["198.18.0.29", "2001:db8::29"]);
+        let ours: BTreeSet<IpAddr> = vips.into();
+        let add = |ip: &str| run("ip", &["address", "add", ip, "dev", "eth0"]);
+        let remove = |ip: &str| run("ip", &["address", "del", ip, "dev", "eth0"]);
+        let mut departures = Departures::open().unwrap();
+        for (vip, prefix) in [("198.18.0.29", "32"), ("2001:db8::29", "128")] {
+            let vip = format!("{vip}/{prefix}");
+            add(&vip);
+            add("192.0.2.7/24");
+            remove("192.0.2.7/24");
+            let quiet = timeout(Duration::from_millis(200), departures.of(&ours)).await;
+            assert!(quiet.is_err(), "what came, and what is not ours");
+            remove(&vip);
+            timeout(SOON, departures.of(&ours)).await.unwrap();
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_setting_that_somebody_changes_is_noticed_within_a_second_or_two_and_told_once() {
+    inside(|| async {
+        cable("eth0");
+        let set = |value: &str| std::fs::write("/proc/sys/net/ipv4/ip_forward", value).unwrap();
+        set("1");
+        let mut settings = Settings::of("eth0");
+        let forwards = |settings: &mut Settings| {
+            let deviations = settings.read();
+            !deviations
+                .keys()
+                .any(|it| &*it.name == "net/ipv4/ip_forward")
+        };
+        assert!(forwards(&mut settings));
+        let quiet = timeout(SOON, settings.differ()).await;
+        assert!(quiet.is_err(), "what was so when it was read is no news");
+        set("0");
+        timeout(SOON, settings.differ()).await.unwrap();
+        assert!(!forwards(&mut settings));
+        let again = timeout(SOON, settings.differ()).await;
+        assert!(again.is_err(), "whoever can't set it is not woken for ever");
     });
 }

@@ -48,6 +48,7 @@ pub(super) fn put(datagram: &mut Vec<u8>, request: Request, body: &[u8]) {
 /// One message of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reply<'a> {
+    pub(super) kind: u16,
     pub(super) sequence: u32,
     /// The dump that it belongs to raced with a change.
     pub(super) interrupted: bool,
@@ -95,6 +96,7 @@ fn reply<'a>(header: &NetlinkBuffer<&[u8]>, body: &'a [u8]) -> Result<Reply<'a>,
         _ => Body::Data(body),
     };
     Ok(Reply {
+        kind: header.message_type(),
         sequence: header.sequence_number(),
         interrupted: header.flags() & netlink_packet_core::NLM_F_DUMP_INTR != 0,
         body,
