@@ -7,10 +7,14 @@ use crate::paths::workspace;
 use crate::privilege::cargo_for;
 use crate::stream::{self, Tail};
 
+/// Tests at a time. Many wait for what a daemon does, and use no processor meanwhile.
+const THREADS: &str = "8";
+
 pub(super) fn run(bench: &Bench<'_>, show: &mut dyn FnMut(&str)) -> Verdict {
     let mut command = cargo_for(bench.person);
     command
         .args(["test", "--workspace", "--exclude", "e2e", "--no-fail-fast"])
+        .env("RUST_TEST_THREADS", THREADS)
         .current_dir(workspace());
     let mut reader = Reader::default();
     let finished = stream::run(command, |line| {

@@ -304,7 +304,11 @@ async fn while_the_list_of_services_fails_a_confirming_read_does_not_wait() {
     });
     let daemon = lab.daemon();
     lab.expect(&BOTH).await;
-    lab.consul.change(|world| world.listless = true);
+    lab.consul.change(|world| {
+        world.listless = true;
+        // The question that is being answered gets its answer; the next one fails.
+        world.services.insert("other".into(), vec![stranger(2)]);
+    });
     while daemon.consul_error().is_none() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
