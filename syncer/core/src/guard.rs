@@ -13,18 +13,24 @@
 //!   they are registered again, Nomad agrees, or [`DATA_LOSS_PATIENCE`] is over: reading the same Consul again proves
 //!   nothing then. Agents register what is theirs anew within minutes; whoever knows better sets `shrink_percent = 100`.
 
-use std::collections::{BTreeMap, HashMap};
+mod hold;
+mod loss;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use ipvs::{Forwarding, RealServer, ServiceId, ServiceSettings, Table};
+use ipvs::{RealServer, ServiceId, Table};
 
-use crate::desired::{Declared, Desired, DesiredService, Endpoint, Saved, Want};
+pub use hold::Hold;
+
+use hold::hold;
+use loss::{Lost, is_lost, losses};
+
+use crate::desired::{Desired, Saved};
+use crate::model::Moment;
 use crate::model::catalog::Catalog;
-use crate::model::fleet::Phase;
-use crate::model::policy::{Policy, Rejected};
-use crate::model::{AllocId, Moment};
+use crate::model::policy::Policy;
 
 /// How long a contradiction between Nomad and Consul is resolved in favour of what serves, and how long a loss counts.
 pub const PATIENCE: Duration = Duration::from_mins(2);
@@ -35,74 +41,6 @@ pub const DATA_LOSS_PATIENCE: Duration = Duration::from_mins(15);
 
 /// How far apart two reads have to be that confirm a loss: a Consul that starts is not well a round trip later.
 pub const APART: Duration = Duration::from_secs(5);
-
-/// How many reads confirm a loss.
-const READS: u32 = 2;
-
-/// A catalogue that is not believed for now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hold {
-    pub since: Moment,
-    pub lost: usize,
-    pub serving: usize,
-    /// Some of them are running and wanted, says Nomad.
-    pub contradicted: bool,
-    /// Consul lost its data, or got other data: when that was seen.
-    pub data_lost: Option<Moment>,
-    confirmed: Confirmed,
-}
-
-impl Hold {
-    /// Whether as many reads agree as are asked for; what it waits for is time, or Nomad.
-    pub fn is_confirmed(&self) -> bool {
-        self.confirmed.reads >= READS
-    }
-
-    /// In words, with what would end it.
-    pub fn reason(&self, now: Moment) -> String {
-        let Self { lost, serving, .. } = self;
-        let lost = format!("the catalogue lost {lost} of {serving} serving real servers at once");
-        let nomad = if self.contradicted {
-            ", and Nomad says that they run"
-        } else {
-            ""
-        };
-        match self.data_lost {
-            None => format!("{lost}{nomad}; they are kept until two more reads agree"),
-            Some(at) => {
-                let left = DATA_LOSS_PATIENCE.saturating_sub(now.since(at)).as_secs();
-                format!(
-                    "{lost}{nomad}, and Consul has lost its data or has got other data; they are kept until they are \
-                     registered again, Nomad says that they go, or {left} s are over"
-                )
-            }
-        }
-    }
-}
-
-/// Reads that agreed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Confirmed {
-    reads: u32,
-    /// Confirming reads that had been made when this was last looked at.
-    seen: u64,
-    /// When the last one that counts was seen.
-    at: Moment,
-}
-
-impl Confirmed {
-    /// One that came too soon after another does not count, then or later.
-    fn note(&mut self, confirmations: u64, now: Moment) {
-        // A clock that was set back must not prolong it.
-        self.at = self.at.min(now);
-        let another = confirmations > self.seen;
-        self.seen = confirmations;
-        if another && (self.reads == 0 || now.since(self.at) >= APART) {
-            self.reads += 1;
-            self.at = now;
-        }
-    }
-}
 
 /// What the guard remembers from one pass to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -147,43 +85,6 @@ pub struct Evidence<'a> {
     pub confirmations: u64,
     /// How often Consul went on with another history.
     pub restarts: u64,
-}
-
-/// Instances by address, with their allocations. What the catalogue still has somewhere asks for something else now, or
-/// its virtual service has another owner: that is somebody's will and no loss.
-struct Elsewhere(HashMap<SocketAddr, Vec<Option<AllocId>>>);
-
-impl Elsewhere {
-    fn of(catalog: Option<&Catalog>) -> Self {
-        let mut all: HashMap<SocketAddr, Vec<Option<AllocId>>> = HashMap::new();
-        let services = catalog.iter().flat_map(|catalog| catalog.services.values());
-        for instance in services.flat_map(|service| &service.instances) {
-            let alloc = instance.origin.as_ref().map(|origin| origin.alloc);
-            all.entry(instance.address).or_default().push(alloc);
-        }
-        Self(all)
-    }
-
-    /// Whether it has the very one that Nomad runs there.
-    fn has(&self, desired: &Desired, address: SocketAddr) -> bool {
-        let fleet = desired.fleet.as_ref();
-        let runs = fleet.and_then(|fleet| fleet.at(address)).map(|it| it.id);
-        let there = self.0.get(&address);
-        there.is_some_and(|allocs| runs.is_none() || allocs.contains(&runs))
-    }
-}
-
-struct Lost {
-    id: ServiceId,
-    settings: ServiceSettings,
-    real: RealServer,
-    phase: Option<Phase>,
-}
-
-impl Lost {
-    fn key(&self) -> Key {
-        (self.id, self.real.address)
-    }
 }
 
 /// How much is lost, of how much.
@@ -235,7 +136,7 @@ pub fn guard(
         suspect.and_then(|extent| hold(extent, before.hold.as_ref(), evidence.confirmations, now));
     for one in lost {
         if hold.is_some() {
-            keep(desired, &one, evidence.last, policy);
+            one.keep(desired, evidence.last, policy);
         } else {
             let confirmed = suspect.is_some();
             let_go
@@ -250,33 +151,6 @@ pub fn guard(
         restarts,
         data_lost,
     }
-}
-
-/// The hold as it goes on, or that it is over.
-fn hold(extent: Extent, before: Option<&Hold>, confirmations: u64, now: Moment) -> Option<Hold> {
-    let (since, mut confirmed) = before.map_or_else(
-        || {
-            let none = Confirmed {
-                reads: 0,
-                seen: confirmations,
-                at: now,
-            };
-            (now, none)
-        },
-        // A clock that was set back must not prolong it.
-        |before| (before.since.min(now), before.confirmed),
-    );
-    confirmed.note(confirmations, now);
-    let patient = !extent.contradicted || now.since(since) >= PATIENCE;
-    let over = confirmed.reads >= READS && patient && extent.data_lost.is_none();
-    (!over).then_some(Hold {
-        since,
-        lost: extent.lost,
-        serving: extent.serving,
-        contradicted: extent.contradicted,
-        data_lost: extent.data_lost,
-        confirmed,
-    })
 }
 
 /// What is lost now and what was let go, of what serves and what did; `None` if nothing is lost now.
@@ -332,107 +206,6 @@ fn serves(table: &Table, (id, address): &Key) -> bool {
         .get(id)
         .and_then(|service| service.real(*address))
         .is_some_and(|real| real.weight.serves())
-}
-
-/// Whether the catalogue has it no more without Nomad's consent.
-fn is_lost(desired: &Desired, id: &ServiceId, address: SocketAddr) -> bool {
-    let service = desired.services.get(id);
-    let there = service.is_some_and(|service| {
-        !service.complete
-            || service
-                .endpoints
-                .binary_search_by_key(&address, |endpoint| endpoint.address)
-                .is_ok()
-    });
-    !there && unexplained(desired.fate(address))
-}
-
-fn unexplained((want, phase): (Want, Option<Phase>)) -> bool {
-    want == Want::Drain && matches!(phase, None | Some(Phase::Running))
-}
-
-/// Serving real servers that the catalogue lost without Nomad's consent, and how many serve in all.
-fn losses(desired: &Desired, evidence: &Evidence<'_>, policy: &Policy) -> (Vec<Lost>, usize) {
-    let table = evidence.table;
-    let mut elsewhere = None;
-    let mut lost = Vec::new();
-    let mut serving = 0;
-    for (id, service) in table.iter().filter(|(id, _)| policy.ownership.owns(id)) {
-        let wanted = desired.services.get(id);
-        let unread = wanted.is_some_and(|wanted| !wanted.complete);
-        let endpoints = wanted.map(|wanted| wanted.endpoints.as_slice());
-        let mut endpoints = endpoints.unwrap_or_default().iter().peekable();
-        for real in service.reals().iter().filter(|real| real.weight.serves()) {
-            serving += 1;
-            while endpoints
-                .next_if(|endpoint| endpoint.address < real.address)
-                .is_some()
-            {}
-            let present = endpoints
-                .peek()
-                .is_some_and(|endpoint| endpoint.address == real.address);
-            if present || unread {
-                continue;
-            }
-            let fate = desired.fate(real.address);
-            let mut is_elsewhere = || {
-                let all = elsewhere.get_or_insert_with(|| Elsewhere::of(evidence.catalog));
-                all.has(desired, real.address)
-            };
-            if unexplained(fate) && !is_elsewhere() {
-                lost.push(Lost {
-                    id: *id,
-                    settings: service.settings,
-                    real: *real,
-                    phase: fate.1,
-                });
-            }
-        }
-    }
-    (lost, serving)
-}
-
-fn keep(desired: &mut Desired, lost: &Lost, last: &Saved, policy: &Policy) {
-    let saved = last.get(&lost.id);
-    let before = || {
-        Arc::new(DesiredService {
-            name: saved.map_or_else(
-                || Arc::from(lost.id.to_string()),
-                |saved| Arc::clone(&saved.name),
-            ),
-            settings: lost.settings,
-            forwarding: saved.map_or(Forwarding::Masquerade, |saved| saved.forwarding),
-            snat: saved.is_some_and(|saved| saved.snat),
-            drain: saved.and_then(|saved| saved.drain).unwrap_or(policy.drain),
-            declared: Declared::Disk,
-            complete: true,
-            endpoints: Vec::new(),
-        })
-    };
-    let service = desired.services.entry(lost.id).or_insert_with(before);
-    // Nobody's clients are sent to somebody else's servers: a new owner waits until the old one's loss is certain.
-    if let Some(saved) = saved.filter(|saved| saved.name != service.name) {
-        let why = format!(
-            "{} is kept for {} until its loss is certain",
-            lost.id, saved.name
-        );
-        let owner = std::mem::replace(service, before());
-        let owner = Arc::clone(&owner.name);
-        desired.rejected.push((owner, Rejected::because(why)));
-    }
-    let endpoint = Endpoint {
-        address: lost.real.address,
-        want: Want::Keep,
-        phase: lost.phase,
-        health: None,
-        alloc: None,
-        held: true,
-    };
-    desired.basis = None;
-    let endpoints = &mut Arc::make_mut(service).endpoints;
-    if let Err(at) = endpoints.binary_search_by_key(&endpoint.address, |there| there.address) {
-        endpoints.insert(at, endpoint);
-    }
 }
 
 #[cfg(test)]

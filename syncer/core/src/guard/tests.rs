@@ -5,9 +5,13 @@ mod elsewhere;
 mod held;
 mod share;
 
-use ipvs::{Scheduler, Thresholds, VirtualService, Weight};
+use std::sync::Arc;
 
+use ipvs::{Forwarding, Scheduler, ServiceSettings, Thresholds, VirtualService, Weight};
+
+use super::hold::READS;
 use super::*;
+use crate::desired::{Declared, DesiredService, Endpoint, Want};
 use crate::model::AllocId;
 use crate::model::fleet::{Allocation, ClientStatus, Fleet, Port, Task, TaskState};
 use crate::model::policy::Ownership;

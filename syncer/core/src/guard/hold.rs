@@ -1,0 +1,104 @@
+//! A loss that is held back: since when, how many reads agree, and until when. Pure.
+
+use super::{APART, DATA_LOSS_PATIENCE, Extent, PATIENCE};
+use crate::model::Moment;
+
+/// How many reads confirm a loss.
+pub(super) const READS: u32 = 2;
+
+/// A catalogue that is not believed for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    pub since: Moment,
+    pub lost: usize,
+    pub serving: usize,
+    /// Some of them are running and wanted, says Nomad.
+    pub contradicted: bool,
+    /// Consul lost its data, or got other data: when that was seen.
+    pub data_lost: Option<Moment>,
+    confirmed: Confirmed,
+}
+
+impl Hold {
+    /// Whether as many reads agree as are asked for; what it waits for is time, or Nomad.
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed.reads >= READS
+    }
+
+    /// In words, with what would end it.
+    pub fn reason(&self, now: Moment) -> String {
+        let Self { lost, serving, .. } = self;
+        let lost = format!("the catalogue lost {lost} of {serving} serving real servers at once");
+        let nomad = if self.contradicted {
+            ", and Nomad says that they run"
+        } else {
+            ""
+        };
+        match self.data_lost {
+            None => format!("{lost}{nomad}; they are kept until two more reads agree"),
+            Some(at) => {
+                let left = DATA_LOSS_PATIENCE.saturating_sub(now.since(at)).as_secs();
+                format!(
+                    "{lost}{nomad}, and Consul has lost its data or has got other data; they are kept until they are \
+                     registered again, Nomad says that they go, or {left} s are over"
+                )
+            }
+        }
+    }
+}
+
+/// Reads that agreed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Confirmed {
+    reads: u32,
+    /// Confirming reads that had been made when this was last looked at.
+    seen: u64,
+    /// When the last one that counts was seen.
+    at: Moment,
+}
+
+impl Confirmed {
+    /// One that came too soon after another does not count, then or later.
+    fn note(&mut self, confirmations: u64, now: Moment) {
+        // A clock that was set back must not prolong it.
+        self.at = self.at.min(now);
+        let another = confirmations > self.seen;
+        self.seen = confirmations;
+        if another && (self.reads == 0 || now.since(self.at) >= APART) {
+            self.reads += 1;
+            self.at = now;
+        }
+    }
+}
+
+/// The hold as it goes on, or that it is over.
+pub(super) fn hold(
+    extent: Extent,
+    before: Option<&Hold>,
+    confirmations: u64,
+    now: Moment,
+) -> Option<Hold> {
+    let (since, mut confirmed) = before.map_or_else(
+        || {
+            let none = Confirmed {
+                reads: 0,
+                seen: confirmations,
+                at: now,
+            };
+            (now, none)
+        },
+        // A clock that was set back must not prolong it.
+        |before| (before.since.min(now), before.confirmed),
+    );
+    confirmed.note(confirmations, now);
+    let patient = !extent.contradicted || now.since(since) >= PATIENCE;
+    let over = confirmed.reads >= READS && patient && extent.data_lost.is_none();
+    (!over).then_some(Hold {
+        since,
+        lost: extent.lost,
+        serving: extent.serving,
+        contradicted: extent.contradicted,
+        data_lost: extent.data_lost,
+        confirmed,
+    })
+}
