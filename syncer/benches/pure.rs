@@ -214,6 +214,7 @@ impl World {
             connections: &connections,
             addresses: &self.addresses,
             snat: Some(&self.snat),
+            snat_lost: false,
             sysctls: &Sysctls::new(),
         };
         let ownership = &self.policy.ownership;

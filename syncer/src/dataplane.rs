@@ -7,7 +7,7 @@
 pub mod address;
 mod command;
 mod counter;
-mod flow;
+pub mod flow;
 mod kernel;
 pub mod neighbour;
 pub mod rules;
@@ -50,6 +50,8 @@ pub enum DataPlaneError {
     Sysctl(#[from] SysctlError),
     #[error("{vip} is {holder}; it is not added")]
     Taken { vip: IpAddr, holder: Holder },
+    #[error("what was tracked is not forgotten: {0}")]
+    Unforgotten(std::sync::Arc<str>),
     #[error(transparent)]
     Neighbour(#[from] NeighbourError),
     #[error(transparent)]

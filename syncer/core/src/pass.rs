@@ -125,6 +125,8 @@ pub struct Director {
     seen_arrival: Option<Instant>,
     latencies: Latencies,
     errors: Errors,
+    /// SNAT rules that were there are gone, and are not set again yet.
+    snat_lost: bool,
     /// What the last reading found that was not as it was left.
     drift: Vec<String>,
     notices: Vec<Notice>,
@@ -163,6 +165,7 @@ impl Director {
             seen_arrival: None,
             latencies: Latencies::default(),
             errors: Errors::default(),
+            snat_lost: false,
             drift: Vec::new(),
             notices: Vec::new(),
             passed,

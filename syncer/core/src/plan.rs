@@ -39,6 +39,8 @@ pub struct Observed<'a> {
     pub addresses: &'a Addresses,
     /// `None`: not read, or not as it should be; it is set again.
     pub snat: Option<&'a SnatSet>,
+    /// Rules that were there are not any more: packets have passed without them.
+    pub snat_lost: bool,
     /// Those that are not as a virtual service may need them.
     pub sysctls: &'a Sysctls,
 }

@@ -245,8 +245,9 @@ impl KernelDataPlane {
             Step::SetSysctl(sysctl) => Ok(sysctl::ensure(sysctl)?),
             Step::SetSnat(services) => self.rules.set(services).await,
             Step::ForgetFlows(id, real) => flow::forget_of(id, *real).await,
-            Step::ForgetUnanswered(vip) => flow::forget_unanswered(*vip).await,
-            Step::AddVip(_) | Step::RemoveVip(_) | Step::Ipvs(_) => Ok(()),
+            Step::AddVip(_) | Step::RemoveVip(_) | Step::Ipvs(_) | Step::ForgetUnanswered(_) => {
+                Ok(())
+            }
         }
     }
 }
@@ -315,6 +316,10 @@ impl DataPlane for KernelDataPlane {
                     let vips = rest.iter().map_while(removed_of).collect();
                     self.remove(vips, &mut outcomes).await;
                 }
+                Step::ForgetUnanswered(_) => {
+                    let vips: Vec<IpAddr> = rest.iter().map_while(unanswered_of).collect();
+                    outcomes.extend(flow::forget_unanswered(&vips).await);
+                }
                 other => outcomes.push(self.one(other).await),
             }
             let done = outcomes.len().saturating_sub(before).max(1);
@@ -341,6 +346,13 @@ fn added_of(step: &Step) -> Option<IpAddr> {
 fn removed_of(step: &Step) -> Option<IpAddr> {
     match step {
         Step::RemoveVip(vip) => Some(*vip),
+        _ => None,
+    }
+}
+
+fn unanswered_of(step: &Step) -> Option<IpAddr> {
+    match step {
+        Step::ForgetUnanswered(vip) => Some(*vip),
         _ => None,
     }
 }

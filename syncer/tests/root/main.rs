@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 mod address;
+mod flow;
 mod lock;
 mod namespace;
 mod neighbour;

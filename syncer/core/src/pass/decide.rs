@@ -168,6 +168,7 @@ impl Director {
             connections: &mirror.counts,
             addresses: &mirror.addresses,
             snat: mirror.snat.as_ref(),
+            snat_lost: self.snat_lost,
             sysctls: &mirror.sysctls,
         };
         let (drains, ownership) = (&self.drains, &self.policy.ownership);

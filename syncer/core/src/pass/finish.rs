@@ -173,6 +173,7 @@ impl Director {
         self.passed.read = self.read;
         self.passed.interval = self.audits.interval();
         if whole {
+            self.snat_lost = false;
             self.drift.clear();
         }
         if self.passed.drift[..] != self.drift[..] {

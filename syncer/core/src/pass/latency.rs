@@ -17,13 +17,17 @@ pub struct Acknowledged {
     pub sum_us: u64,
 }
 
+/// What took longer counts as this: ten minutes. A histogram without bounds grows for some ways to record and not for this.
+const LONGEST_MICROS: u64 = 600_000_000;
+
 /// All of them, to three digits.
 #[derive(Debug)]
 pub(super) struct Latencies(Histogram<u64>);
 
 impl Default for Latencies {
     fn default() -> Self {
-        Self(Histogram::new(3).expect("three significant digits are a valid precision"))
+        let histogram = Histogram::new_with_bounds(1, LONGEST_MICROS, 3);
+        Self(histogram.expect("bounds that a histogram of three digits can have"))
     }
 }
 
@@ -49,12 +53,15 @@ mod tests {
     #[test]
     fn the_summary_is_of_all_that_were_taken_in() {
         let (mut all, mut summary) = (Latencies::default(), Acknowledged::default());
-        for micros in [1500, 2500] {
+        for micros in [1500, 2500, 40_000] {
             all.record(Duration::from_micros(micros), &mut summary);
         }
         let Acknowledged { count, sum_us, .. } = summary;
-        assert_eq!((count, sum_us), (2, 4000));
-        // To three digits.
-        assert!(summary.p50_us.abs_diff(1500) <= 1 && summary.max_us.abs_diff(2500) <= 2);
+        assert_eq!((count, sum_us), (3, 44_000));
+        let is_about = |value: u64, micros: u64| value.abs_diff(micros) <= micros / 1000;
+        assert!(is_about(summary.p50_us, 2500) && is_about(summary.p99_us, 40_000));
+        assert!(is_about(summary.max_us, 40_000), "{summary:?}");
+        all.record(Duration::from_hours(5), &mut summary);
+        assert!(is_about(summary.max_us, LONGEST_MICROS), "{summary:?}");
     }
 }

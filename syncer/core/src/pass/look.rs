@@ -76,6 +76,7 @@ impl Director {
             let entries = entries.map(|entry| Notice::Unreadable(entry.to_string()));
             self.notices.extend(entries);
         }
+        self.snat_lost |= self.mirror.snat.is_some() && self.mirror.snat != reading.snat;
         self.mirror = reading;
         self.scope = Scope::Whole;
         self.read = true;

@@ -30,9 +30,30 @@ pub(super) struct Phases {
 struct Surroundings {
     widen: Option<SnatSet>,
     sysctls: Vec<Sysctl>,
+    /// In order.
     missing: Vec<IpAddr>,
     narrow: Option<SnatSet>,
     unneeded: Vec<IpAddr>,
+}
+
+impl Surroundings {
+    /// What was sent to a VIP before it was here, or while its rules were not, is tracked without SNAT: whoever tries again
+    /// from the same port, or still tries, would be sent on without it.
+    fn unanswered(&self, desired: &Desired, observed: &Observed<'_>) -> Vec<Step> {
+        let is_set = |id: &ServiceId| observed.snat.is_some_and(|there| there.contains(id));
+        let comes_back = |id: &ServiceId| {
+            let widened = self.widen.as_ref().is_some_and(|set| set.contains(id));
+            observed.snat_lost && widened && !is_set(id)
+        };
+        let rewritten = desired.services.iter().filter(|(_, service)| service.snat);
+        let vips = rewritten.filter_map(|(id, _)| {
+            let vip = id.vip()?;
+            let missing = self.missing.binary_search(&vip).is_ok();
+            (missing || comes_back(id)).then_some(vip)
+        });
+        let vips: BTreeSet<IpAddr> = vips.collect();
+        vips.into_iter().map(Step::ForgetUnanswered).collect()
+    }
 }
 
 impl Phases {
@@ -47,19 +68,7 @@ impl Phases {
             // As they were: no virtual service came, went or wants anything else of them.
             Scope::Only(_) => Surroundings::default(),
         };
-        let rewritten = |vip: &IpAddr| {
-            let mut services = desired.services.iter();
-            services.any(|(id, service)| service.snat && id.vip() == Some(*vip))
-        };
-        // What was sent to a VIP before it was here is tracked without SNAT, and whoever tries again from the same port
-        // would be sent on without it.
-        let unanswered: Vec<Step> = around
-            .missing
-            .iter()
-            .copied()
-            .filter(rewritten)
-            .map(Step::ForgetUnanswered)
-            .collect();
+        let unanswered = around.unanswered(desired, observed);
         let comes: BTreeSet<ServiceId> =
             self.make.iter().chain(&self.raise).filter_map(of).collect();
         // Nothing comes in their place: they wait for nobody, however much comes elsewhere.

@@ -56,6 +56,7 @@ struct Seen {
     connections: BTreeMap<(ServiceId, SocketAddr), Connections>,
     addresses: Addresses,
     snat: Option<SnatSet>,
+    snat_lost: bool,
     sysctls: Sysctls,
     drains: Drains,
 }
@@ -75,6 +76,7 @@ impl Seen {
             connections,
             addresses,
             snat,
+            snat_lost: false,
             sysctls: Sysctls::new(),
             drains,
         }
@@ -86,6 +88,7 @@ impl Seen {
             connections: &self.connections,
             addresses: &self.addresses,
             snat: self.snat.as_ref(),
+            snat_lost: self.snat_lost,
             sysctls: &self.sysctls,
         };
         plan(

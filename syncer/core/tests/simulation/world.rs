@@ -290,6 +290,10 @@ impl World {
     fn meddle(&mut self) {
         let faults = std::mem::take(&mut self.machine.kernel.faults);
         let ours = self.reals();
+        if self.random.one_in(4) {
+            self.machine.snat = None;
+            self.tell("somebody else flushes the SNAT rules".into());
+        }
         let command = match self.random.below(3) {
             0 => self
                 .random

@@ -128,6 +128,7 @@ impl World {
             connections: &connections,
             addresses: &self.addresses,
             snat: self.snat.as_ref(),
+            snat_lost: false,
             sysctls: &Sysctls::new(),
         };
         plan(

@@ -75,6 +75,31 @@ fn snat_that_was_not_read_is_set_again() {
 }
 
 #[test]
+fn who_was_tracked_while_the_rules_were_gone_gets_a_clean_start_and_after_a_mere_start_nobody_does()
+{
+    let rewritten = || {
+        let mut wanted = service_with(&[(1, Want::Serve(weight(1)))]);
+        wanted.snat = true;
+        vec![(id(80), wanted)]
+    };
+    let vip = "198.18.0.29".parse().unwrap();
+    let (set, forget) = (Step::SetSnat([id(80)].into()), Step::ForgetUnanswered(vip));
+    let plan = |snat: Option<SnatSet>, snat_lost| {
+        let seen = Seen {
+            snat,
+            snat_lost,
+            ..Seen::of(table(&[(1, 1)]))
+        };
+        seen.plan(&desired(rewritten()), 0).steps
+    };
+    let both = [set.clone(), forget];
+    assert_eq!(plan(None, true), both, "all rules are gone");
+    assert_eq!(plan(Some(SnatSet::new()), true), both, "its own is gone");
+    assert_eq!(plan(None, false), [set], "nobody has looked yet");
+    assert_eq!(plan(Some([id(80)].into()), true), []);
+}
+
+#[test]
 fn an_address_that_somebody_else_added_is_used_and_left_behind() {
     let mut seen = Seen::of(table(&[]));
     seen.addresses.ours.clear();
