@@ -219,3 +219,6 @@ impl Director {
         std::mem::take(&mut self.notices).into_iter()
     }
 }
+
+#[cfg(test)]
+mod tests;

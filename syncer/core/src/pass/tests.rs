@@ -1,0 +1,188 @@
+//! What one pass leaves to the next: doubt, waits, and what to look at.
+
+use std::time::Duration;
+
+use ipvs::{Command, Forwarding, Refused, Scheduler, ServiceId, ServiceSettings, errno};
+
+use super::*;
+use crate::model::catalog::{Catalog, CatalogService, Health, Instance, Tags};
+use crate::model::policy::{Ownership, VipPolicy};
+use crate::plan::Step;
+
+fn id() -> ServiceId {
+    "198.18.0.29:80".parse().unwrap()
+}
+
+fn policy() -> Policy {
+    let vip = VipPolicy {
+        id: id(),
+        settings: ServiceSettings::new(Scheduler::WRR),
+        forwarding: Forwarding::Masquerade,
+        snat: false,
+        drain: None,
+    };
+    Policy {
+        services: [("web".into(), vip.into())].into(),
+        ownership: Ownership {
+            ranges: vec!["198.18.0.0/24".parse().unwrap()],
+        },
+        drain: Duration::from_mins(1),
+        shrink_percent: 50,
+    }
+}
+
+/// One service with one instance.
+fn view() -> View {
+    let instance = Instance {
+        address: "198.18.0.11:20000".parse().unwrap(),
+        health: Health::Passing,
+        checked: true,
+        weight_passing: 1,
+        weight_warning: 1,
+        node: "node".into(),
+        origin: None,
+        tags: Arc::new(Tags::default()),
+    };
+    let service = CatalogService {
+        instances: vec![instance],
+        ..CatalogService::default()
+    };
+    let catalog = Catalog {
+        services: [("web".into(), Arc::new(service))].into(),
+        ..Catalog::default()
+    };
+    View {
+        catalog: Some(Arc::new(catalog)),
+        arrived: None,
+        nomad: Nomad::Unconfigured,
+        hinted: crate::desired::Hinted::new(),
+        hints: 0,
+        hint_ends: None,
+        sources: Arc::default(),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "any moment will do to begin with"
+)]
+fn start() -> Now {
+    Now {
+        wall: Moment(1_000_000),
+        steady: Instant::now(),
+    }
+}
+
+fn after(now: Now, seconds: u64) -> Now {
+    let time = Duration::from_secs(seconds);
+    Now {
+        wall: now.wall.after(time),
+        steady: now.steady + time,
+    }
+}
+
+/// One pass against a data plane that answers each step so; gives what it looked at, what it sent and how it ended.
+fn pass(
+    director: &mut Director,
+    now: Now,
+    answer: impl Fn(&Step) -> Result<(), Failure>,
+) -> (Look, Vec<Step>, Finish) {
+    let (begun, look) = director.begin(Reason::Consul, now);
+    if look == Look::Read {
+        let reading = Reading {
+            table: director.table().clone(),
+            snat: Some([].into()),
+            ..Reading::default()
+        };
+        assert!(director.read(Ok(reading), now.steady, now));
+    }
+    let mut pass = director.decide(begun, view(), now);
+    let mut sent = Vec::new();
+    while let Some(steps) = director.batch(&mut pass, now, || false) {
+        let outcomes: Vec<_> = steps.iter().map(&answer).collect();
+        sent.extend_from_slice(steps);
+        director.outcomes(&mut pass, outcomes, now);
+    }
+    let finish = director.finish(pass, now);
+    (look, sent, finish)
+}
+
+/// Refuses real servers that are added, with that errno.
+fn refusing(errno: i32) -> impl Fn(&Step) -> Result<(), Failure> {
+    move |step| match step {
+        Step::Ipvs(command @ Command::AddReal(..)) => Err(Failure::Refused {
+            refused: Refused {
+                command: *command,
+                errno,
+            },
+            reason: "refused".to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn adds_a_real(steps: &[Step]) -> bool {
+    let is_one = |step: &Step| matches!(step, Step::Ipvs(Command::AddReal(..)));
+    steps.iter().any(is_one)
+}
+
+fn is_whole(finish: &Finish) -> bool {
+    finish.state.pass.unwrap().whole
+}
+
+/// The instance has to take a connection before it serves; then it is added.
+fn warmed() -> (Director, Now) {
+    let now = start();
+    let mut director = Director::new(policy(), Duration::from_secs(30), Memory::default(), now);
+    director.warmed([(id(), "198.18.0.11:20000".parse().unwrap())]);
+    (director, now)
+}
+
+#[test]
+fn a_refusal_that_contradicts_the_mirror_has_the_data_plane_read_before_the_next_plan() {
+    let (mut director, now) = warmed();
+    let (look, sent, finish) = pass(&mut director, now, refusing(errno::EEXIST));
+    assert!(look == Look::Read && adds_a_real(&sent), "{sent:?}");
+    assert!(!is_whole(&finish) && finish.wake.unwrap() < after(now, 1).steady);
+    let (look, sent, finish) = pass(&mut director, after(now, 1), |_| Ok(()));
+    assert!(look == Look::Read && adds_a_real(&sent) && is_whole(&finish));
+    let (look, sent, _) = pass(&mut director, after(now, 2), |_| Ok(()));
+    assert!(look == Look::Nothing && sent.is_empty(), "{sent:?}");
+}
+
+#[test]
+fn a_plain_refusal_leaves_no_doubt_and_is_not_tried_before_its_time() {
+    let (mut director, now) = warmed();
+    let (_, sent, finish) = pass(&mut director, now, refusing(errno::EINVAL));
+    assert!(adds_a_real(&sent) && is_whole(&finish));
+    assert_eq!(finish.wake, Some(after(now, 1).steady));
+    assert_eq!(finish.state.pass.unwrap().refused, 1);
+    let (look, sent, finish) = pass(&mut director, now, |_| Ok(()));
+    assert!(look == Look::Nothing && sent.is_empty(), "{sent:?}");
+    assert_eq!(finish.state.pass.unwrap().refused, 1, "it is still known");
+    let (_, sent, finish) = pass(&mut director, after(now, 1), |_| Ok(()));
+    assert!(adds_a_real(&sent) && is_whole(&finish));
+    assert_eq!(finish.wake, None);
+}
+
+#[test]
+fn a_pass_that_cannot_read_plans_nothing_and_waits_longer_each_time() {
+    let (mut director, now) = warmed();
+    let mut wait = Duration::ZERO;
+    for number in 1..=3 {
+        let (begun, look) = director.begin(Reason::Consul, now);
+        assert_eq!(look, Look::Read);
+        assert!(!director.read(Err("no answer".to_owned()), now.steady, now));
+        let finish = director.give_up(begun, now);
+        assert!(finish.memory.is_none() && finish.probes.is_none() && !is_whole(&finish));
+        let next = finish.wake.unwrap() - now.steady;
+        assert!(next > wait, "{next:?}");
+        wait = next;
+        assert_eq!(finish.state.pass.unwrap().number, number);
+        assert_eq!(
+            finish.state.errors.len(),
+            1,
+            "the same error again is no other"
+        );
+    }
+}
