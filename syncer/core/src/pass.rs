@@ -22,6 +22,7 @@ mod look;
 mod notice;
 mod refusal;
 mod state;
+mod view;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -31,12 +32,12 @@ use std::time::{Duration, Instant};
 use ipvs::{ServiceId, Table};
 
 pub use act::{Failure, Pass};
-pub use decide::{Nomad, View};
 pub use finish::Finish;
 pub use latency::Acknowledged;
 pub use look::{Begun, Look};
 pub use notice::Notice;
 pub use state::{PassRecord, PassState, ServiceState, Unread};
+pub use view::{Nomad, View};
 
 use audits::Audits;
 use errors::Errors;
@@ -197,11 +198,6 @@ impl Director {
     /// What the data plane's table should be found like.
     pub fn table(&self) -> &Table {
         &self.mirror.table
-    }
-
-    /// What the shrink guard knows of losses.
-    pub fn losses(&self) -> &Losses {
-        &self.losses
     }
 
     /// As of before the first pass, or as the last one left it.

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use ipvs::Command;
 
-use super::decide::View;
 use super::look::Begun;
 use super::refusal::contradicts;
+use super::view::View;
 use super::{Director, Notice, Now};
 use crate::desired::{Desired, Holder, Scope};
 use crate::plan::{Gate, Plan, SnatSet, Step};
@@ -106,15 +106,6 @@ impl Pass {
 
     pub fn plan(&self) -> &Plan {
         &self.plan
-    }
-
-    pub fn desired(&self) -> &Desired {
-        &self.desired
-    }
-
-    /// What the plan has looked at.
-    pub fn scope(&self) -> &Scope {
-        &self.scope
     }
 
     /// The next steps of one stage; what fails in one stage decides what may be done in the next.

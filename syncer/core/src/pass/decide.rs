@@ -6,60 +6,18 @@ use std::time::{Duration, Instant};
 
 use super::act::Pass;
 use super::look::Begun;
+use super::view::View;
 use super::{Director, Notice, Now};
-use crate::desired::{Desired, FleetView, Hinted, Holder, Occupied, Scope, Snapshots, renew};
+use crate::desired::{Desired, Holder, Occupied, Scope, Snapshots, renew};
 use crate::guard::{APART, Evidence, guard};
 use crate::model::catalog::Catalog;
-use crate::model::fleet::Fleet;
 use crate::plan::{Observed, Plan, plan};
-
-/// How long Nomad is waited for before Consul alone decides about new instances.
-pub(super) const NOMAD_AWAITED: Duration = Duration::from_secs(10);
 
 /// How often a held-back loss is read again: so that answers that take their time are apart as well.
 const CONFIRM_EVERY: Duration = APART.saturating_add(Duration::from_secs(1));
 
 /// How often a loss is read again that was confirmed, and is held on for other reasons.
 const CONFIRM_AGAIN_EVERY: Duration = Duration::from_mins(1);
-
-/// What the sources say as a pass begins.
-#[derive(Debug, Clone)]
-pub struct View {
-    /// `None` until the catalogue has been read once in this process's life.
-    pub catalog: Option<Arc<Catalog>>,
-    /// When the answer that made the catalogue arrived.
-    pub arrived: Option<Instant>,
-    pub nomad: Nomad,
-    /// Phases that drivers' hints say ahead of Nomad.
-    pub hinted: Hinted,
-    /// Changes of the hints that these phases have seen.
-    pub hints: u64,
-    /// When the next hint's time is over.
-    pub hint_ends: Option<Instant>,
-    /// Where the sources themselves are: no VIP may be there.
-    pub sources: Arc<Occupied>,
-}
-
-/// What is known of Nomad.
-#[derive(Debug, Clone)]
-pub enum Nomad {
-    /// It is not configured.
-    Unconfigured,
-    /// It has not answered yet.
-    Awaited,
-    Known(Arc<Fleet>),
-}
-
-impl Nomad {
-    /// What decides now: Consul alone, where Nomad has not answered for long.
-    fn fleet(&self, since_start: Duration) -> FleetView<'_> {
-        match self {
-            Self::Known(fleet) => FleetView::Known(fleet),
-            Self::Awaited if since_start < NOMAD_AWAITED => FleetView::Awaited,
-            Self::Awaited | Self::Unconfigured => FleetView::Absent,
-        }
-    }
-}
 
 impl Director {
     /// Plans, from what was looked at and what the sources say.

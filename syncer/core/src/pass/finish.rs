@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::act::{Done, Pass};
-use super::decide::{NOMAD_AWAITED, Nomad, View};
 use super::look::Begun;
 use super::state::{PassRecord, PassState, Unread, World};
+use super::view::{NOMAD_AWAITED, Nomad, View};
 use super::{Director, Key, Now};
 use crate::desired::{Desired, Scope, Want};
 use crate::memory::Memory;

@@ -1,0 +1,50 @@
+//! What the sources say as a pass begins.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::desired::{FleetView, Hinted, Occupied};
+use crate::model::catalog::Catalog;
+use crate::model::fleet::Fleet;
+
+/// How long Nomad is waited for before Consul alone decides about new instances.
+pub(super) const NOMAD_AWAITED: Duration = Duration::from_secs(10);
+
+/// All of it.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// `None` until the catalogue has been read once in this process's life.
+    pub catalog: Option<Arc<Catalog>>,
+    /// When the answer that made the catalogue arrived.
+    pub arrived: Option<Instant>,
+    pub nomad: Nomad,
+    /// Phases that drivers' hints say ahead of Nomad.
+    pub hinted: Hinted,
+    /// Changes of the hints that these phases have seen.
+    pub hints: u64,
+    /// When the next hint's time is over.
+    pub hint_ends: Option<Instant>,
+    /// Where the sources themselves are: no VIP may be there.
+    pub sources: Arc<Occupied>,
+}
+
+/// What is known of Nomad.
+#[derive(Debug, Clone)]
+pub enum Nomad {
+    /// It is not configured.
+    Unconfigured,
+    /// It has not answered yet.
+    Awaited,
+    Known(Arc<Fleet>),
+}
+
+impl Nomad {
+    /// What decides now: Consul alone, where Nomad has not answered for long.
+    pub(super) fn fleet(&self, since_start: Duration) -> FleetView<'_> {
+        match self {
+            Self::Known(fleet) => FleetView::Known(fleet),
+            Self::Awaited if since_start < NOMAD_AWAITED => FleetView::Awaited,
+            Self::Awaited | Self::Unconfigured => FleetView::Absent,
+        }
+    }
+}
