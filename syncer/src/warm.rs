@@ -101,15 +101,15 @@ mod tests {
 
     #[tokio::test]
     async fn an_endpoint_is_told_once_it_listens_and_not_before() {
-        let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let reserved = tokio::net::TcpSocket::new_v4().unwrap();
+        reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = reserved.local_addr().unwrap();
-        drop(reserved);
         let key = ("198.18.0.29:80".parse().unwrap(), address);
         let (mut prober, mut told) = Prober::new();
         prober.want(&[key].into());
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(told.try_recv().is_err());
-        let _listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        let _listener = reserved.listen(16).unwrap();
         assert_eq!(told.recv().await, Some(key));
     }
 

@@ -116,9 +116,9 @@ async fn a_crashed_task_beside_a_live_sidecar_takes_nothing_new() {
 #[tokio::test]
 async fn without_a_check_an_endpoint_serves_once_it_takes_a_connection() {
     let lab = Lab::with(&[]).await;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let late = listener.local_addr().unwrap();
-    drop(listener);
+    let reserved = tokio::net::TcpSocket::new_v4().unwrap();
+    reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let late = reserved.local_addr().unwrap();
     let mut unchecked = stranger(0);
     unchecked["Service"]["Address"] = json!("127.0.0.1");
     unchecked["Service"]["Port"] = json!(late.port());
@@ -133,7 +133,7 @@ async fn without_a_check_an_endpoint_serves_once_it_takes_a_connection() {
         })
         .await;
     assert!(lab.director.told().is_empty());
-    let _listener = std::net::TcpListener::bind(late).unwrap();
+    let _listener = reserved.listen(16).unwrap();
     lab.expect(&[&format!("{late} 1")]).await;
 }
 

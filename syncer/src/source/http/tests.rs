@@ -105,9 +105,10 @@ async fn a_unix_socket_is_spoken_to_with_the_token() {
 /// What lies at the bottom can be recognised, and so named: that files have run out, for one.
 #[tokio::test]
 async fn the_system_s_own_error_is_in_the_chain() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    // Bound and not listening: nobody takes connections there, and nobody else can begin to.
+    let reserved = tokio::net::TcpSocket::new_v4().unwrap();
+    reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = format!("http://{}", reserved.local_addr().unwrap());
     for (address, code) in [
         (closed.as_str(), nix::errno::Errno::ECONNREFUSED),
         ("unix:///nowhere/consul.sock", nix::errno::Errno::ENOENT),
