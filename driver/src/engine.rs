@@ -5,6 +5,7 @@
 mod address;
 mod command;
 pub mod docker;
+mod log_limits;
 pub mod output;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 use crate::stats::Sample;
 pub use address::{Address, Identity, TlsFiles};
 pub use command::{Command, CommandId, CommandState, Running};
+pub use log_limits::LogLimits;
 pub use output::{Chunk, History, Output, Source, Stamped};
 
 /// An engine's name for a container: 64 hex digits.
@@ -77,6 +79,8 @@ pub struct Container {
     /// The container's init process in the engine's pid namespace, while it runs.
     pub pid: Option<i32>,
     pub networks: Vec<Network>,
+    /// `None`: its stored log is never cut.
+    pub log_limits: Option<LogLimits>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -255,6 +259,7 @@ impl Container {
             finished_at: None,
             pid: None,
             networks: Vec::new(),
+            log_limits: None,
         }
     }
 

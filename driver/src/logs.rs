@@ -166,7 +166,8 @@ impl<E: ContainerEngine> Pump<E> {
 
     /// The stored log from the byte on that the files end with, and then what comes.
     async fn rest(&self, sinks: &Sinks) -> Result<Output, EngineError> {
-        let started = self.engine.inspect(&self.container.0).await?.started_at;
+        let container = self.engine.inspect(&self.container.0).await?;
+        let started = container.started_at;
         let mut skips = Vec::new();
         for (source, files) in [
             (Source::Stdout, sinks.stdout.files().clone()),
@@ -199,7 +200,14 @@ impl<E: ContainerEngine> Pump<E> {
             since, "reading the task's log on"
         );
         let history = self.engine.history(&self.container, since, true).await?;
-        if let Some(loss) = resume::loss(&skips) {
+        let loss = match container.log_limits {
+            Some(limits) if skips.iter().all(Skip::is_nothing) => {
+                let stored = self.engine.history(&self.container, 0, false).await?;
+                resume::unseen::doubt(stored, limits, started).await?
+            }
+            _ => resume::loss(&skips),
+        };
+        if let Some(loss) = loss {
             (self.report)(loss);
         }
         Ok(resume::skipping(history, skips))

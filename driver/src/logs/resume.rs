@@ -6,6 +6,7 @@
 //! nothing of it is kept: neither its size nor what it repeats costs memory.
 
 mod search;
+pub(super) mod unseen;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use search::fuzz;
@@ -73,6 +74,11 @@ impl Skip {
             bytes: 0,
             missed: None,
         }
+    }
+
+    /// Whether nothing has arrived, as far as the files say.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.before.is_none()
     }
 
     /// What comes from now on.

@@ -240,6 +240,7 @@ impl ContainerEngine for FakeEngine {
             finished_at: None,
             pid: None,
             networks: Vec::new(),
+            log_limits: None,
         };
         let script = body
             .cmd

@@ -12,7 +12,7 @@ use nomad_driver_sdk::value::MemoryStats;
 
 use crate::engine::{
     ApiVersion, Container, ContainerId, EngineError, EngineFacts, Layer, LayerState, Listed,
-    Network, State,
+    LogLimits, Network, State,
 };
 use crate::stats::Sample;
 
@@ -84,6 +84,13 @@ pub(super) fn container(found: ContainerInspectResponse) -> Option<Container> {
         })
         .collect();
     networks.sort_by(|a, b| a.name.cmp(&b.name));
+    let log_config = found.host_config.and_then(|host| host.log_config);
+    let log_limits = log_config.and_then(|log| {
+        LogLimits::of(
+            &log.typ.unwrap_or_default(),
+            &log.config.unwrap_or_default(),
+        )
+    });
     Some(Container {
         id: ContainerId(found.id?),
         name: found
@@ -98,6 +105,7 @@ pub(super) fn container(found: ContainerInspectResponse) -> Option<Container> {
         finished_at: state.finished_at.as_deref().and_then(time),
         pid,
         networks,
+        log_limits,
         state: if is(state.paused) {
             State::Paused
         } else if is(state.running) {
