@@ -20,7 +20,7 @@ use super::value::{Unfit, boolean, number, parsed, text, texts};
 use super::{Config, Director, Problem, Registrar, SnatBackend};
 
 const DRAIN_DEADLINE: Duration = Duration::from_mins(1);
-const AUDIT_INTERVAL: Duration = Duration::from_secs(30);
+const AUDIT_INTERVAL: Duration = Duration::from_secs(2);
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 const SHRINK_GUARD: f64 = 0.5;
 
