@@ -21,6 +21,7 @@ mod agenda;
 mod confirm;
 mod direct;
 mod feed;
+mod nodes;
 mod read;
 mod view;
 
@@ -42,7 +43,7 @@ pub use read::encoded;
 pub use view::PATIENCE;
 
 use agenda::{Agenda, Outcome, Turn};
-use feed::{Checks, Failing, Feed, Names, News};
+use feed::{Checks, Failing, Feed, Names, News, Tagged};
 use read::Read;
 use view::{Part, View};
 
@@ -164,7 +165,7 @@ struct Follower {
     /// Where feeds send to.
     sender: mpsc::Sender<News>,
     /// The last list of names and its highest index.
-    tagged: BTreeMap<Arc<str>, BTreeSet<String>>,
+    tagged: Tagged,
     names_mark: u64,
     was_blank: bool,
     /// The last list of each feed of checks; a feed that has not answered is missing.
@@ -188,7 +189,7 @@ impl Follower {
             pool: JoinSet::new(),
             feeds: JoinSet::new(),
             sender,
-            tagged: BTreeMap::new(),
+            tagged: Tagged::new(),
             names_mark: 0,
             was_blank: false,
             failing: BTreeMap::new(),

@@ -227,6 +227,7 @@ fn hosts(entries: &Entries) -> Vec<(IpAddr, Arc<str>)> {
         }
     }
     hosts.sort();
+    hosts.shrink_to_fit();
     hosts
 }
 

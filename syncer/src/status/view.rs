@@ -32,7 +32,7 @@ fn view(
     let actual = service.actual.as_ref();
     let drain = |address| service.drain(address);
     let mut reals: BTreeMap<SocketAddr, RealServerView> = BTreeMap::new();
-    for real in actual.map(ipvs::VirtualService::reals).unwrap_or_default() {
+    for real in actual.map(|actual| actual.reals()).unwrap_or_default() {
         let endpoint = leaving(outline, real);
         let view = endpoint_view(outline, &endpoint, Some(real), drain(real.address), now);
         reals.insert(real.address, view);

@@ -26,11 +26,12 @@ pub struct SavedService {
     /// Not wanted any more, and still in the table.
     #[serde(default)]
     pub leaving: bool,
-    pub reals: Vec<RealServer>,
+    /// Shared with the table that it was taken from.
+    pub reals: Arc<Vec<RealServer>>,
 }
 
 impl SavedService {
-    fn of(id: ServiceId, wanted: &DesiredService, reals: &[RealServer]) -> Self {
+    fn of(id: ServiceId, wanted: &DesiredService, reals: Arc<Vec<RealServer>>) -> Self {
         Self {
             name: Arc::clone(&wanted.name),
             id,
@@ -39,7 +40,7 @@ impl SavedService {
             snat: wanted.snat,
             drain: Some(wanted.drain),
             leaving: false,
-            reals: reals.to_vec(),
+            reals,
         }
     }
 
@@ -51,13 +52,13 @@ impl SavedService {
             && self.snat == wanted.snat
             && self.drain == Some(wanted.drain)
             && !self.leaving
-            && self.reals == reals
+            && *self.reals == reals
     }
 
-    fn leaving(&self, reals: &[RealServer]) -> Self {
+    fn leaving(&self, reals: Arc<Vec<RealServer>>) -> Self {
         Self {
             leaving: true,
-            reals: reals.to_vec(),
+            reals,
             ..self.clone()
         }
     }
@@ -143,11 +144,11 @@ impl Saved {
     ) {
         for id in ids {
             let (before, wanted) = (self.get(id), desired.services.get(id));
-            let reals = table.get(id).map(VirtualService::reals);
+            let reals = table.get(id).map(VirtualService::shared_reals);
             match (wanted, before, reals) {
                 (Some(wanted), before, reals) => {
                     let reals = reals.unwrap_or_default();
-                    if !before.is_some_and(|before| before.is_as(wanted, reals)) {
+                    if !before.is_some_and(|before| before.is_as(wanted, &reals)) {
                         let service = SavedService::of(*id, wanted, reals);
                         self.0.insert(*id, Arc::new(service));
                     }

@@ -76,7 +76,7 @@ fn saved(name: &str, at: &str, weights: &[u32]) -> SavedService {
         snat: false,
         drain: None,
         leaving: false,
-        reals: (1..).zip(weights).map(real).collect(),
+        reals: Arc::new((1..).zip(weights).map(real).collect()),
     }
 }
 

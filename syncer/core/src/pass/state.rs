@@ -7,6 +7,8 @@
 //! The loop is never asked anything: whoever reads has the value, whatever the loop is doing by then. The maps share what
 //! did not change with the value before, so that a pass over one virtual service publishes one.
 
+mod places;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,8 +20,9 @@ use crate::guard::Hold;
 use crate::model::AllocId;
 use crate::model::policy::{Ownership, Rejected};
 use crate::plan::{Drain, Drains};
-use imbl::{OrdMap, OrdSet};
-use ipvs::{Protocol, ServiceId, Table, VirtualService, Weight};
+use imbl::OrdMap;
+use ipvs::{ServiceId, Table, VirtualService, Weight};
+use places::{Number, Places};
 
 /// How things stand after a pass.
 #[derive(Debug, Clone, Default)]
@@ -35,7 +38,7 @@ pub struct PassState {
     pub rejected: Arc<[(Arc<str>, Rejected)]>,
     /// All virtual services of ours, those on their way out included.
     pub services: OrdMap<ServiceId, Arc<ServiceState>>,
-    pub(super) by_address: OrdSet<(SocketAddr, ServiceId)>,
+    pub(super) places: Places,
     /// What the shrink guard holds back.
     pub hold: Option<Hold>,
     /// The latest errors, the newest last.
@@ -88,9 +91,10 @@ pub struct ServiceState {
     /// `None`: it is on its way out.
     pub wanted: Option<Arc<DesiredService>>,
     /// `None`: the kernel has it not.
-    pub actual: Option<VirtualService>,
+    pub actual: Option<Arc<VirtualService>>,
     /// Its real servers on their way out, in order of address.
     pub drains: Vec<(SocketAddr, Drain)>,
+    number: Number,
 }
 
 impl ServiceState {
@@ -102,15 +106,10 @@ impl ServiceState {
         self.drains.get(at.ok()?).map(|(_, drain)| drain)
     }
 
-    fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        let reals = self.actual.iter().flat_map(VirtualService::reals);
-        reals.map(|real| real.address)
-    }
-
     /// Whether it is still as it was published.
     fn is_as(&self, id: &ServiceId, world: &World<'_>) -> bool {
         self.wanted.as_ref() == world.desired.services.get(id)
-            && self.actual.as_ref() == world.table.get(id)
+            && self.actual.as_deref() == world.table.get(id)
             && self.drains.iter().copied().eq(world.drains_of(id))
     }
 }
@@ -137,9 +136,14 @@ impl World<'_> {
     }
 
     /// `None`: nobody wants it and the kernel has it not, or it is somebody else's.
-    fn service(&self, id: &ServiceId, before: Option<&ServiceState>) -> Option<ServiceState> {
+    fn service(
+        &self,
+        id: &ServiceId,
+        before: Option<&ServiceState>,
+        number: Number,
+    ) -> Option<ServiceState> {
         let wanted = self.desired.services.get(id).cloned();
-        let actual = self.table.get(id).filter(|_| self.ownership.owns(id));
+        let actual = self.table.share(id).filter(|_| self.ownership.owns(id));
         if wanted.is_none() && actual.is_none() {
             return None;
         }
@@ -156,8 +160,9 @@ impl World<'_> {
             name,
             snat,
             wanted,
-            actual: actual.cloned(),
+            actual,
             drains: self.drains_of(id).collect(),
+            number,
         })
     }
 }
@@ -211,31 +216,32 @@ impl PassState {
         {
             return;
         }
-        for address in before.iter().flat_map(|before| before.addresses()) {
-            self.by_address.remove(&(address, *id));
+        let number = before.as_ref().map(|before| before.number);
+        let number = number.unwrap_or_else(|| self.places.number(*id));
+        let service = world.service(id, before.as_deref(), number);
+        let (old, new) = (addresses(before.as_deref()), addresses(service.as_ref()));
+        if old != new {
+            for address in old {
+                self.places.remove(address, number);
+            }
+            for address in new {
+                self.places.insert(address, number);
+            }
         }
-        let Some(service) = world.service(id, before.as_deref()) else {
+        if let Some(service) = service {
+            self.services.insert(*id, Arc::new(service));
+        } else {
             self.services.remove(id);
-            return;
-        };
-        for address in service.addresses() {
-            self.by_address.insert((address, *id));
+            self.places.free(number);
         }
-        self.services.insert(*id, Arc::new(service));
     }
 
     /// The virtual services that have a real server at that address, with its weight.
     pub fn at(&self, address: SocketAddr) -> impl Iterator<Item = (ServiceId, Weight)> {
-        let lowest = ServiceId::Address {
-            protocol: Protocol::Tcp,
-            address: SocketAddr::from(([0, 0, 0, 0], 0)),
-        };
-        let ids = self.by_address.range((address, lowest)..);
-        ids.take_while(move |(other, _)| *other == address)
-            .filter_map(move |(_, id)| {
-                let service = self.services.get(id)?.actual.as_ref()?;
-                Some((*id, service.real(address)?.weight))
-            })
+        self.places.candidates(address).filter_map(move |id| {
+            let service = self.services.get(&id)?.actual.as_ref()?;
+            Some((id, service.real(address)?.weight))
+        })
     }
 
     /// The same for whatever the catalogue says to be of that allocation.
@@ -262,6 +268,13 @@ impl PassState {
             .filter(|(_, service)| service.actual.is_some());
         there.map(|(id, _)| *id)
     }
+}
+
+/// Of its real servers in the kernel, in order.
+fn addresses(service: Option<&ServiceState>) -> Vec<SocketAddr> {
+    let actual = service.and_then(|service| service.actual.as_ref());
+    let reals = actual.iter().flat_map(|actual| actual.reals());
+    reals.map(|real| real.address).collect()
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! A whole table: virtual services in order of identity, real servers in order of address.
 //!
+//! Copies share what did not change since: a mirror of the kernel and what was published of it are one in memory.
 //! [`Table::apply`] has the kernel's own refusals (`net/netfilter/ipvs/ip_vs_ctl.c`), so that a mirror of the kernel
 //! and the fake kernel are the same thing.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +18,7 @@ use crate::error::errno;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VirtualService {
     pub settings: ServiceSettings,
-    reals: Vec<RealServer>,
+    reals: Arc<Vec<RealServer>>,
 }
 
 impl VirtualService {
@@ -24,12 +26,21 @@ impl VirtualService {
     pub fn new(settings: ServiceSettings, mut reals: Vec<RealServer>) -> Self {
         reals.sort_by_key(|real| real.address);
         reals.dedup_by_key(|real| real.address);
-        Self { settings, reals }
+        reals.shrink_to_fit();
+        Self {
+            settings,
+            reals: Arc::new(reals),
+        }
     }
 
     /// In order of address.
     pub fn reals(&self) -> &[RealServer] {
         &self.reals
+    }
+
+    /// The same, to be kept.
+    pub fn shared_reals(&self) -> Arc<Vec<RealServer>> {
+        Arc::clone(&self.reals)
     }
 
     /// The real server of that address.
@@ -46,17 +57,22 @@ impl VirtualService {
 
 /// Virtual services by identity.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Table(BTreeMap<ServiceId, VirtualService>);
+pub struct Table(BTreeMap<ServiceId, Arc<VirtualService>>);
 
 impl Table {
     /// The virtual service of that identity.
     pub fn get(&self, id: &ServiceId) -> Option<&VirtualService> {
-        self.0.get(id)
+        self.0.get(id).map(|service| &**service)
+    }
+
+    /// The same, to be kept.
+    pub fn share(&self, id: &ServiceId) -> Option<Arc<VirtualService>> {
+        self.0.get(id).map(Arc::clone)
     }
 
     /// All, in order of identity.
     pub fn iter(&self) -> impl Iterator<Item = (&ServiceId, &VirtualService)> {
-        self.0.iter()
+        self.0.iter().map(|(id, service)| (id, &**service))
     }
 
     /// How many virtual services.
@@ -71,11 +87,11 @@ impl Table {
 
     /// Puts a virtual service in place, whatever was there.
     pub fn insert(&mut self, id: ServiceId, service: VirtualService) {
-        self.0.insert(id, service);
+        self.0.insert(id, Arc::new(service));
     }
 
     /// Takes a virtual service out.
-    pub fn remove(&mut self, id: &ServiceId) -> Option<VirtualService> {
+    pub fn remove(&mut self, id: &ServiceId) -> Option<Arc<VirtualService>> {
         self.0.remove(id)
     }
 
@@ -85,7 +101,7 @@ impl Table {
             Command::AddService(id, settings) => match self.0.entry(*id) {
                 std::collections::btree_map::Entry::Occupied(_) => Err(errno::EEXIST),
                 std::collections::btree_map::Entry::Vacant(free) => {
-                    free.insert(VirtualService::new(*settings, Vec::new()));
+                    free.insert(Arc::new(VirtualService::new(*settings, Vec::new())));
                     Ok(())
                 }
             },
@@ -99,31 +115,36 @@ impl Table {
                 let Err(at) = service.find(real.address) else {
                     return Err(errno::EEXIST);
                 };
-                service.reals.insert(at, *real);
+                Arc::make_mut(&mut service.reals).insert(at, *real);
                 Ok(())
             }
             Command::EditReal(id, real) => {
                 let service = self.service(id)?;
                 let at = service.find(real.address).map_err(|_| errno::ENOENT)?;
-                service.reals[at] = *real;
+                Arc::make_mut(&mut service.reals)[at] = *real;
                 Ok(())
             }
             Command::RemoveReal(id, address) => {
                 let service = self.service(id)?;
                 let at = service.find(*address).map_err(|_| errno::ENOENT)?;
-                service.reals.remove(at);
+                Arc::make_mut(&mut service.reals).remove(at);
                 Ok(())
             }
         }
     }
 
     fn service(&mut self, id: &ServiceId) -> Result<&mut VirtualService, i32> {
-        self.0.get_mut(id).ok_or(errno::ESRCH)
+        self.0.get_mut(id).map(Arc::make_mut).ok_or(errno::ESRCH)
     }
 }
 
 impl FromIterator<(ServiceId, VirtualService)> for Table {
     fn from_iter<T: IntoIterator<Item = (ServiceId, VirtualService)>>(services: T) -> Self {
-        Self(services.into_iter().collect())
+        let services = services.into_iter();
+        Self(
+            services
+                .map(|(id, service)| (id, Arc::new(service)))
+                .collect(),
+        )
     }
 }

@@ -46,11 +46,14 @@ impl Feed {
     }
 }
 
+/// Tags by service, in order and none twice.
+pub(super) type Tagged = BTreeMap<Arc<str>, Box<[Box<str>]>>;
+
 /// The list of services.
 #[derive(Debug)]
 pub(super) struct Names {
     /// Those with a tag that is meant for us, and their tags.
-    pub(super) tagged: BTreeMap<Arc<str>, BTreeSet<String>>,
+    pub(super) tagged: Tagged,
     /// Not one service is listed, not even Consul's own, and no ACL hides any.
     pub(super) is_blank: bool,
     pub(super) index: u64,
@@ -129,7 +132,11 @@ fn names(answer: &Answer, path: &str) -> Result<Names, HttpError> {
     let tagged = names
         .into_iter()
         .filter(|(_, tags)| concern_us(tags.values().map(String::as_str)))
-        .map(|(name, tags)| (Arc::from(name), tags.values().cloned().collect()));
+        .map(|(name, tags)| {
+            let tags: BTreeSet<&String> = tags.values().collect();
+            let tags = tags.into_iter().map(|tag| tag.as_str().into());
+            (Arc::from(name), tags.collect())
+        });
     Ok(Names {
         tagged: tagged.collect(),
         is_blank,

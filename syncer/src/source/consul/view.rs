@@ -1,6 +1,6 @@
 //! The one view that all followers of Consul write into, and when it is published.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::feed::Feed;
+use super::feed::{Feed, Tagged};
+use super::nodes::Nodes;
 use crate::source::Published;
 use crate::source::http::HttpError;
 
@@ -21,6 +22,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) catalog: Catalog,
+    nodes: Nodes,
     pub(super) started: Instant,
     /// What can't be read now, and why.
     pub(super) errors: BTreeMap<Part, String>,
@@ -46,6 +48,7 @@ impl View {
                 unlisted: true,
                 ..Catalog::default()
             },
+            nodes: Nodes::default(),
             started: Instant::now(),
             errors: BTreeMap::new(),
             publisher,
@@ -53,12 +56,7 @@ impl View {
     }
 
     /// The list of services has been read; `tagged` are those that ask for a VIP.
-    pub(super) fn listed(
-        &mut self,
-        arrived: Instant,
-        index: u64,
-        tagged: &BTreeMap<Arc<str>, BTreeSet<String>>,
-    ) {
+    pub(super) fn listed(&mut self, arrived: Instant, index: u64, tagged: &Tagged) {
         let first = std::mem::take(&mut self.catalog.unlisted);
         let refused = self.catalog.refused.len();
         self.catalog
@@ -115,7 +113,7 @@ impl View {
     }
 
     /// Says whether anything is different now.
-    pub(super) fn take(&mut self, name: Arc<str>, read: CatalogService, keep: bool) -> bool {
+    pub(super) fn take(&mut self, name: Arc<str>, mut read: CatalogService, keep: bool) -> bool {
         let first = self.catalog.unread.remove(&name);
         let services = &mut self.catalog.services;
         if !keep && read.is_empty() {
@@ -133,6 +131,7 @@ impl View {
                     "an instance is left out"
                 );
             }
+            self.nodes.share(&mut read);
             services.insert(name, Arc::new(read));
         }
         changed || first

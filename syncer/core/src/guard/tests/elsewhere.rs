@@ -53,7 +53,7 @@ fn saved() -> SavedService {
         snat: false,
         drain: None,
         leaving: false,
-        reals: Vec::new(),
+        reals: Arc::default(),
     }
 }
 

@@ -30,7 +30,7 @@ fn saved(service: u16, name: &str) -> SavedService {
         settings: ServiceSettings::new(Scheduler::WRR),
         forwarding: Forwarding::DirectRouting,
         snat: true,
-        reals: Vec::new(),
+        reals: Arc::default(),
     }
 }
 
