@@ -5,7 +5,7 @@
 use anyhow::Result;
 
 use crate::context::Lab;
-use crate::ui;
+use crate::{products, ui};
 
 mod capture;
 mod exit;
@@ -50,6 +50,11 @@ pub enum Figure {
 
 /// Takes one figure and prints its lines.
 pub fn run(lab: &Lab, figure: Figure) -> Result<()> {
+    if !products::is_release() {
+        ui::complain(
+            "these programs are not optimized: for figures, `cargo lab-release up` and then `cargo lab-release bench`",
+        );
+    }
     let lines = match figure {
         Figure::Vip => vip::measure(lab)?,
         Figure::Memory => memory::measure(lab)?,

@@ -55,7 +55,7 @@ pub fn build() -> Result<()> {
     let mut command = cargo_for(&Person::find()?);
     // All packages at once, as everywhere: another selection unites other features and compiles dependencies again.
     command.args(["build", "--workspace", "--bins"]);
-    if profile_of(&std::env::current_exe().unwrap_or_default()) == Some("release") {
+    if is_release() {
         command.arg("--release");
     }
     let status = command
@@ -66,6 +66,12 @@ pub fn build() -> Result<()> {
         bail!("cargo build failed ({status})");
     }
     Ok(())
+}
+
+/// Whether this program, and so those beside it, are as they are released.
+pub fn is_release() -> bool {
+    let own = std::env::current_exe().unwrap_or_default();
+    profile_of(&own) == Some("release")
 }
 
 fn profile_of(own: &Path) -> Option<&str> {

@@ -38,7 +38,7 @@ fn the_three_views_of_hello_world_agree() {
     let lab = story::up();
     story::real_servers(&lab, &lab.topology.vip().to_string(), 1, 30);
     story::agreement(&lab, 30);
-    let output = story::lab(story::PROFILE, &["status"]);
+    let output = story::lab(story::profile(), &["status"]);
     let said = story::said(&output);
     assert!(output.status.success(), "{said}");
     assert!(
@@ -52,7 +52,7 @@ fn the_three_views_of_hello_world_agree() {
 fn a_second_up_finds_each_part_running() {
     let lab = story::up();
     let before: Vec<_> = lab.records.all();
-    let output = story::lab(story::PROFILE, &["up", "--no-build"]);
+    let output = story::lab(story::profile(), &["up", "--no-build"]);
     let said = story::said(&output);
     assert!(output.status.success(), "{said}");
     for part in [

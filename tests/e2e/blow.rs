@@ -65,7 +65,7 @@ pub(crate) fn mend() {
 /// Brings up what is down, with this driver.
 pub(crate) fn mend_with(driver: &str) {
     let args = ["up", "--no-build", "--no-job", "--driver", driver];
-    let output = story::lab(story::PROFILE, &args);
+    let output = story::lab(story::profile(), &args);
     assert!(output.status.success(), "{}", story::said(&output));
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct Whole;
 impl Drop for Whole {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            story::lab(story::PROFILE, &["up", "--no-build", "--no-job"]);
+            story::lab(story::profile(), &["up", "--no-build", "--no-job"]);
         }
     }
 }

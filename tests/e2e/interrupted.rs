@@ -75,7 +75,7 @@ fn a_director_whose_guest_was_killed_comes_up_again() {
     let output = story::lab(profile, &["up", "--no-build"]);
     assert!(output.status.success(), "{}", story::said(&output));
     story::agreement(&lab, 10);
-    if profile != story::PROFILE {
+    if profile != story::profile() {
         let output = story::lab(profile, &["down"]);
         assert!(output.status.success(), "{}", story::said(&output));
     }
@@ -106,7 +106,7 @@ fn what_was_stopped_or_unplugged_goes_on_with_the_next_up() {
         process.signal(Signal::SIGSTOP);
     }
     lab::fabric::cut(&lab.topology, Node::Node1).unwrap();
-    let output = story::lab(story::PROFILE, &["up", "--no-build"]);
+    let output = story::lab(story::profile(), &["up", "--no-build"]);
     let said = story::said(&output);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("stopped processes that go on"), "{said}");

@@ -1,7 +1,8 @@
 //! End-to-end stories: what a sceptical user would do, told through the lab, on real parts.
 //!
-//! They share one lab, of a profile of its own, which the first story brings up and the last takes down; so they run
-//! one at a time (`--test-threads=1`), as `cargo lab test e2e` does. Each leaves only hello-world with one instance.
+//! Those of one process share a lab, of a profile of its own, which the first story brings up and the last takes down; so
+//! they run one at a time (`--test-threads=1`). `cargo lab test e2e` has two processes, each with a lab and a part of the
+//! stories. Each story leaves only hello-world with one instance.
 
 #![cfg(test)]
 

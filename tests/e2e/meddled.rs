@@ -15,7 +15,7 @@ fn a_vip_that_is_dead_though_all_views_agree_makes_status_say_so_until_the_synce
     };
     // Without the setting nothing that SNAT does is seen by IPVS. A syncer that runs would be too quick for the look.
     run("kill -STOP $(pidof ipvs-syncer) && echo 0 > /proc/sys/net/ipv4/vs/conntrack");
-    let output = story::lab(story::PROFILE, &["status"]);
+    let output = story::lab(story::profile(), &["status"]);
     run("kill -CONT $(pidof ipvs-syncer)");
     let said = story::said(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -24,7 +24,7 @@ fn a_vip_that_is_dead_though_all_views_agree_makes_status_say_so_until_the_synce
         "{said}"
     );
     story::eventually("the VIP lives again", SETTING_SECONDS, || {
-        let output = story::lab(story::PROFILE, &["status"]);
+        let output = story::lab(story::profile(), &["status"]);
         let said = story::said(&output);
         let lives = output.status.success() && said.contains("connects in");
         lives.then_some(()).ok_or(said)

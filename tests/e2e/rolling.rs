@@ -101,6 +101,6 @@ fn a_stopped_job_leaves_the_catalogue_and_its_vip_refuses() {
         .unwrap()
         .unwrap_err();
     assert!(format!("{error:#}").contains("refused"), "{error:#}");
-    let output = story::lab(story::PROFILE, &["up", "--no-build"]);
+    let output = story::lab(story::profile(), &["up", "--no-build"]);
     assert!(output.status.success(), "{}", story::said(&output));
 }

@@ -12,7 +12,7 @@ fn plain_nomad_consul_and_docker_work_after_eval_of_env() {
     let script = format!(
         r#"eval "$({} --profile {} env)" && nomad node status && consul members && docker ps"#,
         program.display(),
-        story::PROFILE
+        story::profile()
     );
     let output = Command::new("sh").args(["-c", &script]).output().unwrap();
     let said = story::said(&output);
@@ -32,7 +32,7 @@ fn exec_passes_input_and_exit_code_on_every_node() {
         let mut child = Command::new(story::program())
             .args([
                 "--profile",
-                story::PROFILE,
+                story::profile(),
                 "exec",
                 node,
                 "--",
@@ -66,7 +66,7 @@ fn exec_passes_signals_to_the_command_in_the_guest() {
     let mut child = Command::new(story::program())
         .args([
             "--profile",
-            story::PROFILE,
+            story::profile(),
             "exec",
             "director",
             "--",

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use lab::context::Lab;
 use lab::status::Status;
 
-/// The stories' own lab; another one where several people tell them on one machine.
-pub(crate) const PROFILE: &str = match option_env!("NOMAD_IPVS_STORIES") {
-    Some(profile) => profile,
-    None => "test",
-};
+/// The stories' own lab; another one where several processes tell them at a time.
+pub(crate) fn profile() -> &'static str {
+    static PROFILE: OnceLock<String> = OnceLock::new();
+    let given = || std::env::var("NOMAD_IPVS_STORIES").unwrap_or_else(|_| "test".to_owned());
+    PROFILE.get_or_init(given)
+}
 
 /// The lab's program: beside the test binary, unless the runner says otherwise.
 pub(crate) fn program() -> PathBuf {
@@ -61,12 +62,12 @@ pub(crate) fn lab(profile: &str, args: &[&str]) -> Output {
 pub(crate) fn up() -> Lab {
     static UP: OnceLock<()> = OnceLock::new();
     UP.get_or_init(|| {
-        let output = lab(PROFILE, &["up", "--no-build"]);
+        let output = lab(profile(), &["up", "--no-build"]);
         assert!(output.status.success(), "up failed:\n{}", said(&output));
         // Past what is kept of a story that ends well: how long each part took.
         let _ = write!(std::io::stderr(), "\n{}", said(&output));
     });
-    Lab::open(PROFILE, None).unwrap()
+    Lab::open(profile(), None).unwrap()
 }
 
 /// Both outputs, for a message.

@@ -5,7 +5,7 @@ use crate::{interrupted, story};
 #[test]
 fn down_removes_all_that_up_made() {
     story::up();
-    let output = story::lab(story::PROFILE, &["down"]);
+    let output = story::lab(story::profile(), &["down"]);
     assert!(output.status.success(), "{}", story::said(&output));
-    interrupted::nothing_is_left(story::PROFILE);
+    interrupted::nothing_is_left(story::profile());
 }
