@@ -19,10 +19,9 @@ use bollard::models::ContainerCreateBody;
 use bytes::Bytes;
 use docker_ipvs::engine::{
     Command, CommandId, CommandState, Container, ContainerEngine, ContainerId, Credentials,
-    EngineError, EngineFacts, History, Layer, Listed, Output, Running, Source, Stamped,
+    EngineError, EngineFacts, History, Layer, Listed, Output, Running, Sample, Source, Stamped,
 };
 use docker_ipvs::logs::{Paths, Pump};
-use docker_ipvs::stats::Sample;
 use futures_util::{StreamExt, stream};
 use nomad_driver_sdk::TaskConfig;
 use tokio::sync::mpsc;

@@ -5,6 +5,7 @@
 //! something less secure; nothing is ignored silently.
 
 mod address;
+pub mod options;
 mod raw;
 mod schema;
 

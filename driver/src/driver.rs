@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::config::{self, PluginConfig};
+use crate::config::{self, PluginConfig, options};
 use crate::engine::{ContainerEngine, EngineError};
 use crate::file_work::FileWork;
 use crate::fingerprint;
@@ -34,7 +34,7 @@ use crate::image::Images;
 use crate::name::DriverName;
 use crate::stage::Stages;
 use crate::stats::{self, Sampler};
-use crate::task::{Task, Tasks, options};
+use crate::task::{Task, Tasks};
 use crate::{exec, reap};
 
 use events::Events;

@@ -7,6 +7,7 @@ mod command;
 pub mod docker;
 mod log_limits;
 pub mod output;
+mod sample;
 
 use std::collections::HashMap;
 use std::fmt::{self, Display};
@@ -17,11 +18,11 @@ use std::time::{Duration, SystemTime};
 use bollard::models::ContainerCreateBody;
 use tokio::sync::mpsc;
 
-use crate::stats::Sample;
 pub use address::{Address, Identity, TlsFiles};
 pub use command::{Command, CommandId, CommandState, Running};
 pub use log_limits::LogLimits;
 pub use output::{Chunk, History, Output, Source, Stamped};
+pub use sample::Sample;
 
 /// An engine's name for a container: 64 hex digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

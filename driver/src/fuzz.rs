@@ -5,11 +5,11 @@ mod hclspec;
 
 use nomad_driver_sdk::cty;
 
+use crate::config::options::{self, TaskOptions};
 use crate::config::{self, ConfigError, PluginConfig};
 use crate::engine::docker;
 use crate::logs;
 use crate::task::handle::State;
-use crate::task::options::{self, TaskOptions};
 
 /// The engine's output, framed or raw by the first byte, in pieces as long as the second says.
 pub fn frames(data: &[u8]) {

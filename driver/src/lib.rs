@@ -38,6 +38,7 @@ pub mod logs;
 pub mod name;
 pub mod open_files;
 pub mod pattern;
+mod pidfd;
 pub mod reap;
 mod small_file;
 pub mod spec;

@@ -27,9 +27,9 @@ use nomad_driver_sdk::TaskConfig;
 
 use crate::agent::Agent;
 use crate::config::PluginConfig;
+use crate::config::options::TaskOptions;
 use crate::name::DriverName;
 use crate::stage::{Place, Source};
-use crate::task::options::TaskOptions;
 
 pub use limits::cgroup_parent;
 pub use ports::{PublishedPort, published};

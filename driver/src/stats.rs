@@ -8,17 +8,17 @@ pub mod cgroup;
 mod sampler;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::{Stream, stream};
-use nomad_driver_sdk::value::{CpuStats, MemoryStats, TaskStats};
+use nomad_driver_sdk::value::{CpuStats, TaskStats};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::debug;
 
 use crate::agent::Compute;
-use crate::engine::{ContainerEngine, ContainerId};
+use crate::engine::{ContainerEngine, ContainerId, Sample};
 use crate::task::{ExitWatch, Task};
 use cgroup::Cgroup;
 
@@ -27,20 +27,6 @@ pub use sampler::Sampler;
 const SHORTEST: Duration = Duration::from_millis(200);
 /// The longest pause after an engine that does not answer.
 const LONGEST_PAUSE: Duration = Duration::from_mins(2);
-
-/// Counters at one moment: CPU in nanoseconds, memory in bytes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sample {
-    pub at: SystemTime,
-    pub cpu_total: u64,
-    pub cpu_kernel: u64,
-    pub cpu_user: u64,
-    /// All of the machine's, idle time included.
-    pub system_total: u64,
-    pub throttled_periods: u64,
-    pub throttled: Duration,
-    pub memory: MemoryStats,
-}
 
 /// One item an interval, from the second look on.
 pub fn watch<E: ContainerEngine>(
@@ -204,6 +190,10 @@ fn shares(earlier: &Sample, fresh: &Sample, compute: Compute) -> CpuStats {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use nomad_driver_sdk::value::MemoryStats;
+
     use super::*;
 
     fn sample(cpu_total: u64, system_total: u64) -> Sample {

@@ -8,8 +8,6 @@
 
 mod exit;
 pub mod handle;
-pub mod options;
-pub(crate) mod pidfd;
 mod prompt;
 mod store;
 

@@ -2,10 +2,9 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use lab::context::Nodes;
 use lab::kernel::Choice;
 use lab::part::nomad::Driver;
-use lab::topology::Node;
+use lab::topology::{Node, Nodes};
 
 /// Nomad, Consul, Docker and IPVS on one machine, with real parts.
 #[derive(Debug, Parser)]

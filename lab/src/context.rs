@@ -12,8 +12,7 @@ use crate::kernel::{Choice, Kernel};
 use crate::paths::{Paths, Person};
 use crate::process;
 use crate::record::Records;
-use crate::topology::{Node, Topology};
-use crate::{doctor, part};
+use crate::topology::{Node, Nodes, Topology};
 
 /// Everything a command needs to know.
 #[expect(
@@ -29,25 +28,6 @@ pub struct Lab {
     pub kernel: Box<dyn Kernel>,
     /// Where tasks run.
     pub nodes: Nodes,
-}
-
-/// How many Nomad client nodes there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
-pub enum Nodes {
-    #[default]
-    #[value(name = "1")]
-    One,
-    #[value(name = "2")]
-    Two,
-}
-
-impl Nodes {
-    pub fn all(self) -> &'static [Node] {
-        match self {
-            Self::One => &[Node::Node1],
-            Self::Two => &[Node::Node1, Node::Node2],
-        }
-    }
 }
 
 /// What `up` decided, for the commands that follow.
@@ -110,52 +90,6 @@ impl Lab {
         };
         let text = serde_json::to_string_pretty(&found).context("write the lab's decisions")?;
         self.person.write(&file(&self.paths), &text)
-    }
-
-    /// What the doctor has to find possible for this profile.
-    pub fn intent(&self, installing: doctor::Installing) -> doctor::Intent<'_> {
-        let namespaces = self.topology.all_netns();
-        let links = vec![self.topology.host_link()];
-        // The records are what tells ours from another's of the same name.
-        let made = if self.paths.run.exists() {
-            [links.clone(), namespaces.clone()].concat()
-        } else {
-            Vec::new()
-        };
-        doctor::Intent {
-            person: &self.person,
-            paths: &self.paths,
-            kernel: Some(self.kernel.choice()),
-            installing,
-            engine: doctor::Engine::Own,
-            claims: doctor::Claims {
-                subnet: self.topology.network(),
-                links,
-                namespaces,
-                made,
-            },
-            needs: self.needs(),
-        }
-    }
-
-    /// Where parts that don't run are going to listen.
-    fn needs(&self) -> Vec<doctor::Need> {
-        let parts = [
-            part::consul::LISTENS,
-            part::nomad::LISTENS,
-            part::syncer::LISTENS,
-        ];
-        let of = |node: Node| {
-            parts.into_iter().map(move |(part, ports)| doctor::Need {
-                part: self.part_name(node, part),
-                ports,
-                netns: self.topology.netns(node.name()),
-            })
-        };
-        let needs = self.nodes.all().iter().flat_map(|node| of(*node));
-        needs
-            .filter(|need| self.records.living(&need.part).is_none())
-            .collect()
     }
 
     pub fn docker_host(&self) -> String {

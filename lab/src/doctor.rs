@@ -12,7 +12,6 @@ use crate::paths::{Paths, Person};
 
 mod engine;
 mod finding;
-mod genetlink;
 mod kernel;
 mod machine;
 mod network;
@@ -21,7 +20,6 @@ mod software;
 
 pub use engine::Engine;
 pub use finding::{Finding, Report, State};
-pub use kernel::has_ipvs;
 pub use network::Claims;
 pub use ports::Need;
 

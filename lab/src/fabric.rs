@@ -12,8 +12,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::context::Nodes;
-use crate::topology::{Node, Topology};
+use crate::topology::{Node, Nodes, Topology};
 use crate::{command, netns};
 
 /// The bridge's name inside the fabric.

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::doctor;
 use crate::fabric::DirectorLink;
 use crate::guest::client::Output;
 
+pub(crate) mod genetlink;
 pub mod host;
 pub mod scratch;
 pub mod uml;
@@ -32,10 +32,15 @@ pub enum Choice {
     Uml,
 }
 
+/// Whether this process's own network namespace has IPVS.
+fn host_has_ipvs() -> bool {
+    genetlink::resolve("IPVS").is_ok()
+}
+
 impl Choice {
     /// The host's kernel where the IPVS family resolves.
     pub fn best() -> Self {
-        if doctor::has_ipvs() {
+        if host_has_ipvs() {
             Self::Host
         } else {
             Self::Uml

@@ -17,6 +17,7 @@ pub mod exec;
 pub mod fabric;
 pub mod guest;
 pub mod http;
+pub mod intent;
 pub mod kernel;
 pub mod load;
 pub mod lock;

@@ -14,8 +14,8 @@ use lab::context::Lab;
 use lab::kernel::scratch::Scratch;
 use lab::ui::{Mode, Ui};
 use lab::{
-    bench, chaos, descriptors, doctor, down, env, exec, guest, logs, plain, privilege, products,
-    status, test, ui, up,
+    bench, chaos, descriptors, doctor, down, env, exec, guest, intent, logs, plain, privilege,
+    products, status, test, ui, up,
 };
 
 use crate::cli::{Cli, Command, Internal};
@@ -71,7 +71,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Command::Doctor(args) => {
             let lab = Lab::open(cli.profile(), args.kernel)?;
-            let report = doctor::examine(&lab.intent(installing(args.no_install))).report;
+            let report = doctor::examine(&intent::intent(&lab, installing(args.no_install))).report;
             ui::print(&if args.json {
                 plain::json(&report.json().to_string()).into_owned()
             } else {

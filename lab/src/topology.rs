@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::{Result, bail};
 use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
 
 /// A lab of its own: name, subnet and everything derived from them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +49,25 @@ impl Node {
             Self::Node2 => 12,
             Self::Director => 28,
             Self::Client => 100,
+        }
+    }
+}
+
+/// How many Nomad client nodes there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+pub enum Nodes {
+    #[default]
+    #[value(name = "1")]
+    One,
+    #[value(name = "2")]
+    Two,
+}
+
+impl Nodes {
+    pub fn all(self) -> &'static [Node] {
+        match self {
+            Self::One => &[Node::Node1],
+            Self::Two => &[Node::Node1, Node::Node2],
         }
     }
 }

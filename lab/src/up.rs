@@ -19,7 +19,7 @@ use crate::part::nomad::Driver;
 use crate::products::Products;
 use crate::topology::Node;
 use crate::ui::{Outcome, Step, Ui};
-use crate::{agents, doctor, fabric, lock, packages, part, paths};
+use crate::{agents, doctor, fabric, intent, lock, packages, part, paths};
 
 /// The articles' job.
 const JOB: &str = "hello-world";
@@ -96,7 +96,7 @@ fn prepare_folders(lab: &Lab) -> Result<()> {
 
 /// Says no before anything was changed; installs what is missing and may be installed.
 fn examined(lab: &Lab, step: &mut Step, installing: doctor::Installing) -> Result<Up> {
-    let found = doctor::examine(&lab.intent(installing));
+    let found = doctor::examine(&intent::intent(lab, installing));
     if !found.report.is_fit() {
         bail!(
             "this machine can't run the lab as it is\n{}",

@@ -10,10 +10,18 @@ use nomad_ipvs_proto::base::{
 use tonic::{Request, Response, Status};
 
 use crate::driver::TaskDriver;
-use crate::serve::Identity;
 
 /// The only version of the driver API there is.
 const API_VERSION: &str = "v0.1.0";
+
+/// Who the plugin says it is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The driver's name in job files.
+    pub name: String,
+    /// `major.minor.patch`; of two drivers of one name the higher version wins.
+    pub version: String,
+}
 
 #[derive(Debug)]
 pub(crate) struct Base<D> {

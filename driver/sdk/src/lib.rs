@@ -34,10 +34,11 @@ mod service;
 mod socket;
 pub mod value;
 
+pub use base::Identity;
 pub use driver::TaskDriver;
 pub use error::DriverError;
 pub use handshake::Handshake;
-pub use serve::{Identity, serve};
+pub use serve::serve;
 
 /// Messages that travel through a driver unchanged: what the agent sends with a task, and the handle it keeps.
 pub use nomad_ipvs_proto::base::{ClientTopology, ClientTopologyCore, NomadDriverConfig};

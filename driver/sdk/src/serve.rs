@@ -18,7 +18,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tracing::{info, warn};
 
-use crate::base::Base;
+use crate::base::{Base, Identity};
 use crate::driver::TaskDriver;
 use crate::goplugin::{Broker, Controller, Stdio};
 use crate::handshake::{self, Handshake};
@@ -31,15 +31,6 @@ const FAREWELL: Duration = Duration::from_millis(1500);
 const LAST_ANSWER: Duration = Duration::from_millis(50);
 /// Every message the agent may send: it sets no limit of its own.
 const MAX_MESSAGE: usize = i32::MAX as usize;
-
-/// Who the plugin says it is.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// The driver's name in job files.
-    pub name: String,
-    /// `major.minor.patch`; of two drivers of one name the higher version wins.
-    pub version: String,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {

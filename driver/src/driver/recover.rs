@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{DockerDriver, log_reader};
+use crate::config::options::TaskOptions;
 use crate::engine::{Container, ContainerEngine, EngineError};
 use crate::task::handle::State;
-use crate::task::options::TaskOptions;
 use crate::task::{Parts, Task};
 
 impl<E: ContainerEngine> DockerDriver<E> {

@@ -20,6 +20,7 @@ use tracing::info;
 
 use super::unfinished::Unfinished;
 use super::{DockerDriver, neighbour};
+use crate::config::options::TaskOptions;
 use crate::config::{self, PluginConfig};
 use crate::engine::{Container, ContainerEngine, ContainerId, Credentials, EngineError};
 use crate::file_work::FileWorkError;
@@ -27,7 +28,6 @@ use crate::image::{ImageError, News, Want};
 use crate::spec::{self, Inputs, Spec, SpecError};
 use crate::stage::{Place, Stage};
 use crate::task::handle::State;
-use crate::task::options::TaskOptions;
 use crate::task::{Parts, Task};
 
 /// How long a start waits for an engine that is away.

@@ -8,10 +8,10 @@ use nomad_driver_sdk::{DriverError, TaskConfig};
 use super::DockerDriver;
 use crate::announce::{Announcer, Subject};
 use crate::config;
+use crate::config::options::TaskOptions;
 use crate::engine::{ContainerEngine, ContainerId};
 use crate::logs::{Paths, PlaceError, Pump};
 use crate::spec;
-use crate::task::options::TaskOptions;
 
 impl<E: ContainerEngine> DockerDriver<E> {
     pub(super) fn announcer(&self, task: &TaskConfig, options: &TaskOptions) -> Announcer {

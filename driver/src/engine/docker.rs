@@ -28,9 +28,8 @@ use tokio::sync::mpsc;
 
 use super::{
     Chunk, Command, CommandId, CommandState, Container, ContainerEngine, ContainerId, Credentials,
-    EngineError, EngineFacts, History, Layer, Listed, Output, Running,
+    EngineError, EngineFacts, History, Layer, Listed, Output, Running, Sample,
 };
-use crate::stats::Sample;
 use frames::{Form, FrameError, Piece};
 
 pub use connection::DockerEngine;

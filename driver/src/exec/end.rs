@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::engine::{CommandId, CommandState, ContainerEngine, ContainerId, EngineError};
-use crate::task::pidfd::Process;
+use crate::pidfd::Process;
 
 /// Between the first two questions, which is also how long the engine may be behind the kernel; then twice that, and so on
 const FIRST_PAUSE: Duration = Duration::from_millis(20);

@@ -14,8 +14,8 @@ use bollard::models::{
 use nomad_driver_sdk::TaskConfig;
 
 use super::{Inputs, SpecError, owned, text};
+use crate::config::options;
 use crate::stage::{Kind, Missing, Source};
-use crate::task::options;
 use mode::Mode;
 
 /// The folder of an allocation that its tasks share.

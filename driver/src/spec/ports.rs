@@ -6,7 +6,7 @@ use bollard::models::{PortBinding, PortMap};
 use nomad_driver_sdk::TaskConfig;
 
 use super::SpecError;
-use crate::task::options::TaskOptions;
+use crate::config::options::TaskOptions;
 
 /// One published port.
 #[derive(Debug, Clone, PartialEq, Eq)]

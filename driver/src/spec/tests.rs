@@ -297,9 +297,9 @@ fn privileges_the_agent_did_not_grant_are_refused() {
         (
             "devices",
             TaskOptions {
-                devices: vec![crate::task::options::Device {
+                devices: vec![crate::config::options::Device {
                     host_path: "/dev/sda".into(),
-                    ..crate::task::options::Device::default()
+                    ..crate::config::options::Device::default()
                 }],
                 ..options()
             },

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nomad_driver_sdk::value::MemoryStats;
 
-use super::Sample;
 use crate::engine::ContainerId;
+use crate::engine::Sample;
 
 /// Longer than any of these files; what is beyond is not read.
 const LONGEST_FILE: usize = 16 * 1024;

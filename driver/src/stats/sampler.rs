@@ -7,8 +7,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
-use super::Sample;
 use super::cgroup::{Cgroup, Clock};
+use crate::engine::Sample;
 
 /// No agent looks less often, and any moment plus this is one still.
 const INTERVAL_MAX: Duration = Duration::from_hours(24);

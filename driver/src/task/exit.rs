@@ -18,10 +18,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::pidfd::Process;
 use super::{Ended, prompt};
 use crate::announce::Announcer;
 use crate::engine::{ContainerEngine, ContainerId, EngineError, State};
+use crate::pidfd::Process;
 
 /// A wait that has no answer for so long is asked anew: its connection may lead to nobody any more.
 const LONGEST_WAIT: Duration = Duration::from_mins(2);

@@ -15,10 +15,9 @@ use bollard::models::ContainerCreateBody;
 use bytes::Bytes;
 use docker_ipvs::engine::{
     ApiVersion, Chunk, Command, CommandId, CommandState, Container, ContainerEngine, ContainerId,
-    Credentials, EngineError, EngineFacts, History, Layer, Listed, Output, Running, Source,
+    Credentials, EngineError, EngineFacts, History, Layer, Listed, Output, Running, Sample, Source,
     Stamped, State,
 };
-use docker_ipvs::stats::Sample;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};

@@ -14,12 +14,12 @@ use super::overflow::Overflows;
 use crate::access::Access;
 use crate::agents::{self, Agent};
 use crate::command::run_command;
-use crate::context::{Lab, Nodes};
+use crate::context::Lab;
 use crate::load::{self, Load, Plan};
 use crate::part::job;
 use crate::paths;
 use crate::process::{Daemon, Identity};
-use crate::topology::Node;
+use crate::topology::{Node, Nodes};
 use crate::ui::{Mode, Outcome, Ui};
 use crate::{env, netns, status, wait};
 

@@ -11,18 +11,12 @@ use std::time::Duration;
 use nix::unistd::Uid;
 
 use super::finding::{Finding, State};
-use super::genetlink;
-use crate::kernel::Choice as Kernel;
+use crate::kernel::{Choice as Kernel, genetlink};
 use crate::programs;
 use crate::stream;
 
 const AS_ROOT: &str = "as root the same command can tell";
 const PROBE: &str = include_str!("probe.sh");
-
-/// Whether this process's own network namespace has IPVS.
-pub fn has_ipvs() -> bool {
-    genetlink::resolve("IPVS").is_ok()
-}
 
 /// Where IPVS will run, given the person's wish.
 pub(super) fn ipvs(wish: Option<Kernel>) -> (Option<Kernel>, Finding) {

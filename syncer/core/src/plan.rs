@@ -11,24 +11,21 @@ mod drain;
 mod gate;
 mod merge;
 mod order;
-mod sysctl;
+mod step;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use ipvs::{Command, Connections, RealServer, ServiceId, Table};
 
+pub use crate::reading::{AddressKeeper, Addresses, Need, SnatSet, Sysctl, Sysctls};
 pub use drain::{Drain, Drains, POLL};
 pub use gate::Gate;
-pub use sysctl::{Need, Sysctl, Sysctls};
+pub use step::Step;
 
-use crate::desired::{Desired, Occupied, Scope};
+use crate::desired::{Desired, Scope};
 use crate::model::Moment;
 use crate::model::policy::Ownership;
-
-/// Virtual services whose clients' addresses are rewritten.
-pub type SnatSet = BTreeSet<ServiceId>;
 
 /// What the director has.
 #[derive(Debug, Clone, Copy)]
@@ -43,57 +40,6 @@ pub struct Observed<'a> {
     pub snat_lost: bool,
     /// Those that are not as a virtual service may need them.
     pub sysctls: &'a Sysctls,
-}
-
-/// Who puts VIPs on the interface and takes them off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum AddressKeeper {
-    #[default]
-    Syncer,
-    /// VRRP, BGP, a person.
-    Others,
-}
-
-/// Addresses on the director's interface.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Addresses {
-    pub present: BTreeSet<IpAddr>,
-    /// Those of them that we put there, now or before a restart.
-    pub ours: BTreeSet<IpAddr>,
-    /// Where no VIP may be: what else this machine has, and what somebody on the link answers for.
-    pub occupied: Occupied,
-    pub keeper: AddressKeeper,
-}
-
-/// One thing to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    SetSysctl(Sysctl),
-    /// Rewrite clients' addresses for exactly these.
-    SetSnat(SnatSet),
-    AddVip(IpAddr),
-    RemoveVip(IpAddr),
-    Ipvs(Command),
-    /// Forget what the connection tracker knows of a virtual service's flows to a removed real server.
-    ForgetFlows(ServiceId, SocketAddr),
-    /// Forget what the connection tracker knows of connections to a VIP that nobody has answered yet.
-    ForgetUnanswered(IpAddr),
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SetSysctl(sysctl) => write!(f, "set {sysctl}"),
-            Self::SetSnat(set) => {
-                write!(f, "rewrite clients' addresses for {} services", set.len())
-            }
-            Self::AddVip(vip) => write!(f, "add address {vip}"),
-            Self::RemoveVip(vip) => write!(f, "remove address {vip}"),
-            Self::Ipvs(command) => command.fmt(f),
-            Self::ForgetUnanswered(vip) => write!(f, "forget unanswered connections to {vip}"),
-            Self::ForgetFlows(id, real) => write!(f, "forget flows {id} -> {real}"),
-        }
-    }
 }
 
 /// What to do, and what to remember.

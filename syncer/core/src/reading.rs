@@ -1,14 +1,21 @@
 //! What a data plane has, as far as it was read. Also the mirror of it that steps are reflected in.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+mod sysctl;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use ipvs::{Connections, ServiceId, Table, Unreadable};
 
-use crate::plan::{Addresses, SnatSet, Step, Sysctls};
+pub use sysctl::{Need, Sysctl, Sysctls};
+
+use crate::desired::Occupied;
 
 /// Connections by virtual service and real server.
 pub type Counts = BTreeMap<(ServiceId, SocketAddr), Connections>;
+
+/// Virtual services whose clients' addresses are rewritten.
+pub type SnatSet = BTreeSet<ServiceId>;
 
 /// Everything there is.
 #[derive(Debug, Clone, Default)]
@@ -24,24 +31,22 @@ pub struct Reading {
     pub unreadable: Vec<Unreadable>,
 }
 
-impl Reading {
-    /// What there is after a step that was done; false where that is not sure.
-    #[must_use]
-    pub fn reflect(&mut self, step: &Step) -> bool {
-        match step {
-            Step::Ipvs(command) => return self.table.apply(command).is_ok(),
-            Step::SetSysctl(sysctl) => drop(self.sysctls.remove(sysctl)),
-            Step::SetSnat(services) => self.snat = Some(services.clone()),
-            Step::AddVip(vip) => {
-                self.addresses.present.insert(*vip);
-                self.addresses.ours.insert(*vip);
-            }
-            Step::RemoveVip(vip) => {
-                self.addresses.present.remove(vip);
-                self.addresses.ours.remove(vip);
-            }
-            Step::ForgetFlows(..) | Step::ForgetUnanswered(_) => {}
-        }
-        true
-    }
+/// Who puts VIPs on the interface and takes them off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AddressKeeper {
+    #[default]
+    Syncer,
+    /// VRRP, BGP, a person.
+    Others,
+}
+
+/// Addresses on the director's interface.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Addresses {
+    pub present: BTreeSet<IpAddr>,
+    /// Those of them that we put there, now or before a restart.
+    pub ours: BTreeSet<IpAddr>,
+    /// Where no VIP may be: what else this machine has, and what somebody on the link answers for.
+    pub occupied: Occupied,
+    pub keeper: AddressKeeper,
 }

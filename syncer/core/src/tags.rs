@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ipvs::{Forwarding, Scheduler, ServiceFlags, ServiceId, ServiceSettings};
 
+use crate::model::catalog::Tags;
 use crate::model::policy::{Ask, Rejected, VipPolicy, usable};
 use spelling::{Spelling, nearest};
 
@@ -21,6 +22,15 @@ const KEYS: [&str; 5] = ["vip", "scheduler", "forward", "snat", "drain_deadline"
 pub fn concern_us<'a>(tags: impl IntoIterator<Item = &'a str>) -> bool {
     tags.into_iter()
         .any(|tag| spelling::of(tag) != Spelling::Foreign)
+}
+
+impl Tags {
+    /// What these tags are and ask for.
+    pub fn of(words: impl IntoIterator<Item = impl Into<Box<str>>>) -> Self {
+        let words: Vec<Box<str>> = words.into_iter().map(Into::into).collect();
+        let ask = ask(words.iter().map(|word| &**word));
+        Self { words, ask }
+    }
 }
 
 /// What an instance's tags ask for; `None` where none of them is meant for us.

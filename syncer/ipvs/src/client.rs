@@ -3,10 +3,11 @@
 //! Only the last command of a send asks for an acknowledgement: the kernel works through a datagram in order and
 //! reports every failure anyway, so the last acknowledgement means that all before it are done.
 
-use crate::command::Command;
 use crate::dump::Dump;
-use crate::error::{Error, Refused, errno};
+use crate::errno;
+use crate::error::{Error, Refused};
 use crate::kernel::Kernel;
+use crate::model::Command;
 use crate::model::{Connections, RealServer, ServiceId, ServiceSettings};
 use crate::socket::Socket;
 use crate::wire::Malformed;

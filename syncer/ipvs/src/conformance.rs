@@ -4,9 +4,9 @@
 
 use std::net::SocketAddr;
 
-use crate::command::Command;
-use crate::error::errno;
+use crate::errno;
 use crate::kernel::Kernel;
+use crate::model::Command;
 use crate::model::{
     Forwarding, Persistence, RealServer, ServiceFlags, ServiceId, ServiceSettings, Table,
     Thresholds, Tunnel, Weight,

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use crate::command::Command;
 use crate::dump::Dump;
-use crate::error::{Error, Refused, errno};
+use crate::errno;
+use crate::error::{Error, Refused};
 use crate::kernel::Kernel;
+use crate::model::Command;
 use crate::model::{Connections, RealServer, Scheduler, ServiceId, ServiceSettings, Table};
 use crate::wire::Malformed;
 

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::command::Command;
 use crate::dump::{Dump, Unreadable};
 use crate::error::{Error, Refused};
+use crate::model::Command;
 use crate::model::{Connections, RealServer, ServiceId, ServiceSettings, Table, VirtualService};
 
 /// A table read from the kernel, and the connections counted while it was read.

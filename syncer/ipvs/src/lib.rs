@@ -10,10 +10,10 @@
 
 #[cfg(feature = "netlink")]
 mod client;
-mod command;
 #[cfg(feature = "testing")]
 pub mod conformance;
 mod dump;
+pub mod errno;
 mod error;
 #[cfg(feature = "testing")]
 pub mod fake;
@@ -25,11 +25,10 @@ pub mod wire;
 
 #[cfg(feature = "netlink")]
 pub use client::Client;
-pub use command::Command;
 pub use dump::{Dump, Unreadable};
-pub use error::{Error, Refused, errno};
+pub use error::{Error, Refused};
 pub use kernel::{Kernel, Live};
 pub use model::{
-    Connections, Family, Forwarding, Persistence, Protocol, RealServer, Scheduler, ServiceFlags,
-    ServiceId, ServiceSettings, Table, Thresholds, Tunnel, VirtualService, Weight,
+    Command, Connections, Family, Forwarding, Persistence, Protocol, RealServer, Scheduler,
+    ServiceFlags, ServiceId, ServiceSettings, Table, Thresholds, Tunnel, VirtualService, Weight,
 };

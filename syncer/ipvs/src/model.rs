@@ -4,11 +4,13 @@
 //! an edit may change; the address names a [`RealServer`] within its service. [`Connections`] are counts that the
 //! kernel keeps; they stand beside a table, never inside, so that they take no part in comparisons.
 
+mod command;
 mod real;
 mod scheduler;
 mod service;
 mod table;
 
+pub use command::Command;
 pub use real::{Connections, Forwarding, RealServer, Thresholds, Tunnel, Weight};
 pub use scheduler::{Scheduler, UnusableScheduler};
 pub use service::{

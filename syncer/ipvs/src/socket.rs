@@ -71,7 +71,7 @@ impl Socket {
                 }
                 Ok(_) => return Ok(&self.buffer),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.raw_os_error() == Some(crate::error::errno::ENOBUFS) => {
+                Err(error) if error.raw_os_error() == Some(crate::errno::ENOBUFS) => {
                     return Err(Error::Overrun { operation });
                 }
                 Err(source) => return Err(Error::Socket { operation, source }),

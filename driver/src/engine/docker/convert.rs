@@ -12,9 +12,8 @@ use nomad_driver_sdk::value::MemoryStats;
 
 use crate::engine::{
     ApiVersion, Container, ContainerId, EngineError, EngineFacts, Layer, LayerState, Listed,
-    LogLimits, Network, State,
+    LogLimits, Network, Sample, State,
 };
-use crate::stats::Sample;
 
 pub(super) fn error(error: Error) -> EngineError {
     match error {

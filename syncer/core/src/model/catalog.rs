@@ -42,13 +42,6 @@ pub struct Tags {
 }
 
 impl Tags {
-    /// What these tags are and ask for.
-    pub fn of(words: impl IntoIterator<Item = impl Into<Box<str>>>) -> Self {
-        let words: Vec<Box<str>> = words.into_iter().map(Into::into).collect();
-        let ask = crate::tags::ask(words.iter().map(|word| &**word));
-        Self { words, ask }
-    }
-
     /// Whether all of these are among them.
     pub fn have_all(&self, wanted: &[Box<str>]) -> bool {
         wanted.iter().all(|word| self.words.contains(word))

@@ -182,7 +182,7 @@ impl Director {
         if let Step::Ipvs(command) = step {
             self.refusals.done(command);
         }
-        self.doubtful |= !self.mirror.reflect(step);
+        self.doubtful |= !step.reflect(&mut self.mirror);
     }
 
     /// Says whether it was plainly refused.
@@ -192,31 +192,16 @@ impl Director {
         match (step, failure) {
             (Step::Ipvs(command), Failure::Refused { refused, .. }) if !contradicts(refused) => {
                 self.refusals.note(command, now.steady);
-                true
+                return true;
             }
-            (Step::Ipvs(_), _) => {
-                self.doubtful = true;
-                false
-            }
+            // The next look refuses whoever asks for it.
             (Step::AddVip(vip), Failure::Taken { holder, .. }) => {
-                // The next look refuses whoever asks for it.
                 let occupied = &mut self.mirror.addresses.occupied;
                 occupied.insert(*vip, holder.clone());
-                false
             }
-            (Step::SetSnat(_), _) => {
-                self.mirror.snat = None;
-                false
-            }
-            (
-                Step::SetSysctl(_)
-                | Step::AddVip(_)
-                | Step::RemoveVip(_)
-                | Step::ForgetFlows(..)
-                | Step::ForgetUnanswered(_),
-                _,
-            ) => false,
+            _ => self.doubtful |= step.doubt(&mut self.mirror),
         }
+        false
     }
 
     /// Forgets refusals of what is not planned any more.

@@ -54,7 +54,7 @@ impl Director {
     pub fn read(&mut self, answer: Result<Reading, String>, begun: Instant, now: Now) -> bool {
         self.audits
             .read_took(now.steady.duration_since(begun), now.steady);
-        let reading = match answer {
+        let mut reading = match answer {
             Ok(reading) => reading,
             Err(error) => {
                 self.errors
@@ -77,6 +77,7 @@ impl Director {
             self.notices.extend(entries);
         }
         self.snat_lost |= self.mirror.snat.is_some() && self.mirror.snat != reading.snat;
+        reading.table.share_with(&self.mirror.table);
         self.mirror = reading;
         self.scope = Scope::Whole;
         self.read = true;

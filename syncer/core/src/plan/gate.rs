@@ -8,10 +8,11 @@
 //! - What is not gone keeps its address and its SNAT.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipvs::{Command, ServiceId, Table};
 
-use super::{Need, SnatSet, Step};
+use super::{SnatSet, Step};
 use crate::desired::Desired;
 
 /// Follows a plan as it is carried out.
@@ -45,52 +46,58 @@ impl Gate {
 
     /// A step failed, or was not done because it would have.
     pub fn failed(&mut self, step: &Step, table: &Table) {
-        match step {
-            Step::SetSnat(_) => self.snat_failed = true,
-            // Rules would be there and never see a packet.
-            Step::SetSysctl(sysctl) => self.snat_failed |= sysctl.need == Need::Snat,
-            Step::Ipvs(Command::AddService(id, _)) => {
-                self.absent.insert(*id);
-            }
-            Step::Ipvs(Command::AddReal(id, _)) => {
-                self.short.insert(*id);
-            }
-            Step::Ipvs(Command::EditReal(id, real)) => {
-                let there = table.get(id).and_then(|service| service.real(real.address));
-                if there.is_none_or(|there| real.weight >= there.weight) {
-                    self.short.insert(*id);
-                }
-            }
-            Step::Ipvs(Command::RemoveService(id) | Command::RemoveReal(id, _)) => {
-                self.stuck.insert(*id);
-            }
-            Step::Ipvs(Command::EditService(..))
-            | Step::AddVip(_)
-            | Step::RemoveVip(_)
-            | Step::ForgetFlows(..)
-            | Step::ForgetUnanswered(_) => {}
-        }
+        step.fail(self, table);
     }
 
     /// Whether a step of the next stage may be done. `desired` is what was planned for, `table` what there is after the
     /// stages before.
     pub fn lets(&mut self, step: &Step, desired: &Desired, table: &Table) -> bool {
-        match step {
-            Step::SetSnat(services) => {
-                // Narrower than what is there: not for what could not be removed.
-                let mut dropped = self.snat.difference(services);
-                !dropped.any(|id| self.stuck.contains(id))
+        step.is_let(self, desired, table)
+    }
+
+    /// Rules are as they were: what needs new ones can't come.
+    pub(super) fn nothing_is_rewritten_anew(&mut self) {
+        self.snat_failed = true;
+    }
+
+    /// Whether all that these rules leave out is gone.
+    pub(super) fn lets_go_of_rules(&self, rules: &SnatSet) -> bool {
+        let mut dropped = self.snat.difference(rules);
+        !dropped.any(|id| self.stuck.contains(id))
+    }
+
+    /// Whether all that had that address is gone.
+    pub(super) fn lets_go_of_address(&self, vip: IpAddr) -> bool {
+        !self.stuck.iter().any(|id| id.vip() == Some(vip))
+    }
+
+    pub(super) fn command_failed(&mut self, command: &Command, table: &Table) {
+        match command {
+            Command::AddService(id, _) => {
+                self.absent.insert(*id);
             }
-            Step::RemoveVip(vip) => !self.stuck.iter().any(|id| id.vip() == Some(*vip)),
-            Step::SetSysctl(_)
-            | Step::AddVip(_)
-            | Step::ForgetFlows(..)
-            | Step::ForgetUnanswered(_) => true,
-            Step::Ipvs(command) => self.lets_command(command, desired, table),
+            Command::AddReal(id, _) => {
+                self.short.insert(*id);
+            }
+            Command::EditReal(id, real) => {
+                let there = table.get(id).and_then(|service| service.real(real.address));
+                if there.is_none_or(|there| real.weight >= there.weight) {
+                    self.short.insert(*id);
+                }
+            }
+            Command::RemoveService(id) | Command::RemoveReal(id, _) => {
+                self.stuck.insert(*id);
+            }
+            Command::EditService(..) => {}
         }
     }
 
-    fn lets_command(&mut self, command: &Command, desired: &Desired, table: &Table) -> bool {
+    pub(super) fn lets_command(
+        &mut self,
+        command: &Command,
+        desired: &Desired,
+        table: &Table,
+    ) -> bool {
         match command {
             Command::AddService(id, _) => self.is_rewritten(id, desired),
             Command::EditService(..) => true,

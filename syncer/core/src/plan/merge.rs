@@ -137,7 +137,7 @@ impl<'a> Merge<'a> {
     pub(super) fn finish(self, scope: &Scope) -> Plan {
         let settled = self.phases.lingering.is_empty();
         let (steps, stages) = self.phases.in_order(self.desired, self.observed, scope);
-        let next = if settled && steps.iter().all(is_of_one_real) {
+        let next = if settled && steps.iter().all(Step::is_of_one_real) {
             Scope::Only(self.open)
         } else {
             Scope::Whole
@@ -308,13 +308,4 @@ impl<'a> Merge<'a> {
     fn wake(&mut self, at: Moment) {
         self.wake_at = Some(self.wake_at.map_or(at, |there| there.min(at)));
     }
-}
-
-/// Whether nothing but the real servers of one virtual service is changed by it.
-fn is_of_one_real(step: &Step) -> bool {
-    matches!(
-        step,
-        Step::Ipvs(Command::AddReal(..) | Command::EditReal(..) | Command::RemoveReal(..))
-            | Step::ForgetFlows(..)
-    )
 }

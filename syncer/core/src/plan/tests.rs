@@ -10,6 +10,7 @@ mod stages;
 mod surroundings;
 mod world;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -10,9 +10,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{RealServer, ServiceId, ServiceSettings};
-use crate::command::Command;
-use crate::error::errno;
+use super::{Command, RealServer, ServiceId, ServiceSettings};
+use crate::errno;
 
 /// One virtual service with its real servers, sorted by address, no address twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +67,15 @@ impl Table {
     /// The same, to be kept.
     pub fn share(&self, id: &ServiceId) -> Option<Arc<VirtualService>> {
         self.0.get(id).map(Arc::clone)
+    }
+
+    /// Takes from `known` whatever is the same there, so that it is in memory once.
+    pub fn share_with(&mut self, known: &Self) {
+        for (id, service) in &mut self.0 {
+            if let Some(same) = known.0.get(id).filter(|known| *known == service) {
+                *service = Arc::clone(same);
+            }
+        }
     }
 
     /// All, in order of identity.
@@ -146,5 +154,34 @@ impl FromIterator<(ServiceId, VirtualService)> for Table {
                 .map(|(id, service)| (id, Arc::new(service)))
                 .collect(),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Scheduler;
+
+    #[test]
+    fn what_is_the_same_in_two_readings_is_in_memory_once() {
+        let id = |port: u16| -> ServiceId { format!("198.18.0.29:{port}").parse().unwrap() };
+        let service = |name| VirtualService::new(ServiceSettings::new(name), Vec::new());
+        let known: Table = [
+            (id(80), service(Scheduler::WRR)),
+            (id(81), service(Scheduler::WRR)),
+        ]
+        .into_iter()
+        .collect();
+        let mut read: Table = [
+            (id(80), service(Scheduler::WRR)),
+            (id(81), service("rr".parse().unwrap())),
+        ]
+        .into_iter()
+        .collect();
+        let before = read.clone();
+        read.share_with(&known);
+        assert_eq!(read, before);
+        let are_one = |id| Arc::ptr_eq(&read.share(&id).unwrap(), &known.share(&id).unwrap());
+        assert!(are_one(id(80)) && !are_one(id(81)));
     }
 }

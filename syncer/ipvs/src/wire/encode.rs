@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::attribute::{nest, put};
 use super::constant as c;
 use super::message::{Request, put_request};
-use crate::command::Command;
+use crate::model::Command;
 use crate::model::{Family, Forwarding, RealServer, ServiceId, ServiceSettings, Tunnel};
 
 /// Appends a command as one request.

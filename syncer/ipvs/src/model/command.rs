@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::model::{RealServer, ServiceId, ServiceSettings};
+use super::{RealServer, ServiceId, ServiceSettings};
 
 /// One change. Removing a virtual service removes its real servers with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,7 +23,7 @@ const REQUEST: u16 = 1;
 ///
 /// # Errors
 /// `NotFound` if the kernel has no such family, anything else if it could not be asked.
-pub(super) fn resolve(family: &str) -> io::Result<()> {
+pub(crate) fn resolve(family: &str) -> io::Result<()> {
     let socket = socket(
         AddressFamily::Netlink,
         SockType::Raw,

@@ -10,7 +10,7 @@ use nomad_driver_sdk::hclspec::{
 };
 use serde::Deserialize;
 
-use crate::config::Logging;
+use super::Logging;
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]

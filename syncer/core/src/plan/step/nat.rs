@@ -1,0 +1,103 @@
+//! Rewriting of clients' addresses, by one set of rules for all virtual services.
+
+use std::fmt;
+
+use ::ipvs::Table;
+
+use super::{Act, Around, Step, Whole};
+use crate::desired::Desired;
+use crate::plan::gate::Gate;
+use crate::reading::{Reading, SnatSet};
+
+/// Rules for exactly these.
+pub(super) struct Set<'a>(pub(super) &'a SnatSet);
+
+impl fmt::Display for Set<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "rewrite clients' addresses for {} services",
+            self.0.len()
+        )
+    }
+}
+
+impl Act for Set<'_> {
+    fn reflect(&self, mirror: &mut Reading) -> bool {
+        mirror.snat = Some(self.0.clone());
+        true
+    }
+
+    fn doubt(&self, mirror: &mut Reading) -> bool {
+        mirror.snat = None;
+        false
+    }
+
+    fn fail(&self, gate: &mut Gate, _: &Table) {
+        gate.nothing_is_rewritten_anew();
+    }
+
+    /// Narrower than what is there: not for what could not be removed.
+    fn is_let(&self, gate: &mut Gate, _: &Desired, _: &Table) -> bool {
+        gate.lets_go_of_rules(self.0)
+    }
+}
+
+pub(super) const AROUND: Around = Around {
+    first: |whole| {
+        Change::of(whole)
+            .widen
+            .map(Step::SetSnat)
+            .into_iter()
+            .collect()
+    },
+    last: |whole| {
+        Change::of(whole)
+            .narrow
+            .map(Step::SetSnat)
+            .into_iter()
+            .collect()
+    },
+    ..Around::NOTHING
+};
+
+/// What to set before anything else, and what to set after everything else.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    pub(super) widen: Option<SnatSet>,
+    narrow: Option<SnatSet>,
+}
+
+impl Change {
+    pub(super) fn of(whole: &Whole<'_>) -> Self {
+        let Whole {
+            desired,
+            observed,
+            lingering,
+        } = whole;
+        let rewritten = || {
+            let services = desired.services.iter();
+            services
+                .filter(|(_, service)| service.snat)
+                .map(|(id, _)| *id)
+        };
+        if let Some(there) = observed.snat
+            && there.iter().copied().eq(rewritten())
+        {
+            return Self::default();
+        }
+        let there = observed.snat.cloned().unwrap_or_default();
+        let mut last: SnatSet = rewritten().collect();
+        last.extend(there.iter().filter(|id| lingering.contains(id)));
+        if !desired.complete {
+            last.extend(there.iter());
+        }
+        let first: SnatSet = last.union(&there).copied().collect();
+        let unknown = observed.snat.is_none();
+        let narrow = (last != first).then_some(last);
+        // To set none takes away what an earlier process may have left: not before the sources have said so.
+        let sets = unknown && (desired.complete || !first.is_empty());
+        let widen = (sets || first != there).then_some(first);
+        Self { widen, narrow }
+    }
+}
