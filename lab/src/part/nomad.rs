@@ -251,6 +251,9 @@ client {{
   {servers}
   network_interface = "eth0"
   cgroup_parent = "{cgroup}"
+  # On a disk that is four fifths full, Nomad would throw away what has ended at once, logs included.
+  gc_disk_usage_threshold  = 100
+  gc_inode_usage_threshold = 100
   # These wait for addresses that only clouds answer.
   options = {{ "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean" }}
 }}
