@@ -21,11 +21,10 @@ mod scheduler;
 mod words;
 
 pub use compare::{
-    Allocation, Allocations, Instance, Instances, Kernel, RealServer, Row, Syncer, Verdict, View,
-    Words,
+    Allocation, Allocations, Instance, Instances, Row, Syncer, Verdict, View, Words,
 };
 pub use data_plane::{DataPlane, Reach};
-pub use kernel::{print_kernel_count, print_kernel_table};
+pub use kernel::{Kernel, RealServer, print_kernel_count, print_kernel_table};
 
 /// Everything that `lab status` shows.
 #[derive(Debug, Clone, serde::Serialize)]

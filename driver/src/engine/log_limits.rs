@@ -13,17 +13,23 @@ pub struct LogLimits {
 
 impl LogLimits {
     /// `None`: nothing is ever thrown away, as far as is known. `config` has the engine's words (`max-size`, `max-file`);
-    /// the defaults are those of `daemon/logger/{jsonfilelog,local}` in Docker's sources.
+    /// the defaults are those of `daemon/logger/{jsonfilelog,local}` in Docker's sources. A size that only the engine can
+    /// read is a limit all the same, and 0 bytes here: how much there is then tells nothing.
     pub fn of(driver: &str, config: &HashMap<String, String>) -> Option<Self> {
         let (size, files) = match driver {
             "json-file" => (None, 1),
             "local" => (Some(20_000_000), 5),
             _ => return None,
         };
-        let given = |key| config.get(key);
+        let size = match config.get("max-size").map(String::as_str) {
+            None => size,
+            Some("-1") => None,
+            Some(text) => Some(bytes(text).unwrap_or_default()),
+        };
+        let count = config.get("max-file").and_then(|text| text.parse().ok());
         Some(Self {
-            file_size: given("max-size").map_or(size, |text| bytes(text))?,
-            files: given("max-file").map_or(Some(files), |text| text.parse().ok())?,
+            file_size: size?,
+            files: count.unwrap_or(files),
         })
     }
 
@@ -59,8 +65,8 @@ mod tests {
             ("json-file", "", "", None),
             ("journald", "2m", "2", None),
             ("json-file", "-1", "2", None),
-            ("json-file", "2q", "2", None),
-            ("json-file", "99999999999t", "2", None),
+            ("json-file", "2.5m", "2", Some((0, 2))),
+            ("json-file", "99999999999t", "2", Some((0, 2))),
             ("json-file", "4k", "", Some((4_000, 1))),
             ("json-file", "2m", "2", Some((2_000_000, 2))),
             ("local", "", "", Some((20_000_000, 5))),

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::data_plane::{DataPlane, Reach};
+use super::kernel::{Kernel, RealServer, address_of};
 
 /// A port of an allocation, as Nomad tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,37 +32,11 @@ pub struct Instance {
     pub vips: BTreeSet<String>,
 }
 
-/// A real server of a virtual service, as the kernel tells it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
-pub struct RealServer {
-    pub address: SocketAddr,
-    /// The virtual service, as the kernel names it: `tcp://198.18.0.29:80`.
-    pub vip: String,
-    pub weight: u32,
-    pub active: u32,
-    pub inactive: u32,
-}
-
-impl RealServer {
-    /// Whether it is one of the virtual service at this address, which is told without protocol.
-    pub fn serves(&self, vip: &str) -> bool {
-        address_of(&self.vip) == vip
-    }
-}
-
-/// A virtual service's address without its protocol.
-fn address_of(vip: &str) -> &str {
-    vip.rsplit_once("://").map_or(vip, |(_, address)| address)
-}
-
 /// Ports of allocations, by address. A port that is given on while its old owner stops has two.
 pub type Allocations = BTreeMap<SocketAddr, Vec<Allocation>>;
 
 /// Instances, by address. One may be registered under several names.
 pub type Instances = BTreeMap<SocketAddr, Vec<Instance>>;
-
-/// Real servers, by address. One may be behind several VIPs.
-pub type Kernel = BTreeMap<SocketAddr, Vec<RealServer>>;
 
 /// What the syncer says about a real server: a state word and a reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

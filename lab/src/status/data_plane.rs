@@ -13,7 +13,7 @@ use anyhow::{Result, anyhow};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::compare::Kernel;
+use super::kernel::Kernel;
 use crate::context::Lab;
 use crate::netns;
 use crate::topology::Node;

@@ -1,13 +1,40 @@
 //! The kernel's view: the IPVS table, read by this program inside the director's kernel.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
 use ipvs::{Client, Kernel as _, ServiceId, Table};
+use serde::{Deserialize, Serialize};
 
-use super::compare::{Kernel, RealServer};
 use crate::context::Lab;
 use crate::{products, ui};
+
+/// A real server of a virtual service, as the kernel tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RealServer {
+    pub address: SocketAddr,
+    /// The virtual service, as the kernel names it: `tcp://198.18.0.29:80`.
+    pub vip: String,
+    pub weight: u32,
+    pub active: u32,
+    pub inactive: u32,
+}
+
+impl RealServer {
+    /// Whether it is one of the virtual service at this address, which is told without protocol.
+    pub fn serves(&self, vip: &str) -> bool {
+        address_of(&self.vip) == vip
+    }
+}
+
+/// A virtual service's address without its protocol.
+pub(super) fn address_of(vip: &str) -> &str {
+    vip.rsplit_once("://").map_or(vip, |(_, address)| address)
+}
+
+/// Real servers, by address. One may be behind several VIPs.
+pub type Kernel = BTreeMap<SocketAddr, Vec<RealServer>>;
 
 /// Asks the director.
 pub(super) fn read(lab: &Lab) -> Result<Kernel> {

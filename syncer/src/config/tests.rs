@@ -44,6 +44,7 @@ fn a_good_file_is_read_with_its_defaults() {
         (director.snat_backend, director.shrink_guard),
         (SnatBackend::Auto, 50)
     );
+    assert_eq!(director.audit_interval, Duration::from_secs(2));
     let service = &director.services["hello-world-servers"];
     assert_eq!(service.vip.id.to_string(), "tcp://198.18.0.29:80");
     assert!(service.vip.snat);
