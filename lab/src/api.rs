@@ -33,10 +33,15 @@ pub struct Api {
 }
 
 impl Lab {
-    /// Nomad's API, asked from the machine's own network.
+    /// The API of Nomad's server, asked from the machine's own network.
     pub fn nomad(&self) -> Api {
+        self.nomad_of(Node::Node1)
+    }
+
+    /// The API of a node's Nomad agent.
+    pub fn nomad_of(&self, node: Node) -> Api {
         Api {
-            base: format!("{}/v1/", self.topology.nomad_address()),
+            base: format!("{}/v1/", self.topology.nomad_address_of(node)),
             token_header: NOMAD_TOKEN,
             index_header: NOMAD_INDEX,
             token: Access::of(self).ok().map(|access| access.nomad),

@@ -178,9 +178,14 @@ impl Topology {
         format!("http://{}:8500", self.node_address(node))
     }
 
-    /// Where Nomad answers, to those who have its token: see [`crate::api`].
+    /// Where Nomad's server answers, to those who have its token: see [`crate::api`].
     pub fn nomad_address(&self) -> String {
-        format!("http://{}:4646", self.node_address(Node::Node1))
+        self.nomad_address_of(Node::Node1)
+    }
+
+    /// Where a node's own Nomad agent answers.
+    pub fn nomad_address_of(&self, node: Node) -> String {
+        format!("http://{}:4646", self.node_address(node))
     }
 
     /// Where the syncer of a director takes the nodes' hints.
