@@ -25,11 +25,21 @@ pub(super) fn error(error: Error) -> EngineError {
             status_code: 409,
             message,
         } => EngineError::Conflict(message),
+        Error::DockerResponseServerError {
+            status_code,
+            message,
+        } if is_half_down(status_code, &message) => EngineError::Unreachable(message),
         Error::DockerResponseServerError { message, .. } => EngineError::Refused(message),
         Error::DockerStreamError { error } => EngineError::Refused(error),
         Error::RequestTimeoutError => EngineError::Unreachable("no answer".to_owned()),
         other => EngineError::Unreachable(root(&other)),
     }
+}
+
+/// Whether the engine answers and can't reach the containerd that runs its containers: one of both was killed, or starts
+/// now. It says so with 503, or with 500 and containerd's `ErrUnavailable`, whose text is the last of the message.
+fn is_half_down(status_code: u16, message: &str) -> bool {
+    status_code == 503 || (status_code == 500 && message.trim_end().ends_with(": unavailable"))
 }
 
 /// The HTTP client wraps a cause several times without saying more.
@@ -195,6 +205,27 @@ mod tests {
     fn dockers_zero_time_is_not_a_time() {
         assert_eq!(time("0001-01-01T00:00:00Z"), None);
         assert!(time("2026-11-24T21:00:00.123456789Z").is_some());
+    }
+
+    #[test]
+    fn an_engine_without_its_containerd_is_out_of_reach_and_refuses_nothing() {
+        let answer = |status_code, message: &str| {
+            error(Error::DockerResponseServerError {
+                status_code,
+                message: message.to_owned(),
+            })
+        };
+        let dialing = "connection error: desc = \"transport: Error while dialing dial unix /run/containerd.sock: connect: \
+                       connection refused\": unavailable";
+        assert!(matches!(
+            answer(500, dialing),
+            EngineError::Unreachable(message) if message == dialing
+        ));
+        assert!(matches!(answer(503, "no"), EngineError::Unreachable(_)));
+        assert!(matches!(
+            answer(500, "OCI runtime create failed: the address is unavailable"),
+            EngineError::Refused(_)
+        ));
     }
 
     #[test]
