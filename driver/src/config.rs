@@ -225,4 +225,6 @@ fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
