@@ -7,19 +7,19 @@
 mod address;
 pub mod options;
 mod raw;
-mod schema;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use nomad_driver_sdk::cty::{self, CtyError};
+use nomad_driver_sdk::hclspec::Spec;
+use nomad_driver_sdk::options::Options;
 
 use crate::engine::Address;
 use address::Environment;
 
 pub use address::TlsConfigError;
 pub use raw::{AllowedModes, Logging};
-pub use schema::schema;
 
 const LEAST: Duration = Duration::from_mins(1);
 /// Any point in time plus this is one still.
@@ -185,6 +185,11 @@ impl PluginConfig {
             without_effect,
         })
     }
+}
+
+/// The options of the block, as the agent has to read them.
+pub fn schema() -> Spec {
+    raw::Raw::schema()
 }
 
 /// Go's notation, as users write it everywhere in Nomad: `1h30m`, `1.5s`, `250ms`.

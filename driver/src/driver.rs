@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use nomad_driver_sdk::hclspec::Spec;
+use nomad_driver_sdk::options::Options;
 use nomad_driver_sdk::value::{
     Capabilities, ExecInput, ExecOutput, ExecRequest, ExecResult, Exit, Fingerprint, FsIsolation,
     NetworkMode, Started, TaskEvent, TaskState, TaskStats, TaskStatus,
@@ -26,7 +27,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::config::{self, PluginConfig, options};
+use crate::config::options::TaskOptions;
+use crate::config::{self, PluginConfig};
 use crate::engine::{ContainerEngine, EngineError};
 use crate::file_work::FileWork;
 use crate::fingerprint;
@@ -130,7 +132,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
     }
 
     fn task_config_schema(&self) -> Spec {
-        options::schema()
+        TaskOptions::schema()
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -4,8 +4,9 @@
 mod hclspec;
 
 use nomad_driver_sdk::cty;
+use nomad_driver_sdk::options::Options;
 
-use crate::config::options::{self, TaskOptions};
+use crate::config::options::TaskOptions;
 use crate::config::{self, ConfigError, PluginConfig};
 use crate::engine::docker;
 use crate::logs;
@@ -32,7 +33,7 @@ pub fn msgpack(data: &[u8]) {
 pub fn hclspec(data: &[u8]) {
     let (first, data) = data.split_first().unwrap_or((&0, &[]));
     if first % 2 == 0 {
-        let made = hclspec::Config::new(options::schema(), data);
+        let made = hclspec::Config::new(TaskOptions::schema(), data);
         made.check(|bytes| {
             cty::from_slice::<TaskOptions>(bytes).map_err(|error| error.to_string())
         });

@@ -102,7 +102,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<Spec, SpecError> {
         oom_score_adj: Some(options.oom_score_adj),
         readonly_rootfs: Some(options.readonly_rootfs),
         shm_size: (options.shm_size > 0).then_some(options.shm_size),
-        storage_opt: (!options.storage_opt.is_empty()).then(|| owned(&options.storage_opt)),
+        storage_opt: (!options.storage_opt.0.is_empty()).then(|| owned(&options.storage_opt.0)),
         sysctls: (!options.sysctl.is_empty()).then(|| owned(&options.sysctl)),
         volume_driver: text(&options.volume_driver),
         ..HostConfig::default()

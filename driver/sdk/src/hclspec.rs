@@ -1,4 +1,5 @@
-//! What configuration a driver takes, as values: `Object([string("image").required(), bool("tty").or("false")])`.
+//! What configuration a driver takes, as values: `object([attribute("image", "string").required()])`. [`crate::options`] makes
+//! them of structs.
 //!
 //! The agent decodes the HCL of a `config` block by this and sends the result as msgpack, which [`crate::cty`] reads.
 
@@ -44,27 +45,6 @@ pub fn attribute(name: &str, r#type: &'static str) -> Spec {
             required: false,
         },
     )
-}
-
-pub fn string(name: &str) -> Spec {
-    attribute(name, "string")
-}
-
-pub fn bool(name: &str) -> Spec {
-    attribute(name, "bool")
-}
-
-pub fn number(name: &str) -> Spec {
-    attribute(name, "number")
-}
-
-pub fn strings(name: &str) -> Spec {
-    attribute(name, "list(string)")
-}
-
-/// Blocks or objects of free keys, to be merged.
-pub fn string_maps(name: &str) -> Spec {
-    attribute(name, "list(map(string))")
 }
 
 /// One `name { … }` at most.
@@ -190,7 +170,7 @@ mod tests {
     fn a_default_wraps_the_attribute_and_keeps_its_name() {
         let wire::Spec {
             block: Some(Kind::Default(default)),
-        } = wire::Spec::from(string("period").or("\"5m\""))
+        } = wire::Spec::from(attribute("period", "string").or("\"5m\""))
         else {
             panic!("not a default");
         };
@@ -211,7 +191,10 @@ mod tests {
     fn object_keys_are_the_options_names() {
         let wire::Spec {
             block: Some(Kind::Object(object)),
-        } = wire::Spec::from(object([string("image").required(), bool("tty")]))
+        } = wire::Spec::from(object([
+            attribute("image", "string").required(),
+            attribute("tty", "bool"),
+        ]))
         else {
             panic!("not an object");
         };

@@ -29,6 +29,7 @@ mod goplugin;
 pub mod handshake;
 pub mod hclog;
 pub mod hclspec;
+pub mod options;
 pub mod serve;
 mod service;
 mod socket;

@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 
+use nomad_driver_sdk::options::Options;
 use nomad_ipvs_proto::hclspec as wire;
 use wire::spec::Block as Kind;
 
-use super::{options, schema};
+use super::options::TaskOptions;
+use super::schema;
 
 /// One line an option, in the order of their names: `name: type`, a block's options indented below it.
 fn describe(text: &mut String, depth: usize, name: &str, note: &str, spec: &wire::Spec) {
@@ -72,6 +74,6 @@ fn the_plugins_schema_is_the_same_to_the_letter() {
 
 #[test]
 fn the_tasks_schema_is_the_same_to_the_letter() {
-    let text = text(options::schema());
+    let text = text(TaskOptions::schema());
     assert!(text == include_str!("golden/task.txt"), "{text}");
 }

@@ -5,150 +5,132 @@
 
 use std::collections::BTreeMap;
 
-use nomad_driver_sdk::hclspec::{
-    Spec, attribute, block, blocks, bool, free_block, number, object, string, string_maps, strings,
-};
-use serde::Deserialize;
+use nomad_driver_sdk::options;
+use nomad_driver_sdk::options::FreeBlock;
 
 use super::Logging;
 
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct TaskOptions {
-    pub image: String,
-    pub advertise_ipv6_address: bool,
-    pub args: Vec<String>,
-    pub auth: Option<Auth>,
-    /// Nothing to soften: credentials come from the task or not at all.
-    pub auth_soft_fail: bool,
-    pub cap_add: Vec<String>,
-    pub cap_drop: Vec<String>,
-    pub cgroupns: String,
-    pub command: String,
-    pub container_exists_attempts: Option<u32>,
-    pub cpu_cfs_period: Option<i64>,
-    pub cpu_hard_limit: bool,
-    pub cpuset_cpus: String,
-    pub devices: Vec<Device>,
-    pub dns_servers: Vec<String>,
-    /// Not of the built-in driver: how long a stop waits until load balancers have drained this task.
-    pub drain: String,
-    pub dns_search_domains: Vec<String>,
-    pub dns_options: Vec<String>,
-    pub entrypoint: Vec<String>,
-    pub extra_hosts: Vec<String>,
-    pub force_pull: bool,
-    pub group_add: Vec<String>,
-    pub healthchecks: Option<Healthchecks>,
-    pub hostname: String,
-    pub image_pull_timeout: String,
-    pub init: bool,
-    pub interactive: bool,
-    pub ipc_mode: String,
-    pub pid_mode: String,
-    pub uts_mode: String,
-    pub userns_mode: String,
-    pub ipv4_address: String,
-    pub ipv6_address: String,
-    pub isolation: String,
-    pub labels: BTreeMap<String, String>,
-    pub load: String,
-    pub logging: Option<TaskLogging>,
-    pub mac_address: String,
-    pub memory_hard_limit: i64,
-    pub mount: Vec<Mount>,
-    pub mounts: Vec<Mount>,
-    pub network_aliases: Vec<String>,
-    pub network_mode: String,
-    pub oom_score_adj: i64,
-    pub pids_limit: i64,
-    pub port_map: BTreeMap<String, u16>,
-    pub ports: Vec<String>,
-    pub privileged: bool,
-    pub readonly_rootfs: bool,
-    pub runtime: String,
-    pub security_opt: Vec<String>,
-    pub shm_size: i64,
-    pub storage_opt: BTreeMap<String, String>,
-    pub sysctl: BTreeMap<String, String>,
-    pub tty: bool,
-    pub ulimit: BTreeMap<String, String>,
-    pub volumes: Vec<String>,
-    pub volume_driver: String,
-    pub work_dir: String,
-}
+options! {
+    pub struct TaskOptions {
+        pub image: String => required,
+        pub advertise_ipv6_address: bool,
+        pub args: Vec<String>,
+        pub auth: Option<Auth>,
+        /// Nothing to soften: credentials come from the task or not at all.
+        pub auth_soft_fail: bool,
+        pub cap_add: Vec<String>,
+        pub cap_drop: Vec<String>,
+        pub cgroupns: String,
+        pub command: String,
+        pub container_exists_attempts: Option<u32>,
+        pub cpu_cfs_period: Option<i64>,
+        pub cpu_hard_limit: bool,
+        pub cpuset_cpus: String,
+        pub devices: Vec<Device>,
+        pub dns_servers: Vec<String>,
+        /// Not of the built-in driver: how long a stop waits until load balancers have drained this task.
+        pub drain: String,
+        pub dns_search_domains: Vec<String>,
+        pub dns_options: Vec<String>,
+        pub entrypoint: Vec<String>,
+        pub extra_hosts: Vec<String>,
+        pub force_pull: bool,
+        pub group_add: Vec<String>,
+        pub healthchecks: Option<Healthchecks>,
+        pub hostname: String,
+        pub image_pull_timeout: String,
+        pub init: bool,
+        pub interactive: bool,
+        pub ipc_mode: String,
+        pub pid_mode: String,
+        pub uts_mode: String,
+        pub userns_mode: String,
+        pub ipv4_address: String,
+        pub ipv6_address: String,
+        pub isolation: String,
+        pub labels: BTreeMap<String, String>,
+        pub load: String,
+        pub logging: Option<TaskLogging>,
+        pub mac_address: String,
+        pub memory_hard_limit: i64,
+        pub mount: Vec<Mount>,
+        pub mounts: Vec<Mount>,
+        pub network_aliases: Vec<String>,
+        pub network_mode: String,
+        pub oom_score_adj: i64,
+        pub pids_limit: i64,
+        pub port_map: BTreeMap<String, u16>,
+        pub ports: Vec<String>,
+        pub privileged: bool,
+        pub readonly_rootfs: bool,
+        pub runtime: String,
+        pub security_opt: Vec<String>,
+        pub shm_size: i64,
+        pub storage_opt: FreeBlock,
+        pub sysctl: BTreeMap<String, String>,
+        pub tty: bool,
+        pub ulimit: BTreeMap<String, String>,
+        pub volumes: Vec<String>,
+        pub volume_driver: String,
+        pub work_dir: String,
+    }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Auth {
-    pub username: String,
-    pub password: String,
-    pub email: String,
-    pub server_address: String,
-}
+    pub struct Auth {
+        pub username: String,
+        pub password: String,
+        pub email: String,
+        pub server_address: String,
+    }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Device {
-    pub host_path: String,
-    pub container_path: String,
-    pub cgroup_permissions: String,
-}
+    pub struct Device {
+        pub host_path: String,
+        pub container_path: String,
+        pub cgroup_permissions: String,
+    }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Healthchecks {
-    pub disable: bool,
-}
+    #[derive(Copy)]
+    pub struct Healthchecks {
+        pub disable: bool,
+    }
 
-/// `type` and `driver` mean the same; `type` wins.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct TaskLogging {
-    pub r#type: String,
-    pub driver: String,
-    pub config: BTreeMap<String, String>,
-}
+    /// `type` and `driver` mean the same; `type` wins.
+    pub struct TaskLogging {
+        pub r#type: String,
+        pub driver: String,
+        pub config: BTreeMap<String, String>,
+    }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Mount {
-    pub r#type: String,
-    pub target: String,
-    pub source: String,
-    pub readonly: bool,
-    pub bind_options: Option<BindOptions>,
-    pub tmpfs_options: Option<TmpfsOptions>,
-    pub volume_options: Option<VolumeOptions>,
-}
+    pub struct Mount {
+        pub r#type: String => or("\"volume\""),
+        pub target: String,
+        pub source: String,
+        pub readonly: bool,
+        pub bind_options: Option<BindOptions>,
+        pub tmpfs_options: Option<TmpfsOptions>,
+        pub volume_options: Option<VolumeOptions>,
+    }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct BindOptions {
-    pub propagation: String,
-}
+    pub struct BindOptions {
+        pub propagation: String,
+    }
 
-/// `size` in bytes, `mode` the permission bits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct TmpfsOptions {
-    pub size: i64,
-    pub mode: i64,
-}
+    /// `size` in bytes, `mode` the permission bits.
+    #[derive(Copy)]
+    pub struct TmpfsOptions {
+        pub size: i64,
+        pub mode: i64,
+    }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct VolumeOptions {
-    pub no_copy: bool,
-    pub labels: BTreeMap<String, String>,
-    pub driver_config: Option<VolumeDriver>,
-}
+    pub struct VolumeOptions {
+        pub no_copy: bool,
+        pub labels: BTreeMap<String, String>,
+        pub driver_config: Option<VolumeDriver>,
+    }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct VolumeDriver {
-    pub name: String,
-    pub options: BTreeMap<String, String>,
+    pub struct VolumeDriver {
+        pub name: String,
+        pub options: BTreeMap<String, String>,
+    }
 }
 
 impl TaskOptions {
@@ -181,111 +163,10 @@ impl TaskOptions {
     }
 }
 
-/// The options as the agent has to read them.
-pub fn schema() -> Spec {
-    let mount = |name| {
-        let options = [
-            string("type").or("\"volume\""),
-            string("target"),
-            string("source"),
-            bool("readonly"),
-            block("bind_options", [string("propagation")]),
-            block("tmpfs_options", [number("size"), number("mode")]),
-            block(
-                "volume_options",
-                [
-                    bool("no_copy"),
-                    string_maps("labels"),
-                    block("driver_config", [string("name"), string_maps("options")]),
-                ],
-            ),
-        ];
-        blocks(name, options)
-    };
-    object([
-        string("image").required(),
-        bool("advertise_ipv6_address"),
-        strings("args"),
-        block(
-            "auth",
-            [
-                string("username"),
-                string("password"),
-                string("email"),
-                string("server_address"),
-            ],
-        ),
-        bool("auth_soft_fail"),
-        strings("cap_add"),
-        strings("cap_drop"),
-        string("cgroupns"),
-        string("command"),
-        number("container_exists_attempts"),
-        number("cpu_cfs_period"),
-        bool("cpu_hard_limit"),
-        string("cpuset_cpus"),
-        blocks(
-            "devices",
-            [
-                string("host_path"),
-                string("container_path"),
-                string("cgroup_permissions"),
-            ],
-        ),
-        string("drain"),
-        strings("dns_servers"),
-        strings("dns_search_domains"),
-        strings("dns_options"),
-        strings("entrypoint"),
-        strings("extra_hosts"),
-        bool("force_pull"),
-        strings("group_add"),
-        block("healthchecks", [bool("disable")]),
-        string("hostname"),
-        string("image_pull_timeout"),
-        bool("init"),
-        bool("interactive"),
-        string("ipc_mode"),
-        string("pid_mode"),
-        string("uts_mode"),
-        string("userns_mode"),
-        string("ipv4_address"),
-        string("ipv6_address"),
-        string("isolation"),
-        string_maps("labels"),
-        string("load"),
-        block(
-            "logging",
-            [string("type"), string("driver"), string_maps("config")],
-        ),
-        string("mac_address"),
-        number("memory_hard_limit"),
-        mount("mount"),
-        mount("mounts"),
-        strings("network_aliases"),
-        string("network_mode"),
-        number("oom_score_adj"),
-        number("pids_limit"),
-        attribute("port_map", "list(map(number))"),
-        strings("ports"),
-        bool("privileged"),
-        bool("readonly_rootfs"),
-        string("runtime"),
-        strings("security_opt"),
-        number("shm_size"),
-        free_block("storage_opt", "string"),
-        string_maps("sysctl"),
-        bool("tty"),
-        string_maps("ulimit"),
-        strings("volumes"),
-        string("volume_driver"),
-        string("work_dir"),
-    ])
-}
-
 #[cfg(test)]
 mod tests {
     use nomad_driver_sdk::cty;
+    use nomad_driver_sdk::options::Options;
     use rmpv::Value;
 
     use super::*;
@@ -304,7 +185,7 @@ mod tests {
 
     #[test]
     fn every_option_of_the_schema_is_known_to_the_decoder() {
-        for option in schema().options() {
+        for option in TaskOptions::schema().options() {
             assert!(
                 decode(&[(option.name(), Value::Ext(1, vec![1]))]).is_err(),
                 "{}",
