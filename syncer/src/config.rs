@@ -5,12 +5,10 @@
 //! file names are looked at too.
 
 mod api;
-pub mod file;
 mod hints;
 mod read;
 mod schema;
 mod tls;
-mod token;
 mod value;
 mod warning;
 
@@ -20,13 +18,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use api::{Address, AddressError, Api};
 pub use hints::{Hints, HostPort, Relay};
-pub use tls::{HttpsTls, IdentityFiles, Tls, TlsError, no_tls};
-pub use token::{Token, TokenError};
+pub use tls::Tls;
 
 use syncer_core::model::policy::{Ownership, Policy, ServiceBlock};
 use syncer_core::plan::AddressKeeper;
+
+use crate::credential;
+use crate::credential::pem::TlsError;
+use crate::credential::token::TokenError;
+use crate::http::{Address, Api};
 
 /// How to rewrite clients' addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +145,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 
 /// Of any kind of file, for a config may come through a pipe.
 fn read_text(path: &Path) -> std::io::Result<String> {
-    let bytes = file::read_bounded(std::fs::File::open(path)?)?;
+    let bytes = credential::read_bounded(std::fs::File::open(path)?)?;
     String::from_utf8(bytes)
         .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
 }

@@ -11,14 +11,17 @@
 //! [`reconcile`] is the one loop of a director, [`registrar`] that of a node.
 
 pub mod admin;
+pub mod backoff;
 pub mod config;
 pub mod connections;
+pub mod credential;
 pub mod dataplane;
 pub mod error;
 pub mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod hints;
+pub mod http;
 pub mod lock;
 pub mod parts;
 pub mod reconcile;

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use ipvs_syncer::config::{self, Api, Config};
+use ipvs_syncer::config::{self, Config};
 use ipvs_syncer::error::chain;
-use ipvs_syncer::source::http::Http;
+use ipvs_syncer::http::{Api, Http};
 use ipvs_syncer::status::{Status, text};
 use ipvs_syncer::terminal::{escaped, escaped_json};
 

@@ -25,11 +25,11 @@ pub use pure::{
 use syncer_core::model::catalog::Origin;
 use syncer_core::model::fleet::Fleet;
 
-use crate::config::{Api, Config, Registrar as Settings};
+use crate::backoff::Backoff;
+use crate::config::{Config, Registrar as Settings};
+use crate::http::{Api, Http, HttpError, SetupError};
 use crate::parts::Parts;
 use crate::source::Published;
-use crate::source::blocking::Backoff;
-use crate::source::http::{Http, HttpError, SetupError};
 use crate::source::nomad::TOKEN_HEADER as NOMAD_TOKEN;
 use crate::status::RegistrationView;
 
@@ -92,13 +92,13 @@ impl Registrar {
                     backoff.reset();
                     AUDIT
                 }
-                Ok(()) => backoff.failed(),
+                Ok(()) => backoff.fail(),
                 Err(error) => {
                     let told = error.told();
                     warn!(error = told, "registrations can't be compared");
                     self.publisher
                         .send_modify(|status| status.error = Some(told));
-                    backoff.failed()
+                    backoff.fail()
                 }
             };
             // Cancel-safe: a change that is not seen here is seen by the next pass, which reads the newest view.

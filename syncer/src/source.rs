@@ -14,7 +14,6 @@ mod consul_json;
 pub mod driver;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
-pub mod http;
 mod lenient;
 pub mod nomad;
 mod nomad_json;

@@ -8,14 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use syncer_core::backoff::Backoff;
 use syncer_core::pass::Key;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// From the first to the longest pause between two tries.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
 
 /// Connections at a time of endpoints that try the first time, and of those that try again.
 const FIRST_TRIES: usize = 256;
@@ -77,7 +79,7 @@ impl Prober {
 }
 
 async fn until_it_listens(key: Key, turns: Turns, succeeded: mpsc::UnboundedSender<Key>) {
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = BACKOFF;
     let mut turn = &turns.first;
     loop {
         let Ok(permit) = turn.acquire().await else {
@@ -90,8 +92,7 @@ async fn until_it_listens(key: Key, turns: Turns, succeeded: mpsc::UnboundedSend
             return;
         }
         turn = &turns.more;
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        tokio::time::sleep(backoff.fail()).await;
     }
 }
 

@@ -3,6 +3,8 @@
 //! Only the last command of a send asks for an acknowledgement: the kernel works through a datagram in order and
 //! reports every failure anyway, so the last acknowledgement means that all before it are done.
 
+use netlink_sys::protocols::NETLINK_GENERIC;
+
 use crate::dump::Dump;
 use crate::errno;
 use crate::error::{Error, Refused};
@@ -30,7 +32,7 @@ impl Client {
     pub fn open() -> Result<Self, Error> {
         const OPERATION: &str = "find the family IPVS";
         let mut client = Self {
-            socket: Socket::open()?,
+            socket: Socket::open(NETLINK_GENERIC)?,
             family: 0,
         };
         let sequence = client.socket.sequences(1);

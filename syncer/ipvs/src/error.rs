@@ -32,6 +32,17 @@ pub enum Error {
 }
 
 #[cfg(feature = "netlink")]
+impl From<crate::socket::SocketError> for Error {
+    fn from(error: crate::socket::SocketError) -> Self {
+        let crate::socket::SocketError { operation, source } = error;
+        match source.raw_os_error() {
+            Some(errno::ENOBUFS) => Self::Overrun { operation },
+            _ => Self::Socket { operation, source },
+        }
+    }
+}
+
+#[cfg(feature = "netlink")]
 impl Error {
     pub(crate) fn from_errno(operation: &'static str, errno: i32) -> Self {
         match errno {

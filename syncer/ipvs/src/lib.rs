@@ -20,7 +20,7 @@ pub mod fake;
 mod kernel;
 pub mod model;
 #[cfg(feature = "netlink")]
-mod socket;
+pub mod socket;
 pub mod wire;
 
 #[cfg(feature = "netlink")]

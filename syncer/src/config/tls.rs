@@ -1,24 +1,14 @@
-//! The certificates with which syncers know each other: where they are, and that they are usable. [`https`] is about those
-//! of Nomad's and Consul's agents.
+//! The certificates with which syncers know each other: where they are, and that they are usable.
 //!
 //! Each side shows a certificate and asks for one, signed by the same CA. They are read when the config is checked, and
 //! again whenever they are used: by a node at each connect, by a director when it starts to listen.
 
-mod https;
-
-use std::error::Error;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use rustls_pki_types::PrivateKeyDer;
-use rustls_pki_types::pem::PemObject;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
 
-pub use https::{HttpsTls, IdentityFiles, no_tls};
-
-use super::file;
-use https::certificates;
+use crate::credential::pem::{TlsError, certificates, private_key};
 
 /// For a handshake: a connection that says nothing is not kept.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -32,28 +22,6 @@ pub struct Tls {
     pub key_file: PathBuf,
     /// The name in the directors' certificates, where it is not the host that they are reached by.
     pub server_name: Option<String>,
-}
-
-/// Why they can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    #[error("{key} {}: cannot be read", path.display())]
-    Unreadable {
-        key: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
-    #[error("{key} {}: expected {expected} in PEM (-----BEGIN …)", path.display())]
-    NotPem {
-        key: &'static str,
-        path: PathBuf,
-        expected: &'static str,
-    },
-    #[error("{files}: unusable together")]
-    Unfit {
-        files: String,
-        source: Box<dyn Error + Send + Sync>,
-    },
 }
 
 impl Tls {
@@ -96,31 +64,9 @@ impl Tls {
     }
 
     fn read(&self) -> Result<(Certificate, Identity), TlsError> {
-        let certificates = |pem: &[u8]| certificates(pem).map(|_| pem.to_vec());
-        let ca = read("ca_file", &self.ca_file, "certificates", certificates)?;
-        let cert = read("cert_file", &self.cert_file, "certificates", certificates)?;
-        let key = read("key_file", &self.key_file, "a private key", |pem| {
-            PrivateKeyDer::from_pem_slice(pem)
-                .ok()
-                .map(|_| pem.to_vec())
-        })?;
+        let (_, ca) = certificates("ca_file", &self.ca_file)?;
+        let (_, cert) = certificates("cert_file", &self.cert_file)?;
+        let (_, key) = private_key("key_file", &self.key_file)?;
         Ok((Certificate::from_pem(ca), Identity::from_pem(cert, key)))
-    }
-}
-
-fn read<T>(
-    key: &'static str,
-    path: &Path,
-    expected: &'static str,
-    decode: impl Fn(&[u8]) -> Option<T>,
-) -> Result<T, TlsError> {
-    let path = path.to_owned();
-    match file::read(&path) {
-        Ok(pem) => decode(&pem).ok_or(TlsError::NotPem {
-            key,
-            path,
-            expected,
-        }),
-        Err(source) => Err(TlsError::Unreadable { key, path, source }),
     }
 }

@@ -10,7 +10,7 @@ use hcl::eval::{Context, ErrorKind, Evaluate, FuncArgs, FuncDef, ParamType};
 use hcl::{Number, Value};
 use hcl_edit::expr::Expression;
 
-use super::file;
+use crate::credential;
 
 /// Why a value can't be taken.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ fn contents(arguments: FuncArgs) -> Result<Value, String> {
     if !path.is_absolute() {
         return Err(format!("expected an absolute path, not {name:?}"));
     }
-    let bytes = file::read(path).map_err(|error| format!("{name}: {error}"))?;
+    let bytes = credential::read(path).map_err(|error| format!("{name}: {error}"))?;
     let text = String::from_utf8(bytes).map_err(|_| format!("{name}: not UTF-8"))?;
     Ok(text.trim_end().into())
 }

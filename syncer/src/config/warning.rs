@@ -3,8 +3,10 @@
 
 use std::path::Path;
 
-use super::file::exposed_mode;
-use super::{Api, Config, Token};
+use super::Config;
+use crate::credential::exposed_mode;
+use crate::credential::token::Token;
+use crate::http::Api;
 
 /// All of it, in the order of the blocks. `path` is the config's own file.
 pub(super) fn warnings(config: &Config, path: &Path) -> Vec<String> {

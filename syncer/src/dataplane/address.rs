@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use ipvs::Table;
+use ipvs::socket::SocketError;
 use netlink_packet_core::DecodeError;
 
 pub use departure::Departures;
@@ -90,6 +91,12 @@ pub enum AddressError {
     Stalled { interface: Arc<str>, seconds: u64 },
     #[error(transparent)]
     Thread(#[from] ThreadError),
+}
+
+impl From<SocketError> for AddressError {
+    fn from(SocketError { operation, source }: SocketError) -> Self {
+        Self::Socket { operation, source }
+    }
 }
 
 /// An address of this machine.

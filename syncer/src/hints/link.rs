@@ -21,9 +21,9 @@ use tracing::{debug, info, warn};
 use self::open::{OpenError, Stream, open};
 use self::pending::{MOST, Order, Pending};
 use super::Outcome;
+use crate::backoff::Backoff;
 use crate::config::{HostPort, Tls};
 use crate::error::chain;
-use crate::source::blocking::Backoff;
 use crate::source::driver::Hint;
 
 /// For how long a hint that is no withdrawal is of use: Nomad tells it itself by then.
@@ -156,7 +156,7 @@ impl Line {
 
     /// Waits before the next try; a new hint makes it short.
     async fn pause(&mut self, backoff: &mut Backoff) {
-        let mut ends = Instant::now() + backoff.failed();
+        let mut ends = Instant::now() + backoff.fail();
         let mut shortened = false;
         loop {
             tokio::select! {
@@ -166,7 +166,7 @@ impl Line {
                     if !shortened {
                         shortened = true;
                         backoff.reset();
-                        ends = ends.min(Instant::now() + backoff.failed());
+                        ends = ends.min(Instant::now() + backoff.fail());
                     }
                 }
             }

@@ -26,8 +26,9 @@ use tracing::{debug, warn};
 use super::guest::{Call, Guest, guests};
 use super::rate::{Origin, Rates};
 use super::{Barrier, Refused, wire};
-use crate::config::{Tls, TlsError};
+use crate::config::Tls;
 use crate::connections::Connections;
+use crate::credential::pem::TlsError;
 use crate::files;
 use crate::source::driver::{Hint, Speaker};
 

@@ -7,9 +7,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::pure::{Registered, Registration};
-use crate::config::Api;
+use crate::http::{Api, Http, HttpError, SetupError};
 use crate::source::consul::{TOKEN_HEADER, encoded};
-use crate::source::http::{Http, HttpError, SetupError};
 
 /// Says that the token's rights made the answer shorter.
 const FILTERED_HEADER: &str = "X-Consul-Results-Filtered-By-ACLs";

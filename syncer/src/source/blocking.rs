@@ -1,12 +1,10 @@
 //! The rules of blocking queries, which Nomad and Consul share.
 //!
 //! An answer is no proof of a change, an index may go back (restored snapshot, new cluster) and then starts anew, one
-//! below 1 would not block at all. Failures wait with backoff and jitter; a server that answers at once all the time
-//! is asked at a bounded rate.
+//! below 1 would not block at all. A server that answers at once all the time is asked at a bounded rate.
 
 use std::time::Duration;
 
-use syncer_core::backoff;
 use tokio::time::Instant;
 
 /// How long the server may hold a query.
@@ -43,30 +41,6 @@ impl Cursor {
             format!("index={}&wait={}s", self.0, WAIT.as_secs())
         }
     }
-}
-
-/// Waits that grow with each failure in a row.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Backoff(backoff::Backoff);
-
-impl Backoff {
-    /// How long to wait after one more failure: doubled each time, between half and all of it, for many wait for one
-    /// server.
-    pub fn failed(&mut self) -> Duration {
-        let half = self.0.failed() / 2;
-        half + half.mul_f64(random_share())
-    }
-
-    /// It works again.
-    pub fn reset(&mut self) {
-        self.0.reset();
-    }
-}
-
-/// From 0 to 1.
-fn random_share() -> f64 {
-    let bits = uuid::Uuid::new_v4().as_bytes()[0];
-    f64::from(bits) / 255.0
 }
 
 /// A token bucket: bursts pass at once, a flood is slowed down.
@@ -122,18 +96,6 @@ mod tests {
         assert_eq!(Cursor(7).after(None), Cursor(0));
         assert_eq!(Cursor(0).query(), "");
         assert_eq!(Cursor(7).query(), "index=7&wait=60s");
-    }
-
-    #[test]
-    fn backoff_grows_to_its_bound_and_starts_again() {
-        let mut backoff = Backoff::default();
-        let waits: Vec<Duration> = (0..20).map(|_| backoff.failed()).collect();
-        let (first, longest) = (Duration::from_millis(50), Duration::from_secs(5));
-        assert!(waits[0] <= first && waits[0] >= first / 2);
-        assert!(waits.iter().all(|wait| *wait <= longest));
-        assert!(waits[19] >= longest / 2);
-        backoff.reset();
-        assert!(backoff.failed() <= first);
     }
 
     #[tokio::test(start_paused = true)]

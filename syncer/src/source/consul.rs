@@ -34,9 +34,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::http::{Answer, Http, HttpError, SetupError};
 use super::{Published, changed, until, whole};
-use crate::config::Api;
+use crate::http::{Answer, Api, Http, HttpError, SetupError};
 use crate::parts::Parts;
 
 pub use read::encoded;

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::http::{Answer, HttpError};
+use crate::http::{Answer, HttpError};
 
 /// One field, or one item of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -19,12 +19,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::blocking::{Backoff, Bucket, Cursor, LIMIT};
-use super::http::{Answer, Http, HttpError, SetupError};
+use super::blocking::{Bucket, Cursor, LIMIT};
 use super::lenient::{self, Field};
 use super::nomad_json::{Shape, Stub, shapes};
 use super::{Published, whole};
-use crate::config::Api;
+use crate::backoff::Backoff;
+use crate::http::{Answer, Api, Http, HttpError, SetupError};
 use crate::parts::Parts;
 
 /// The header that carries Nomad's token.
@@ -117,7 +117,7 @@ impl Follower {
                         }
                         Err(error) => {
                             self.failed(error.told());
-                            (Cursor::default(), backoff.failed())
+                            (Cursor::default(), backoff.fail())
                         }
                     };
                     list = listing(self.http.clone(), next, wait);
@@ -292,7 +292,7 @@ impl Shapes {
         self.failed.insert(job, allocation);
         // One wait for all that fail together.
         if self.retry_at.is_none() {
-            self.retry_at = Some(Instant::now() + self.backoff.failed());
+            self.retry_at = Some(Instant::now() + self.backoff.fail());
         }
         !known
     }

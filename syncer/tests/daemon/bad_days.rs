@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use ipvs::{Command, Kernel, ServiceId, errno};
-use ipvs_syncer::config::Api;
-use ipvs_syncer::source::http::{Http, HttpError};
+use ipvs_syncer::http::{Api, Http, HttpError};
 
 use super::fake::{Fake, Fault};
 use super::harness::{Daemon, Lab, allocation, instance, running, stranger};

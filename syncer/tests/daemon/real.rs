@@ -9,8 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use ipvs_syncer::config::Api;
-use ipvs_syncer::source::http::Http;
+use ipvs_syncer::http::{Api, Http};
 use serde_json::{Value, json};
 
 use super::harness::Lab;

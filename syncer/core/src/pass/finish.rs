@@ -35,7 +35,7 @@ impl Director {
             failed: 1,
             ..Done::default()
         };
-        let wake = now.steady + self.failures.failed();
+        let wake = now.steady + self.failures.fail();
         Finish {
             state: self.conclude(begun, done, false, now),
             memory: None,
@@ -121,7 +121,7 @@ impl Director {
         wakes.extend(done.cut.then_some(now.steady));
         wakes.extend(self.refusals.next(now.steady));
         if done.failed > done.refused || self.doubtful {
-            wakes.push(now.steady + self.failures.failed());
+            wakes.push(now.steady + self.failures.fail());
         } else {
             self.failures.reset();
         }

@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use ipvs::{Command, Refused, ServiceId, errno};
 
-/// The first and the longest time until a refused step is tried again.
-const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_mins(1);
+use crate::backoff::Backoff;
+
+/// From the first to the longest time until a refused step is tried again.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
 
 #[derive(Debug, Clone, Copy)]
 struct Refusal {
     command: Command,
-    wait: Duration,
-    again: Instant,
+    backoff: Backoff,
+    retry_at: Instant,
 }
 
 type Key = (ServiceId, Option<SocketAddr>);
@@ -26,7 +27,7 @@ type Key = (ServiceId, Option<SocketAddr>);
 #[derive(Debug, Default)]
 pub(super) struct Refusals(BTreeMap<Key, Refusal>);
 
-/// Whether a refusal says that the table is not what we think.
+/// Whether a refusal says that the table is not what the mirror shows.
 pub(super) fn contradicts(refused: &Refused) -> bool {
     match refused.errno {
         errno::EEXIST | errno::ESRCH => true,
@@ -40,30 +41,30 @@ impl Refusals {
     /// Whether this very step was refused and its time has not come.
     pub(super) fn forbid(&self, command: &Command, now: Instant) -> bool {
         let known = self.0.get(&key(command));
-        known.is_some_and(|known| known.command == *command && now < known.again)
+        known.is_some_and(|known| known.command == *command && now < known.retry_at)
     }
 
-    /// It was refused, again maybe.
+    /// Notes that the command was refused, perhaps again.
     pub(super) fn note(&mut self, command: &Command, now: Instant) {
         let before = self.0.get(&key(command));
         let before = before.filter(|before| before.command == *command);
-        let wait = before.map_or(FIRST, |before| (before.wait * 2).min(LONGEST));
+        let mut backoff = before.map_or(BACKOFF, |before| before.backoff);
         let refusal = Refusal {
             command: *command,
-            wait,
-            again: now + wait,
+            retry_at: now + backoff.fail(),
+            backoff,
         };
         self.0.insert(key(command), refusal);
     }
 
-    /// It was done.
+    /// Notes that the command was done.
     pub(super) fn done(&mut self, command: &Command) {
         if !self.0.is_empty() {
             self.0.remove(&key(command));
         }
     }
 
-    /// Forgets those that are not planned any more.
+    /// Forgets the refusals of commands that are not planned any more.
     pub(super) fn keep(&mut self, planned: impl Fn(&Command) -> bool) {
         self.0.retain(|_, refusal| planned(&refusal.command));
     }
@@ -74,8 +75,8 @@ impl Refusals {
 
     /// When the next one may be tried. One whose time has come and that was not tried waits for something else.
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
-        let later = self.0.values().map(|refusal| refusal.again);
-        later.filter(|again| *again > now).min()
+        let later = self.0.values().map(|refusal| refusal.retry_at);
+        later.filter(|at| *at > now).min()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Values that are evaluated: `env` and `file`, and that nothing of what they give is shown.
 
 use super::*;
-use crate::config::{Address, Token};
+use crate::credential::token::Token;
+use crate::http::Address;
 
 fn with_consul(attributes: &str) -> String {
     GOOD.replace("address = \"http://198.18.0.11:8500\"", attributes)

@@ -5,34 +5,23 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use ipvs::socket::Socket;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_sys::protocols::NETLINK_ROUTE;
-use netlink_sys::{Socket as Raw, SocketAddr};
-use nix::errno::Errno;
 use nix::libc;
-use nix::sys::socket::{setsockopt, sockopt::ReceiveTimeout};
-use nix::sys::time::{TimeVal, TimeValLike};
 use tracing::debug;
 
 use super::message::{self, Body, Listed, Request};
 use super::{AddressError, Change};
 
-/// The kernel sizes dump answers by the largest buffer it has seen, up to 32 KiB: large ones keep dumps short.
-const BUFFER: usize = 64 * 1024;
 /// Changes in one send. All their acknowledgements fit the receive buffer.
 const BATCH: usize = 128;
 /// How often a dump is asked for that raced with a change; the last one is taken as it is.
 const DUMP_TRIES: u32 = 4;
-const ANSWER_SECONDS: i64 = 5;
-const MSG_TRUNC: i32 = libc::MSG_TRUNC;
 
 /// A conversation with the network stack of one network namespace.
 #[derive(Debug)]
-pub(super) struct RouteSocket {
-    raw: Raw,
-    sequence: u32,
-    buffer: Vec<u8>,
-}
+pub(super) struct RouteSocket(Socket);
 
 /// What the kernel made of a change: 0, or why not.
 pub(super) type Answer = i32;
@@ -40,23 +29,7 @@ pub(super) type Answer = i32;
 impl RouteSocket {
     /// In the calling thread's network namespace.
     pub(super) fn open() -> Result<Self, AddressError> {
-        let failed = |operation| move |source| AddressError::Socket { operation, source };
-        let mut raw = Raw::new(NETLINK_ROUTE).map_err(failed("open a socket"))?;
-        raw.bind_auto().map_err(failed("bind"))?;
-        raw.connect(&SocketAddr::new(0, 0))
-            .map_err(failed("connect to the kernel"))?;
-        raw.set_rx_buf_sz(1_i32 << 20)
-            .map_err(failed("set the receive buffer"))?;
-        // Without it every acknowledgement carries the whole request.
-        raw.set_cap_ack(true)
-            .map_err(failed("ask for short acknowledgements"))?;
-        setsockopt(&raw, ReceiveTimeout, &TimeVal::seconds(ANSWER_SECONDS))
-            .map_err(|errno| failed("set the receive time-out")(errno.into()))?;
-        Ok(Self {
-            raw,
-            sequence: 1,
-            buffer: Vec::with_capacity(BUFFER),
-        })
+        Ok(Self(Socket::open(NETLINK_ROUTE)?))
     }
 
     /// The interface's index; `None` where it is not.
@@ -116,7 +89,7 @@ impl RouteSocket {
     ) -> Result<Vec<Answer>, AddressError> {
         const OPERATION: &str = "change addresses";
         let count = u32::try_from(changes.len()).unwrap_or(u32::MAX);
-        let first = self.sequences(count);
+        let first = self.0.sequences(count);
         let mut datagram = Vec::new();
         for (sequence, change) in (first..).zip(changes) {
             let (kind, flags) = match change {
@@ -132,10 +105,10 @@ impl RouteSocket {
             let body = message::of_change(*change, index, label);
             message::put(&mut datagram, request, &body);
         }
-        self.send(OPERATION, &datagram)?;
+        self.0.send(OPERATION, &datagram)?;
         let mut answers: Vec<Option<Answer>> = vec![None; changes.len()];
         while answers.iter().any(Option::is_none) {
-            for reply in message::replies(self.receive(OPERATION)?) {
+            for reply in message::replies(self.0.receive(OPERATION)?) {
                 let reply = reply.map_err(malformed(OPERATION))?;
                 let at = usize::try_from(reply.sequence.wrapping_sub(first)).unwrap_or(usize::MAX);
                 // Another is left over from a conversation that broke off.
@@ -187,7 +160,7 @@ impl RouteSocket {
         body: &[u8],
         mut take: impl FnMut(&[u8]) -> Result<(), netlink_packet_core::DecodeError>,
     ) -> Result<End, AddressError> {
-        let sequence = self.sequences(1);
+        let sequence = self.0.sequences(1);
         let mut datagram = Vec::new();
         let request = Request {
             kind,
@@ -195,10 +168,10 @@ impl RouteSocket {
             sequence,
         };
         message::put(&mut datagram, request, body);
-        self.send(operation, &datagram)?;
+        self.0.send(operation, &datagram)?;
         let mut interrupted = false;
         loop {
-            for reply in message::replies(self.receive(operation)?) {
+            for reply in message::replies(self.0.receive(operation)?) {
                 let reply = reply.map_err(malformed(operation))?;
                 if reply.sequence != sequence {
                     continue;
@@ -210,42 +183,6 @@ impl RouteSocket {
                         return Ok(End { errno, interrupted });
                     }
                 }
-            }
-        }
-    }
-
-    /// The first of `count` fresh sequence numbers.
-    fn sequences(&mut self, count: u32) -> u32 {
-        if self.sequence.checked_add(count).is_none() {
-            self.sequence = 1;
-        }
-        let first = self.sequence;
-        self.sequence = first.saturating_add(count);
-        first
-    }
-
-    fn send(&self, operation: &'static str, datagram: &[u8]) -> Result<(), AddressError> {
-        loop {
-            match self.raw.send(datagram, 0) {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(AddressError::Socket { operation, source }),
-            }
-        }
-    }
-
-    /// The next datagram of the kernel.
-    fn receive(&mut self, operation: &'static str) -> Result<&[u8], AddressError> {
-        loop {
-            self.buffer.clear();
-            match self.raw.recv(&mut self.buffer, MSG_TRUNC) {
-                Ok(length) if length > self.buffer.len() => {
-                    let source = Errno::ENOBUFS.into();
-                    return Err(AddressError::Socket { operation, source });
-                }
-                Ok(_) => return Ok(&self.buffer),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(AddressError::Socket { operation, source }),
             }
         }
     }

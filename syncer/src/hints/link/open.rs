@@ -10,7 +10,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
 use super::pending::MOST;
-use crate::config::{HostPort, Tls, TlsError};
+use crate::config::{HostPort, Tls};
+use crate::credential::pem::TlsError;
 use crate::error::chain;
 
 /// From nothing to an open stream.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::source::blocking::Backoff;
+use crate::backoff::Backoff;
 
 /// After that long every service is read again, whatever the lists say.
 const ROUND: Duration = Duration::from_mins(10);
@@ -223,7 +223,7 @@ impl Agenda {
         if outcome == Outcome::Failed {
             self.failures_in_row = self.failures_in_row.saturating_add(1);
             if self.failures_in_row >= OUTAGE_FAILURES && self.paused.is_none() {
-                self.paused = Some(now + self.backoff.failed());
+                self.paused = Some(now + self.backoff.fail());
             }
         } else {
             self.failures_in_row = 0;
@@ -242,7 +242,7 @@ impl Agenda {
                 return;
             }
             Outcome::Failed => {
-                let at = now + service.backoff.failed();
+                let at = now + service.backoff.fail();
                 service.state = State::Failed(at);
                 self.retries.insert((at, Arc::clone(name)));
                 return;

@@ -9,8 +9,7 @@ use tokio::time::Instant;
 use super::read::{self, Consistency};
 use super::view::Part;
 use super::{Reader, TOKEN_HEADER};
-use crate::config::Api;
-use crate::source::http::{Http, HttpError};
+use crate::http::{Api, Http, HttpError};
 
 /// A service's name, what was known of it before it was read, and what it is.
 type Confirmed = (Arc<str>, Option<Arc<CatalogService>>, CatalogService);

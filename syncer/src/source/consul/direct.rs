@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::Reader;
 use super::read::{self, Consistency};
-use crate::source::blocking::{Backoff, Bucket, Cursor};
+use crate::backoff::Backoff;
+use crate::source::blocking::{Bucket, Cursor};
 
 /// Follows one service; ends when it is gone and not named in the config file.
 pub(super) async fn follow(reader: Reader, name: Arc<str>) -> Arc<str> {
@@ -33,7 +34,7 @@ pub(super) async fn follow(reader: Reader, name: Arc<str>) -> Arc<str> {
             Err(error) => {
                 reader.failed(&name, &error);
                 cursor = Cursor::default();
-                tokio::time::sleep(backoff.failed()).await;
+                tokio::time::sleep(backoff.fail()).await;
             }
         }
     }

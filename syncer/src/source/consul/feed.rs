@@ -12,9 +12,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::read::{self, Consistency};
-use crate::source::blocking::{Backoff, Bucket, Cursor};
+use crate::backoff::Backoff;
+use crate::http::{Answer, Http, HttpError};
+use crate::source::blocking::{Bucket, Cursor};
 use crate::source::consul_json::{CheckEntry, ServiceNames};
-use crate::source::http::{Answer, Http, HttpError};
 use crate::source::lenient::{self, Field};
 
 /// How many bytes of lists a second are asked for when they do not end to change: a list of ten thousand names is 1 MB.
@@ -96,7 +97,7 @@ pub(super) async fn follow(http: Http, feed: Feed, news: mpsc::Sender<News>) {
             }
             Err(error) => {
                 cursor = Cursor::default();
-                (Some(News::Failed(feed, error)), backoff.failed())
+                (Some(News::Failed(feed, error)), backoff.fail())
             }
         };
         if let Some(told) = told

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use syncer_core::model::catalog::CatalogService;
 
+use crate::http::{Answer, Http, HttpError};
 use crate::source::blocking::{Cursor, LIMIT};
 use crate::source::consul_json::{Entries, service};
-use crate::source::http::{Answer, Http, HttpError};
 use crate::source::lenient;
 
 /// How long a read may take that does not block.

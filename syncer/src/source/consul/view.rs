@@ -12,8 +12,8 @@ use tracing::{debug, info, warn};
 
 use super::feed::{Feed, Tagged};
 use super::nodes::Nodes;
+use crate::http::HttpError;
 use crate::source::Published;
-use crate::source::http::HttpError;
 
 /// How long the first view waits for what can't be read.
 pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,5 +1,8 @@
-//! Files that the config names: certificates, keys, tokens. Only a regular file is read, and only a small one, so that
-//! neither a FIFO nor a device holds the process up.
+//! Files that hold certificates, keys or a token. Only a regular file is read, and only a small one, so that neither a FIFO
+//! nor a device holds the process up.
+
+pub mod pem;
+pub mod token;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -8,10 +11,10 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
-/// Longest file of certificates, keys or a token.
+/// The longest file of certificates, keys or a token.
 pub const FILE_LIMIT: u64 = 1024 * 1024;
 
-/// Others than its owner may read it.
+/// The permission bits by which others than the owner may read a file.
 const READABLE_BY_OTHERS: u32 = 0o044;
 
 /// What tells two states of a file apart without reading it.
@@ -24,7 +27,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Of the file that is at that path now.
+    /// Reads the stamp of the file that is at that path now.
     pub fn of(path: &Path) -> io::Result<Self> {
         let file = std::fs::metadata(path)?;
         Ok(Self {
@@ -53,7 +56,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Reads whatever is open, up to [`FILE_LIMIT`] bytes.
-pub(super) fn read_bounded(file: File) -> io::Result<Vec<u8>> {
+pub(crate) fn read_bounded(file: File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(FILE_LIMIT.saturating_add(1))
         .read_to_end(&mut bytes)?;

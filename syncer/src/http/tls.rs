@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use rustls_platform_verifier::BuilderVerifierExt;
 
-use super::{TlsError, read};
+use crate::credential::pem::{TlsError, certificates, private_key};
 
 /// How to talk to an `https://` address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,10 +55,8 @@ impl HttpsTls {
         else {
             return Ok(builder.with_no_client_auth());
         };
-        let cert = read("cert_file", cert_file, "certificates", certificates)?;
-        let key = read("key_file", key_file, "a private key", |pem| {
-            PrivateKeyDer::from_pem_slice(pem).ok()
-        })?;
+        let (cert, _) = certificates("cert_file", cert_file)?;
+        let (key, _) = private_key("key_file", key_file)?;
         builder
             .with_client_auth_cert(cert, key)
             .map_err(|source| self.unfit(source))
@@ -83,8 +79,8 @@ impl HttpsTls {
     }
 }
 
-/// A client's settings for addresses without TLS: believes nobody, for nobody is asked.
-pub fn no_tls() -> Result<ClientConfig, TlsError> {
+/// The settings of a client for addresses without TLS: it trusts no certificate, for it is shown none.
+pub(super) fn no_tls() -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -95,7 +91,7 @@ pub fn no_tls() -> Result<ClientConfig, TlsError> {
 }
 
 fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
-    let authorities = read("ca_file", path, "certificates", certificates)?;
+    let (authorities, _) = certificates("ca_file", path)?;
     let mut roots = RootCertStore::empty();
     for authority in authorities {
         roots.add(authority).map_err(|source| TlsError::Unfit {
@@ -104,10 +100,4 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
         })?;
     }
     Ok(roots)
-}
-
-/// Reads PEM: at least one certificate, and each whole.
-pub(super) fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    certificates.ok().filter(|found| !found.is_empty())
 }

@@ -3,8 +3,10 @@
 //! It speaks to `http://`, `https://` and `unix://` addresses and follows no redirect: that would take the token to
 //! whoever is named in it.
 
+mod api;
 mod connection;
 mod rights;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,22 +17,23 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
+pub use api::{Address, AddressError, Api};
 pub use connection::SetupError;
+pub use tls::{HttpsTls, IdentityFiles};
 
-use crate::config::Api;
 use crate::error::chain;
 use connection::Connection;
 
-/// Longest answer that is read. An allocation in Nomad's list takes some 4 KiB.
+/// The longest answer that is read. An allocation in Nomad's list takes some 4 KiB.
 const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
 
-/// Longest refusal that is read.
+/// The longest refusal that is read.
 const REFUSAL_LIMIT: usize = 64 * 1024;
 
-/// How much of a server's own words is repeated.
+/// How much of a server's own words an error repeats.
 const QUOTED_CHARS: usize = 200;
 
-/// From here on an answer takes milliseconds to parse: nobody else on the thread should wait for it.
+/// An answer of this size takes milliseconds to parse: nobody else on the thread should wait for it.
 const LARGE_ANSWER: usize = 256 * 1024;
 
 /// One API: address, token and a connection pool.
@@ -89,14 +92,14 @@ pub enum HttpError {
 }
 
 impl HttpError {
-    /// With the whole chain of causes, for status and log.
+    /// Gives the error with all its causes, for the status and the log.
     pub fn told(&self) -> String {
         chain(self)
     }
 }
 
 impl Http {
-    /// A client for that API; `header` carries its token.
+    /// Makes a client for that API; `header` carries its token.
     pub fn new(api: &Api, header: &'static str) -> Result<Self, SetupError> {
         Ok(Self {
             connection: Arc::new(Connection::new(api)?),
@@ -105,7 +108,7 @@ impl Http {
         })
     }
 
-    /// Asks and waits for the whole answer, at most that long.
+    /// Asks, and waits for the whole answer until `limit` is over.
     pub async fn get(&self, path: &str, limit: Duration) -> Result<Answer, HttpError> {
         self.send(Method::GET, path, None, limit).await
     }
@@ -175,7 +178,7 @@ impl Http {
         })
     }
 
-    /// The client and the token as they are now; looking at their files is no work for the runtime's threads.
+    /// Gives the client and the token as they are now. Another thread looks at their files, for that blocks.
     async fn current(
         &self,
         path: &str,
@@ -229,7 +232,7 @@ async fn refusal(response: Response, path: &str) -> HttpError {
     }
 }
 
-/// A whole body; `None` where it is longer than that.
+/// Reads a whole body; `None` where it is longer than `limit`.
 async fn body_of(mut response: Response, limit: usize) -> Result<Option<Vec<u8>>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
@@ -241,7 +244,7 @@ async fn body_of(mut response: Response, limit: usize) -> Result<Option<Vec<u8>>
     Ok(Some(body))
 }
 
-/// The beginning of a server's words, without anything that a terminal would obey.
+/// Cuts a server's words off after their beginning, and takes out what a terminal would obey.
 fn quoted(text: &[u8]) -> String {
     String::from_utf8_lossy(text)
         .trim()
@@ -257,8 +260,8 @@ impl Answer {
         self.parsed(path, |body| serde_json::from_slice(body))
     }
 
-    /// The body as `parse` reads it; a large one is in nobody's way meanwhile.
-    pub(super) fn parsed<T>(
+    /// Gives the body as `parse` reads it; a large one blocks no other task meanwhile.
+    pub(crate) fn parsed<T>(
         &self,
         path: &str,
         parse: impl FnOnce(&[u8]) -> serde_json::Result<T>,

@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 
 use super::server::{Requests, TlsListener, answer, serve};
 use super::{LIMIT, fixed};
-use crate::config::{Api, HttpsTls, IdentityFiles, Token};
-use crate::source::http::Http;
+use crate::credential::token::Token;
+use crate::http::{Api, Http, HttpsTls, IdentityFiles};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 

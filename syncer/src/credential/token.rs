@@ -5,8 +5,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::file;
-
 /// Where a token comes from.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Token {
@@ -41,13 +39,13 @@ pub enum TokenError {
 }
 
 impl Token {
-    /// The token itself, as it is now.
+    /// Reads the token as it is now.
     pub fn read(&self) -> Result<String, TokenError> {
         let path = match self {
             Self::Inline(token) | Self::Resolved(token) => return Ok(token.clone()),
             Self::File(path) => path,
         };
-        let bytes = file::read(path).map_err(|source| TokenError::Unreadable {
+        let bytes = super::read(path).map_err(|source| TokenError::Unreadable {
             path: path.clone(),
             source,
         })?;
@@ -58,7 +56,7 @@ impl Token {
             .ok_or_else(|| TokenError::NotAToken { path: path.clone() })
     }
 
-    /// The file that it is in.
+    /// The file that holds the token.
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::Inline(_) | Self::Resolved(_) => None,
@@ -67,8 +65,8 @@ impl Token {
     }
 }
 
-/// Whether an HTTP header can carry it.
-pub(super) fn is_token(token: &str) -> bool {
+/// Whether an HTTP header can carry the text.
+pub(crate) fn is_token(token: &str) -> bool {
     !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

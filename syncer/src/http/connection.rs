@@ -1,4 +1,4 @@
-//! A client with its token, made anew when one of the files that they come from is another one.
+//! A client with its token. It is made anew when one of the files that they come from has changed.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,8 +9,11 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::HeaderValue;
 use reqwest::{Client, redirect};
 
-use crate::config::file::Stamp;
-use crate::config::{Address, Api, TlsError, TokenError, no_tls};
+use super::api::{Address, Api};
+use super::tls::no_tls;
+use crate::credential::Stamp;
+use crate::credential::pem::TlsError;
+use crate::credential::token::TokenError;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
@@ -32,7 +35,7 @@ pub enum SetupError {
     Client(#[from] reqwest::Error),
 }
 
-/// What requests are made with.
+/// The client and the token that requests are made with.
 #[derive(Debug)]
 pub(super) struct Connection {
     api: Api,
@@ -64,7 +67,7 @@ impl Connection {
         })
     }
 
-    /// Whether there is a file to look at: that blocks.
+    /// Whether there are files to look at, which blocks.
     pub(super) fn has_files(&self) -> bool {
         let token = self.api.token.as_ref();
         token.is_some_and(|token| token.file().is_some()) || self.api.tls.files().next().is_some()

@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 fn fixed(address: &str, token: &str) -> Api {
     Api {
-        token: Some(crate::config::Token::Inline(token.to_owned())),
+        token: Some(crate::credential::token::Token::Inline(token.to_owned())),
         ..Api::at(address.parse().unwrap())
     }
 }
@@ -83,7 +83,7 @@ async fn neither_an_answer_nor_a_refusal_without_an_end_is_kept() {
 }
 
 async fn reqwest_to(url: &str) -> Response {
-    let tls = crate::config::no_tls().unwrap();
+    let tls = tls::no_tls().unwrap();
     let client = Client::builder().tls_backend_preconfigured(tls);
     client.build().unwrap().get(url).send().await.unwrap()
 }
