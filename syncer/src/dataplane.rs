@@ -13,15 +13,22 @@ pub mod neighbour;
 pub mod rules;
 pub mod snat;
 pub mod sysctl;
+mod table;
 mod thread;
+mod vip;
 
+use std::error::Error;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipvs::{ServiceId, Table};
 use syncer_core::desired::Holder;
 use syncer_core::pass::Failure;
 use syncer_core::plan::Step;
 use syncer_core::reading::{Counts, Reading};
+use tracing::debug;
+
+use crate::error::chain;
 
 pub use command::CommandError;
 pub use counter::Counter;
@@ -39,7 +46,7 @@ pub enum DataPlaneError {
     #[error("the conversation with the kernel failed")]
     Kernel(#[from] ipvs::Error),
     #[error("not answered, for the conversation with the kernel failed: {0}")]
-    Unanswered(std::sync::Arc<str>),
+    Unanswered(Arc<str>),
     #[error(transparent)]
     Thread(#[from] ThreadError),
     #[error(transparent)]
@@ -51,7 +58,7 @@ pub enum DataPlaneError {
     #[error("{vip} is {holder}; it is not added")]
     Taken { vip: IpAddr, holder: Holder },
     #[error("what was tracked is not forgotten: {0}")]
-    Unforgotten(std::sync::Arc<str>),
+    Unforgotten(Arc<str>),
     #[error(transparent)]
     Neighbour(#[from] NeighbourError),
     #[error(transparent)]
@@ -61,7 +68,7 @@ pub enum DataPlaneError {
 impl DataPlaneError {
     /// With the whole chain of causes, for status and log.
     pub fn told(&self) -> String {
-        crate::error::chain(self)
+        chain(self)
     }
 
     /// What it means for the pass that asked.
@@ -73,6 +80,18 @@ impl DataPlaneError {
             _ => Failure::Other { reason },
         }
     }
+}
+
+/// The outcomes of all parts of a conversation that failed: nothing is known of any of them.
+fn lost<T>(
+    error: impl Error + Into<DataPlaneError> + 'static,
+    count: usize,
+) -> Vec<Result<T, DataPlaneError>> {
+    let reason: Arc<str> = chain(&error).into();
+    debug!(error = &*reason, count, "a batch of changes is lost");
+    let unanswered = || DataPlaneError::Unanswered(Arc::clone(&reason));
+    let rest = (1..count).map(|_| Err(unanswered()));
+    std::iter::once(Err(error.into())).chain(rest).collect()
 }
 
 /// What a reconciler needs of a data plane.

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use ipvs::{Connections, Kernel, ServiceId};
+use ipvs::{Client, Connections, Kernel, ServiceId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Counts;
-use super::kernel::KernelThread;
+use super::thread::SocketThread;
 
 /// Questions that wait for the next round; behind them, whoever asks waits.
 const QUESTIONS: usize = 256;
@@ -29,7 +29,7 @@ pub struct Counter {
 type Reals = Vec<(SocketAddr, Connections)>;
 
 impl Counter {
-    pub(super) fn start(thread: KernelThread) -> Self {
+    pub(super) fn start(thread: SocketThread<Client>) -> Self {
         Self::counting(move |id| {
             let thread = thread.clone();
             async move {

@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 
-use ipvs::{Command, Kernel, ServiceId, ServiceSettings, errno};
+use ipvs::{
+    Command, Forwarding, Kernel, RealServer, ServiceId, ServiceSettings, Thresholds, Weight, errno,
+};
 use syncer_core::plan::Step;
 
-use super::harness::Lab;
+use super::harness::{Lab, address, instance, running};
 
 #[tokio::test]
 async fn a_service_that_the_kernel_would_not_remove_keeps_its_address_and_its_snat_until_it_is_gone()
@@ -44,4 +46,31 @@ async fn a_service_that_the_kernel_would_not_remove_keeps_its_address_and_its_sn
             "remove address 198.18.0.40",
         ]
     );
+}
+
+#[tokio::test]
+async fn a_real_server_that_somebody_else_added_first_gets_its_weight() {
+    let lab = Lab::with(&[0]).await;
+    lab.nomad.change(|world| world.allocations.push(running(1)));
+    let _daemon = lab.daemon();
+    lab.expect(&["198.18.0.11:20000 1"]).await;
+    let web: ServiceId = "198.18.0.29:80".parse().unwrap();
+    let real = RealServer {
+        address: address(1),
+        weight: Weight::saturating(7),
+        forwarding: Forwarding::Masquerade,
+        thresholds: Thresholds::default(),
+    };
+    lab.director
+        .inside()
+        .kernel
+        .apply(&[Command::AddReal(web, real)])
+        .unwrap();
+    let both = vec![instance(0, "passing"), instance(1, "passing")];
+    lab.consul
+        .change(|world| drop(world.services.insert("web".into(), both)));
+    lab.expect(&["198.18.0.11:20000 1", "198.18.0.11:20001 1"])
+        .await;
+    let edit = Step::Ipvs(Command::EditReal(web, real.with_weight(Weight::ONE)));
+    assert!(lab.director.inside().steps.contains(&edit));
 }
