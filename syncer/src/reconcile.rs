@@ -17,7 +17,8 @@ use syncer_core::model::catalog::Catalog;
 use syncer_core::model::fleet::Fleet;
 use syncer_core::model::policy::Policy;
 use syncer_core::pass::{
-    Begun, Director, Finish, Key, Look, Nomad, Notice, Now, Pass, PassState, Reason, View,
+    Begun, Confirmation, Director, Finish, Key, Look, Nomad, Notice, Now, Pass, PassState, Reason,
+    View,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -203,7 +204,7 @@ impl<D: DataPlane> Reconciler<D> {
     async fn carry_out(&mut self, begun: Begun) -> Finish {
         let view = self.view();
         let mut pass = self.director.decide(begun, view, now());
-        if pass.wants_confirmation() {
+        if pass.confirmation() == Confirmation::Due {
             // A request that is already waiting serves as well.
             let _ = self.inputs.confirm.try_send(());
         }

@@ -29,9 +29,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ipvs::{ServiceId, Table};
+use ipvs::{Command, ServiceId, Table};
 
-pub use act::{Failure, Pass};
+pub use act::{Confirmation, Failure, Pass};
 pub use finish::Finish;
 pub use latency::Acknowledged;
 pub use look::{Begun, Look};
@@ -96,6 +96,26 @@ impl Reason {
     }
 }
 
+/// Whether the mirror is what the data plane has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// Nothing was ever read.
+    Unread,
+    /// It has to be read again before the next plan.
+    Doubtful,
+    /// As far as is known; a difference is somebody else's doing.
+    Current,
+}
+
+impl Trust {
+    /// Something came out otherwise than the mirror has it.
+    fn doubt(&mut self) {
+        if *self == Self::Current {
+            *self = Self::Doubtful;
+        }
+    }
+}
+
 /// All that a director knows from one pass to the next.
 #[derive(Debug)]
 pub struct Director {
@@ -105,10 +125,9 @@ pub struct Director {
     audits: Audits,
     /// What the data plane has, as far as is known.
     mirror: Reading,
-    /// The mirror can't be trusted: read before the next plan.
-    doubtful: bool,
-    /// Read at least once, so that a difference is somebody else's doing.
-    read: bool,
+    trust: Trust,
+    /// Additions of what was there already: the next reading looks for it by name, for a dump can lose entries.
+    expected: Vec<Command>,
     drains: Drains,
     last: Saved,
     desired: Desired,
@@ -150,8 +169,8 @@ impl Director {
             started: now.steady,
             audits,
             mirror: Reading::default(),
-            doubtful: true,
-            read: false,
+            trust: Trust::Unread,
+            expected: Vec::new(),
             drains: memory.drains,
             last: memory.services,
             desired: Desired::default(),

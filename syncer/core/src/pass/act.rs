@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ipvs::Command;
+use ipvs::{Command, errno};
 
 use super::look::Begun;
 use super::refusal::contradicts;
@@ -17,7 +17,7 @@ const BATCH: usize = 1_000;
 /// How long a plan is carried out while something newer waits. What goes elsewhere must not wait for a large addition.
 const PASS_LIMIT: Duration = Duration::from_millis(500);
 
-/// A pass whose plan is being carried out.
+/// A pass that carries out its plan.
 #[derive(Debug)]
 pub struct Pass {
     pub(super) begun: Begun,
@@ -26,12 +26,32 @@ pub struct Pass {
     pub(super) plan: Plan,
     pub(super) scope: Scope,
     pub(super) done: Done,
-    confirm: bool,
+    confirmation: Confirmation,
     gate: Gate,
     planned: Instant,
     /// What is not sent yet begins here.
     next: usize,
     sent: Vec<Step>,
+}
+
+/// What a pass has decided before its first step.
+#[derive(Debug)]
+pub(super) struct Decision {
+    pub(super) view: View,
+    pub(super) desired: Desired,
+    pub(super) plan: Plan,
+    /// What the plan has looked at.
+    pub(super) scope: Scope,
+    pub(super) confirmation: Confirmation,
+}
+
+/// Whether a pass needs a second, independent read of the catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmation {
+    /// Its source is to be asked now.
+    Due,
+    /// Nothing is held back, or it was asked for a short time ago.
+    NotDue,
 }
 
 /// What came of a plan so far.
@@ -41,8 +61,20 @@ pub(super) struct Done {
     pub(super) failed: usize,
     /// Those of the failed that the kernel understood and refused: nothing is in doubt after them.
     pub(super) refused: usize,
-    /// It ended before its last step, for something newer is known: the rest is planned anew.
+    /// Those of the failed by which the kernel has shown that the mirror is wrong: after a reading they are planned anew.
+    pub(super) contradicted: usize,
+    /// The pass ended before its last step, for something newer is known: the rest is planned anew.
     pub(super) cut: bool,
+}
+
+/// What a failed step leaves behind.
+enum Aftermath {
+    /// The kernel does not do this step, and nothing is in doubt.
+    Refusal,
+    /// The table is not what the mirror shows.
+    Contradiction,
+    /// Nobody knows what came of it.
+    Ignorance,
 }
 
 /// Why a step was not done.
@@ -70,20 +102,15 @@ impl Failure {
 }
 
 impl Pass {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "all that a pass begins with, in one place"
-    )]
-    pub(super) fn new(
-        begun: Begun,
-        view: View,
-        desired: Desired,
-        plan: Plan,
-        scope: Scope,
-        confirm: bool,
-        snat: Option<&SnatSet>,
-        now: Now,
-    ) -> Self {
+    /// `snat` is what is rewritten before the first step.
+    pub(super) fn new(begun: Begun, decision: Decision, snat: Option<&SnatSet>, now: Now) -> Self {
+        let Decision {
+            view,
+            desired,
+            plan,
+            scope,
+            confirmation,
+        } = decision;
         Self {
             begun,
             view,
@@ -91,7 +118,7 @@ impl Pass {
             plan,
             scope,
             done: Done::default(),
-            confirm,
+            confirmation,
             gate: Gate::new(snat),
             planned: now.steady,
             next: 0,
@@ -100,8 +127,8 @@ impl Pass {
     }
 
     /// Whether the catalogue's source is to be asked for a second, independent read.
-    pub fn wants_confirmation(&self) -> bool {
-        self.confirm
+    pub fn confirmation(&self) -> Confirmation {
+        self.confirmation
     }
 
     pub fn plan(&self) -> &Plan {
@@ -172,7 +199,11 @@ impl Director {
                 Err(failure) => {
                     pass.gate.failed(step, &self.mirror.table);
                     pass.done.failed += 1;
-                    pass.done.refused += usize::from(self.did_not(step, &failure, now));
+                    match self.fail(step, &failure, now) {
+                        Aftermath::Refusal => pass.done.refused += 1,
+                        Aftermath::Contradiction => pass.done.contradicted += 1,
+                        Aftermath::Ignorance => {}
+                    }
                 }
             }
         }
@@ -182,26 +213,35 @@ impl Director {
         if let Step::Ipvs(command) = step {
             self.refusals.done(command);
         }
-        self.doubtful |= !step.reflect(&mut self.mirror);
+        if !step.reflect(&mut self.mirror) {
+            self.trust.doubt();
+        }
     }
 
-    /// Says whether it was plainly refused.
-    fn did_not(&mut self, step: &Step, failure: &Failure, now: Now) -> bool {
+    fn fail(&mut self, step: &Step, failure: &Failure, now: Now) -> Aftermath {
         self.errors
             .add(now.steady, format!("{step}: {}", failure.reason()));
         match (step, failure) {
-            (Step::Ipvs(command), Failure::Refused { refused, .. }) if !contradicts(refused) => {
+            (Step::Ipvs(_), Failure::Refused { refused, .. }) if contradicts(refused) => {
+                if refused.errno == errno::EEXIST {
+                    self.expected.push(refused.command);
+                }
+                self.trust.doubt();
+                return Aftermath::Contradiction;
+            }
+            (Step::Ipvs(command), Failure::Refused { .. }) => {
                 self.refusals.note(command, now.steady);
-                return true;
+                return Aftermath::Refusal;
             }
             // The next look refuses whoever asks for it.
             (Step::AddVip(vip), Failure::Taken { holder, .. }) => {
                 let occupied = &mut self.mirror.addresses.occupied;
                 occupied.insert(*vip, holder.clone());
             }
-            _ => self.doubtful |= step.doubt(&mut self.mirror),
+            _ if step.doubt(&mut self.mirror) => self.trust.doubt(),
+            _ => {}
         }
-        false
+        Aftermath::Ignorance
     }
 
     /// Forgets refusals of what is not planned any more.

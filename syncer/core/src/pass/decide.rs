@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::act::Pass;
+use super::act::{Confirmation, Decision, Pass};
 use super::look::Begun;
 use super::view::View;
 use super::{Director, Notice, Now};
@@ -23,18 +23,16 @@ impl Director {
     /// Plans, from what was looked at and what the sources say.
     pub fn decide(&mut self, begun: Begun, view: View, now: Now) -> Pass {
         let mut desired = self.desire(&view, now);
-        let confirm = self.hold_back(&mut desired, view.catalog.as_deref(), now);
+        let confirmation = self.hold_back(&mut desired, view.catalog.as_deref(), now);
         let (plan, scope) = self.plan(&desired, now);
-        Pass::new(
-            begun,
+        let decision = Decision {
             view,
             desired,
             plan,
             scope,
-            confirm,
-            self.mirror.snat.as_ref(),
-            now,
-        )
+            confirmation,
+        };
+        Pass::new(begun, decision, self.mirror.snat.as_ref(), now)
     }
 
     /// What should be; the scope learns what of it may not be as it was.
@@ -76,8 +74,13 @@ impl Director {
         }
     }
 
-    /// Says whether the catalogue's source is to be asked for a second, independent read.
-    fn hold_back(&mut self, desired: &mut Desired, catalog: Option<&Catalog>, now: Now) -> bool {
+    /// Holds a sudden loss back; says whether a second read of the catalogue is due for it.
+    fn hold_back(
+        &mut self,
+        desired: &mut Desired,
+        catalog: Option<&Catalog>,
+        now: Now,
+    ) -> Confirmation {
         let (confirmations, restarts) =
             catalog.map_or((0, 0), |catalog| (catalog.confirmations, catalog.restarts));
         let evidence = Evidence {
@@ -100,20 +103,19 @@ impl Director {
             Some(hold) if hold.is_confirmed() => CONFIRM_AGAIN_EVERY,
             Some(_) | None => CONFIRM_EVERY,
         };
-        let mut confirm = false;
+        let mut confirmation = Confirmation::NotDue;
         if losses.hold.is_none() {
             self.confirm_asked = None;
         } else {
-            let since = self.confirm_asked;
             let is_due = |at: Instant| now.steady.duration_since(at) >= self.confirm_every;
-            confirm = since.is_none_or(is_due);
-            if confirm {
+            if self.confirm_asked.is_none_or(is_due) {
+                confirmation = Confirmation::Due;
                 self.confirm_asked = Some(now.steady);
             }
             self.scope = Scope::Whole;
         }
         self.losses = losses;
-        confirm
+        confirmation
     }
 
     /// The plan, and what it has looked at.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::act::{Done, Pass};
 use super::look::Begun;
 use super::state::{PassRecord, PassState, Unread, World};
 use super::view::{NOMAD_AWAITED, Nomad, View};
-use super::{Director, Key, Now};
+use super::{Director, Key, Now, Trust};
 use crate::desired::{Desired, Scope, Want};
 use crate::memory::Memory;
 use crate::model::Moment;
@@ -63,7 +63,7 @@ impl Director {
         let memory = self.remember(desired, &plan, &scope);
         let probes = self.probes(&plan);
         let wake = self.wake(&plan, done, &view, now);
-        let whole = done.failed == done.refused && !self.doubtful && !done.cut;
+        let whole = done.failed == done.refused && self.trust == Trust::Current && !done.cut;
         self.follow(&scope, view.catalog.as_deref(), view.hints);
         Finish {
             state: self.conclude(begun, done, whole, now),
@@ -120,8 +120,12 @@ impl Director {
         let mut wakes: Vec<Instant> = plan.wake_at.map(steady).into_iter().collect();
         wakes.extend(done.cut.then_some(now.steady));
         wakes.extend(self.refusals.next(now.steady));
-        if done.failed > done.refused || self.doubtful {
-            wakes.push(now.steady + self.failures.fail());
+        if done.failed > done.refused || self.trust != Trust::Current {
+            // A reading is all that a contradiction needs; one that comes again after it waits like any failure.
+            let needs_reading = done.failed == done.refused + done.contradicted;
+            let at_once = needs_reading && self.failures.is_reset();
+            let wait = self.failures.fail();
+            wakes.push(now.steady + if at_once { Duration::ZERO } else { wait });
         } else {
             self.failures.reset();
         }
@@ -170,7 +174,7 @@ impl Director {
             whole,
         });
         self.passed.complete |= whole;
-        self.passed.read = self.read;
+        self.passed.read = self.trust != Trust::Unread;
         self.passed.interval = self.audits.interval();
         if whole {
             self.snat_lost = false;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use ipvs::ServiceId;
 
 use super::drift::drift;
-use super::{Director, Notice, Now, Reason};
+use super::{Director, Notice, Now, Reason, Trust};
 use crate::desired::Scope;
 use crate::reading::{Counts, Reading};
 
@@ -35,7 +35,11 @@ impl Director {
             reason,
             at: now.steady,
         };
-        if self.doubtful || reason == Reason::Audit {
+        if self.trust != Trust::Current || reason == Reason::Audit {
+            for command in std::mem::take(&mut self.expected) {
+                // What the mirror has already is expected anyway.
+                let _ = self.mirror.table.apply(&command);
+            }
             return (begun, Look::Read);
         }
         self.mirror.counts.clear();
@@ -59,11 +63,11 @@ impl Director {
             Err(error) => {
                 self.errors
                     .add(now.steady, format!("reading the kernel: {error}"));
-                self.doubtful = true;
+                self.trust.doubt();
                 return false;
             }
         };
-        if self.read && !self.doubtful {
+        if self.trust == Trust::Current {
             for what in drift(&self.mirror, &reading, &self.desired) {
                 self.notices.push(Notice::Drift(what.clone()));
                 if !self.drift.contains(&what) {
@@ -80,8 +84,7 @@ impl Director {
         reading.table.share_with(&self.mirror.table);
         self.mirror = reading;
         self.scope = Scope::Whole;
-        self.read = true;
-        self.doubtful = false;
+        self.trust = Trust::Current;
         true
     }
 

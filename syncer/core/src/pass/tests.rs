@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use ipvs::{Command, Forwarding, Refused, Scheduler, ServiceId, ServiceSettings, errno};
+use ipvs::{
+    Command, Forwarding, Refused, Scheduler, ServiceId, ServiceSettings, Table, Weight, errno,
+};
 
 use super::*;
 use crate::model::catalog::{Catalog, CatalogService, Health, Instance, Tags};
@@ -81,16 +83,18 @@ fn after(now: Now, seconds: u64) -> Now {
     }
 }
 
-/// One pass against a data plane that answers each step so; gives what it looked at, what it sent and how it ended.
+/// One pass against a data plane with that table, which answers each step so; gives what it looked at, what it sent and
+/// how it ended.
 fn pass(
     director: &mut Director,
+    table: &mut Table,
     now: Now,
     answer: impl Fn(&Step) -> Result<(), Failure>,
 ) -> (Look, Vec<Step>, Finish) {
     let (begun, look) = director.begin(Reason::Consul, now);
     if look == Look::Read {
         let reading = Reading {
-            table: director.table().clone(),
+            table: table.clone(),
             snat: Some([].into()),
             ..Reading::default()
         };
@@ -100,6 +104,11 @@ fn pass(
     let mut sent = Vec::new();
     while let Some(steps) = director.batch(&mut pass, now, || false) {
         let outcomes: Vec<_> = steps.iter().map(&answer).collect();
+        for (step, outcome) in steps.iter().zip(&outcomes) {
+            if let (Step::Ipvs(command), Ok(())) = (step, outcome) {
+                table.apply(command).unwrap();
+            }
+        }
         sent.extend_from_slice(steps);
         director.outcomes(&mut pass, outcomes, now);
     }
@@ -141,26 +150,66 @@ fn warmed() -> (Director, Now) {
 #[test]
 fn a_refusal_that_contradicts_the_mirror_has_the_data_plane_read_before_the_next_plan() {
     let (mut director, now) = warmed();
-    let (look, sent, finish) = pass(&mut director, now, refusing(errno::EEXIST));
+    let mut table = Table::default();
+    let (look, sent, finish) = pass(&mut director, &mut table, now, refusing(errno::EEXIST));
     assert!(look == Look::Read && adds_a_real(&sent), "{sent:?}");
     assert!(!is_whole(&finish) && finish.wake.unwrap() < after(now, 1).steady);
-    let (look, sent, finish) = pass(&mut director, after(now, 1), |_| Ok(()));
+    let (look, sent, finish) = pass(&mut director, &mut table, after(now, 1), |_| Ok(()));
     assert!(look == Look::Read && adds_a_real(&sent) && is_whole(&finish));
-    let (look, sent, _) = pass(&mut director, after(now, 2), |_| Ok(()));
+    let (look, sent, _) = pass(&mut director, &mut table, after(now, 2), |_| Ok(()));
     assert!(look == Look::Nothing && sent.is_empty(), "{sent:?}");
+}
+
+#[test]
+fn a_real_server_that_is_there_already_is_looked_for_at_once_and_edited() {
+    let (mut director, now) = warmed();
+    let mut table = Table::default();
+    let (_, sent, finish) = pass(&mut director, &mut table, now, refusing(errno::EEXIST));
+    assert_eq!(finish.wake, Some(now.steady), "a reading is all it needs");
+    let mut real = match sent.last() {
+        Some(Step::Ipvs(Command::AddReal(_, real))) => *real,
+        other => panic!("{other:?}"),
+    };
+    let weight = real.weight;
+    real.weight = Weight::saturating(7);
+    table.apply(&Command::AddReal(id(), real)).unwrap();
+    let (begun, look) = director.begin(Reason::Timer, now);
+    assert_eq!(look, Look::Read);
+    let expected = director.table().get(&id()).unwrap();
+    assert!(expected.real(real.address).is_some(), "a dump may lose it");
+    director.give_up(begun, now);
+    let (_, sent, finish) = pass(&mut director, &mut table, now, |_| Ok(()));
+    real.weight = weight;
+    let edit = Step::Ipvs(Command::EditReal(id(), real));
+    assert!(sent.contains(&edit) && is_whole(&finish), "{sent:?}");
+}
+
+#[test]
+fn a_contradiction_that_comes_again_after_a_reading_waits_longer_each_time() {
+    let (mut director, now) = warmed();
+    let (mut table, mut wait) = (Table::default(), Duration::ZERO);
+    pass(&mut director, &mut table, now, refusing(errno::EEXIST));
+    for _ in 0..3 {
+        let (look, sent, finish) = pass(&mut director, &mut table, now, refusing(errno::EEXIST));
+        assert!(look == Look::Read && adds_a_real(&sent), "{sent:?}");
+        let next = finish.wake.unwrap() - now.steady;
+        assert!(next > wait, "{next:?}");
+        wait = next;
+    }
 }
 
 #[test]
 fn a_plain_refusal_leaves_no_doubt_and_is_not_tried_before_its_time() {
     let (mut director, now) = warmed();
-    let (_, sent, finish) = pass(&mut director, now, refusing(errno::EINVAL));
+    let mut table = Table::default();
+    let (_, sent, finish) = pass(&mut director, &mut table, now, refusing(errno::EINVAL));
     assert!(adds_a_real(&sent) && is_whole(&finish));
     assert_eq!(finish.wake, Some(after(now, 1).steady));
     assert_eq!(finish.state.pass.unwrap().refused, 1);
-    let (look, sent, finish) = pass(&mut director, now, |_| Ok(()));
+    let (look, sent, finish) = pass(&mut director, &mut table, now, |_| Ok(()));
     assert!(look == Look::Nothing && sent.is_empty(), "{sent:?}");
     assert_eq!(finish.state.pass.unwrap().refused, 1, "it is still known");
-    let (_, sent, finish) = pass(&mut director, after(now, 1), |_| Ok(()));
+    let (_, sent, finish) = pass(&mut director, &mut table, after(now, 1), |_| Ok(()));
     assert!(adds_a_real(&sent) && is_whole(&finish));
     assert_eq!(finish.wake, None);
 }
