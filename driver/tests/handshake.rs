@@ -13,8 +13,9 @@ use nomad_ipvs_proto::base::{ConfigSchemaRequest, PluginInfoRequest, SetConfigRe
 use nomad_ipvs_proto::driver::driver_client::DriverClient;
 use nomad_ipvs_proto::driver::fingerprint_response::HealthState;
 use nomad_ipvs_proto::driver::{
-    CapabilitiesRequest, DestroyTaskRequest, FingerprintRequest, InspectTaskRequest,
-    StartTaskRequest, StopTaskRequest, TaskConfig, TaskConfigSchemaRequest,
+    CapabilitiesRequest, CreateNetworkRequest, DestroyNetworkRequest, DestroyTaskRequest,
+    FingerprintRequest, InspectTaskRequest, NetworkIsolationSpec, StartTaskRequest,
+    StopTaskRequest, TaskConfig, TaskConfigSchemaRequest,
 };
 use nomad_ipvs_proto::plugin::Empty;
 use nomad_ipvs_proto::plugin::grpc_controller_client::GrpcControllerClient;
@@ -267,6 +268,40 @@ async fn an_unknown_task_is_stopped_and_destroyed_but_not_inspected() {
             .await
             .is_err()
     );
+}
+
+#[tokio::test]
+async fn networks_are_left_to_the_agent() {
+    let mut plugin = Plugin::spawn("docker");
+    let mut driver = DriverClient::new(plugin.connect().await);
+    let capabilities = driver
+        .capabilities(CapabilitiesRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .capabilities
+        .unwrap();
+    assert!(!capabilities.must_create_network);
+    let refusals = [
+        driver
+            .create_network(CreateNetworkRequest::default())
+            .await
+            .unwrap_err(),
+        driver
+            .destroy_network(DestroyNetworkRequest {
+                alloc_id: "gone".into(),
+                isolation_spec: Some(NetworkIsolationSpec::default()),
+            })
+            .await
+            .unwrap_err(),
+    ];
+    for refusal in refusals {
+        assert_eq!(refusal.code(), Code::Unimplemented);
+        assert!(
+            refusal.message().ends_with("not supported by this driver"),
+            "{refusal}"
+        );
+    }
 }
 
 #[tokio::test]

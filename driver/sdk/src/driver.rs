@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use crate::error::DriverError;
 use crate::hclspec::Spec;
 use crate::value::{
-    Capabilities, ExecInput, ExecOutput, ExecRequest, ExecResult, Exit, Fingerprint, Started,
-    TaskEvent, TaskStats, TaskStatus,
+    AllocNetwork, Capabilities, ExecInput, ExecOutput, ExecRequest, ExecResult, Exit, Fingerprint,
+    NetworkIsolationSpec, Started, TaskEvent, TaskStats, TaskStatus,
 };
 use crate::{NomadDriverConfig, TaskConfig, TaskHandle};
 
@@ -51,6 +51,34 @@ pub trait TaskDriver: Send + Sync + 'static {
 
     /// Sparse remarks about tasks.
     fn task_events(&self) -> impl Stream<Item = TaskEvent> + Send + 'static;
+
+    /// Makes the network namespace of an allocation before its tasks start. The agent asks a driver only where
+    /// [`Capabilities::must_create_network`] is set, and again when it finds the namespace broken. `hostname` is the group's wish.
+    fn create_network(
+        &self,
+        _alloc_id: &str,
+        _hostname: Option<&str>,
+    ) -> impl Future<Output = Result<AllocNetwork, DriverError>> + Send {
+        async {
+            Err(DriverError::unsupported(
+                "making the group's network namespace",
+            ))
+        }
+    }
+
+    /// Removes what `create_network` made. The agent does not ask for allocations from before its own restart: their
+    /// namespaces are the driver's to find.
+    fn destroy_network(
+        &self,
+        _alloc_id: &str,
+        _spec: NetworkIsolationSpec,
+    ) -> impl Future<Output = Result<(), DriverError>> + Send {
+        async {
+            Err(DriverError::unsupported(
+                "removing the group's network namespace",
+            ))
+        }
+    }
 
     fn start_task(
         &self,

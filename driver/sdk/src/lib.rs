@@ -44,6 +44,5 @@ pub use serve::serve;
 /// Messages that travel through a driver unchanged: what the agent sends with a task, and the handle it keeps.
 pub use nomad_ipvs_proto::base::{ClientTopology, ClientTopologyCore, NomadDriverConfig};
 pub use nomad_ipvs_proto::driver::{
-    AllocatedMemoryResources, DnsConfig, LinuxResources, NetworkIsolationSpec, PortMapping,
-    TaskConfig, TaskHandle,
+    AllocatedMemoryResources, DnsConfig, LinuxResources, PortMapping, TaskConfig, TaskHandle,
 };

@@ -19,10 +19,10 @@ use nomad_ipvs_proto::driver::{
     TaskConfigSchemaResponse, TaskEventsRequest, TaskStatsRequest, TaskStatsResponse,
     WaitTaskRequest, WaitTaskResponse, start_task_response,
 };
+use prost::UnknownEnumValue;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::driver::TaskDriver;
-use crate::error::DriverError;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -225,15 +225,32 @@ impl<D: TaskDriver> Driver for Service<D> {
 
     async fn create_network(
         &self,
-        _: Request<CreateNetworkRequest>,
+        request: Request<CreateNetworkRequest>,
     ) -> Result<Response<CreateNetworkResponse>, Status> {
-        Err(DriverError::unsupported("making the group's network namespace").into())
+        let request = request.into_inner();
+        let hostname = Some(request.hostname.as_str()).filter(|hostname| !hostname.is_empty());
+        let network = self
+            .driver
+            .create_network(&request.alloc_id, hostname)
+            .await?;
+        Ok(Response::new(network.into()))
     }
 
     async fn destroy_network(
         &self,
-        _: Request<DestroyNetworkRequest>,
+        request: Request<DestroyNetworkRequest>,
     ) -> Result<Response<DestroyNetworkResponse>, Status> {
-        Err(DriverError::unsupported("removing the group's network namespace").into())
+        let request = request.into_inner();
+        let spec = request
+            .isolation_spec
+            .ok_or_else(|| missing("network isolation spec"))?;
+        let spec = spec.try_into().map_err(|UnknownEnumValue(mode)| {
+            Status::invalid_argument(format!("network isolation mode {mode} is unknown here"))
+        })?;
+        self.driver.destroy_network(&request.alloc_id, spec).await?;
+        Ok(Response::new(DestroyNetworkResponse {}))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ pub struct Capabilities {
     pub exec: bool,
     pub isolation: FsIsolation,
     pub network_modes: Vec<NetworkMode>,
-    /// CreateNetwork of this driver makes the namespace of bridge and CNI groups.
+    /// The driver's `create_network` makes the namespace of bridge and CNI groups. One driver of a group may say so.
     pub must_create_network: bool,
     /// No logmon: the driver writes the log files itself or nobody does.
     pub disable_log_collection: bool,
@@ -37,6 +37,32 @@ pub enum NetworkMode {
     Group,
     Task,
     None,
+}
+
+/// The network namespace of an allocation: what CreateNetwork answers, and DestroyNetwork brings again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkIsolationSpec {
+    pub mode: NetworkMode,
+    /// The namespace's file on the host.
+    pub path: String,
+    /// The driver's own, but for two that the agent reads: `docker_sandbox_container_id` and `docker_sandbox_hostname`.
+    pub labels: HashMap<String, String>,
+    /// The agent fills it in once it has configured the namespace.
+    pub hosts_config: Option<HostsConfig>,
+}
+
+/// The entry of the allocation itself in its hosts file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostsConfig {
+    pub hostname: String,
+    pub address: String,
+}
+
+/// What the agent does next: it configures a new namespace (CNI) and only checks one that was there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllocNetwork {
+    New(NetworkIsolationSpec),
+    Existing(NetworkIsolationSpec),
 }
 
 /// One look at whether tasks can run here.

@@ -1,16 +1,17 @@
-//! From this crate's answers to Nomad's messages. Here, and only here, `Some(…)` is put around what the agent needs.
+//! From this crate's values to Nomad's messages. Here, and only here, `Some(…)` is put around what the agent needs.
+
+mod network;
 
 use std::time::{Duration, SystemTime};
 
 use nomad_ipvs_proto::driver::driver_capabilities::{FsIsolation as WireIsolation, MountConfigs};
 use nomad_ipvs_proto::driver::fingerprint_response::HealthState;
-use nomad_ipvs_proto::driver::network_isolation_spec::NetworkIsolationMode;
 use nomad_ipvs_proto::{driver as wire, structs};
 use prost_types::Timestamp;
 
 use super::{
     Attribute, Capabilities, CpuStats, DriverNetwork, Exit, Fingerprint, FsIsolation, Health,
-    MemoryStats, NetworkMode, TaskEvent, TaskState, TaskStats, TaskStatus,
+    MemoryStats, TaskEvent, TaskState, TaskStats, TaskStatus,
 };
 
 /// Go's zero time, 0001-01-01T00:00:00Z: "not yet".
@@ -30,15 +31,7 @@ impl From<Capabilities> for wire::DriverCapabilities {
             FsIsolation::Chroot => WireIsolation::Chroot,
             FsIsolation::Image => WireIsolation::Image,
         };
-        let modes = capabilities
-            .network_modes
-            .into_iter()
-            .map(|mode| match mode {
-                NetworkMode::Host => NetworkIsolationMode::Host,
-                NetworkMode::Group => NetworkIsolationMode::Group,
-                NetworkMode::Task => NetworkIsolationMode::Task,
-                NetworkMode::None => NetworkIsolationMode::None,
-            });
+        let modes = capabilities.network_modes.into_iter();
         Self {
             send_signals: capabilities.send_signals,
             exec: capabilities.exec,
