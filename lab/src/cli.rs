@@ -2,9 +2,9 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use lab::kernel::Choice;
 use lab::part::nomad::Driver;
-use lab::topology::{Node, Nodes};
+use lab::world::kernel::Choice;
+use lab::world::topology::{Node, Nodes};
 
 /// Nomad, Consul, Docker and IPVS on one machine, with real parts.
 #[derive(Debug, Parser)]
@@ -26,7 +26,7 @@ impl Cli {
     /// The lab that is meant.
     pub(crate) fn profile(&self) -> &str {
         let unnamed = match self.command {
-            Command::Chaos(_) => lab::chaos::PROFILE,
+            Command::Chaos(_) => lab::experiment::chaos::PROFILE,
             _ => "default",
         };
         self.profile.as_deref().unwrap_or(unnamed)
@@ -61,7 +61,9 @@ pub(crate) enum Command {
     /// Run the tests; without a name all of them, in order.
     Test { stage: Option<lab::test::Stage> },
     /// Take a figure of docs/MEASURED.md again, on a lab that is up.
-    Bench { figure: lab::bench::Figure },
+    Bench {
+        figure: lab::experiment::bench::Figure,
+    },
     /// Kill, pause, cut off and restart parts under load, and see that all comes right.
     Chaos(ChaosArgs),
     /// For the lab itself.

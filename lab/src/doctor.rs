@@ -5,10 +5,10 @@
 //! in the modules below; what is said about it in [`Report`]. Not for repairing: what `up` does by itself,
 //! installing packages above all, is a warning here.
 
-use crate::agents::{self, Agent};
-use crate::kernel::Choice as Kernel;
-use crate::packages::Plans;
-use crate::paths::{Paths, Person};
+use crate::host::paths::{Paths, Person};
+use crate::supply::agents::{self, Agent};
+use crate::supply::packages::Plans;
+use crate::world::kernel::Choice as Kernel;
 
 mod engine;
 mod finding;
@@ -56,8 +56,8 @@ pub struct Diagnosis {
 /// Looks at everything. Changes nothing: what it makes, it makes in namespaces that end with it.
 pub fn examine(intent: &Intent<'_>) -> Diagnosis {
     let mut findings = machine::rights();
-    let (kernel, said) = kernel::ipvs(intent.kernel);
-    findings.push(said);
+    let (kernel, finding) = kernel::ipvs(intent.kernel);
+    findings.push(finding);
     findings.extend(kernel::features(kernel));
     findings.extend(machine::resources(intent));
     let at_hand =

@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
-use crate::context::Lab;
-use crate::process::Identity;
-use crate::ui::{Outcome, Ui};
-use crate::{cgroup, fabric, netns, part};
+use crate::host::process::Identity;
+use crate::host::{cgroup, netns};
+use crate::part;
+use crate::report::ui::{Outcome, Ui};
+use crate::world::context::Lab;
+use crate::world::fabric;
 
 /// Brings everything down.
 pub fn run(lab: &Lab, ui: &Ui) -> Result<()> {

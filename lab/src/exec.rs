@@ -5,10 +5,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::context::Lab;
-use crate::env;
-use crate::netns;
-use crate::topology::Node;
+use crate::client::env;
+use crate::host::netns;
+use crate::world::context::Lab;
+use crate::world::topology::Node;
 
 /// Returns the exit code, or doesn't return: on a namespace this process becomes the command.
 pub fn run(lab: &Lab, node: Node, argv: &[String]) -> Result<i32> {

@@ -1,7 +1,7 @@
 //! What the doctor has to find possible for a profile: its kernel, its names and addresses, the ports of its parts.
 
-use crate::context::Lab;
-use crate::topology::Node;
+use crate::world::context::Lab;
+use crate::world::topology::Node;
 use crate::{doctor, part};
 
 /// What the doctor has to find possible for this profile.

@@ -1,43 +1,20 @@
 //! The lab as a library: what its binary and the end-to-end tests share.
 
-pub mod access;
-pub mod agents;
-pub mod api;
-pub mod bench;
-pub mod certificates;
-pub mod cgroup;
-pub mod chaos;
-pub mod command;
-pub mod context;
-pub mod descriptors;
+/// A kernel of the lab's own.
+pub use lab_guest as guest;
+/// The machine.
+pub use lab_host as host;
+
+pub mod client;
 pub mod doctor;
 pub mod down;
-pub mod env;
 pub mod exec;
-pub mod fabric;
-pub mod guest;
-pub mod http;
+pub mod experiment;
 pub mod intent;
-pub mod kernel;
-pub mod load;
-pub mod lock;
-pub mod logs;
-pub mod netns;
-pub mod packages;
+pub mod observe;
 pub mod part;
-pub mod paths;
-pub mod plain;
-pub mod privilege;
-pub mod process;
-pub mod products;
-pub mod programs;
-pub mod record;
-pub mod status;
-pub mod stream;
+pub mod report;
+pub mod supply;
 pub mod test;
-pub mod tools;
-pub mod topology;
-pub mod ui;
 pub mod up;
-pub mod version;
-pub mod wait;
+pub mod world;

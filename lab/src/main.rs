@@ -10,13 +10,16 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use lab::context::Lab;
-use lab::kernel::scratch::Scratch;
-use lab::ui::{Mode, Ui};
-use lab::{
-    bench, chaos, descriptors, doctor, down, env, exec, guest, intent, logs, plain, privilege,
-    products, status, test, ui, up,
-};
+use lab::client::env;
+use lab::experiment::{bench, chaos};
+use lab::host::{descriptors, privilege};
+use lab::observe::{logs, status};
+use lab::report::ui::{Mode, Ui};
+use lab::report::{plain, ui};
+use lab::supply::products;
+use lab::world::context::Lab;
+use lab::world::kernel::scratch::Scratch;
+use lab::{doctor, down, exec, guest, intent, test, up};
 
 use crate::cli::{Cli, Command, Internal};
 
@@ -27,7 +30,10 @@ fn main() -> ExitCode {
     if let Ok(settings) = std::env::var(guest::init::VARIABLE)
         && std::process::id() == 1
     {
-        guest::init::run(&settings);
+        // Console 0 is the guest's log on the host.
+        guest::init::run(&settings, |error| {
+            ui::complain(&format!("guest: {error:#}"));
+        });
         return ExitCode::FAILURE;
     }
     let cli = Cli::parse();

@@ -10,9 +10,10 @@ mod iptables;
 pub mod job;
 pub mod nomad;
 pub mod outlet;
+mod service;
 pub mod syncer;
 
-use crate::ui::Outcome;
+use crate::report::ui::Outcome;
 
 /// How a part came to be up, and what there is to say about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,15 @@ impl Up {
         Self {
             outcome: Outcome::Ok,
             finding: finding.into(),
+        }
+    }
+
+    /// Of several parts together: nothing was to be done where none of them needed anything.
+    pub fn of_all(parts: &[Self], finding: impl Into<String>) -> Self {
+        if parts.iter().all(|part| part.outcome == Outcome::Already) {
+            Self::already(finding)
+        } else {
+            Self::now(finding)
         }
     }
 

@@ -11,10 +11,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::packages::{self, Plans};
-use crate::paths::Person;
-use crate::privilege::{self, Standing};
-use crate::ui;
+use crate::host::paths::Person;
+use crate::host::privilege::{self, Standing};
+use crate::report::ui;
+use crate::supply::packages::{self, Plans};
 
 mod binaries;
 mod guest;
@@ -79,7 +79,7 @@ pub fn needs_root(stage: Option<Stage>) -> bool {
 pub fn run(asked: Option<Stage>, bench: &Bench<'_>) -> ExitCode {
     let stages = asked.map_or_else(
         || vec![Stage::Lint, Stage::Unit, Stage::Kernel, Stage::E2e],
-        |one| vec![one],
+        |stage| vec![stage],
     );
     let mut run = run::Run::new(asked.is_some());
     for stage in stages {

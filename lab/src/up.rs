@@ -10,16 +10,19 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::access::Access;
-use crate::certificates::{self, Purpose};
-use crate::context::Lab;
+use crate::host::{lock, paths};
 use crate::part::Up;
 use crate::part::job::Standing;
 use crate::part::nomad::Driver;
-use crate::products::Products;
-use crate::topology::Node;
-use crate::ui::{Outcome, Step, Ui};
-use crate::{agents, doctor, fabric, intent, lock, packages, part, paths};
+use crate::report::ui::{Outcome, Step, Ui};
+use crate::supply::products::Products;
+use crate::supply::{agents, packages};
+use crate::world::access::Access;
+use crate::world::certificates::{self, Purpose};
+use crate::world::context::Lab;
+use crate::world::fabric;
+use crate::world::topology::Node;
+use crate::{doctor, intent, part};
 
 /// The articles' job.
 const JOB: &str = "hello-world";
@@ -135,7 +138,7 @@ fn fabric_up(lab: &Lab) -> Result<Up> {
 }
 
 fn director_up(lab: &Lab) -> Result<Up> {
-    let address = lab.topology.node_address(crate::topology::Node::Director);
+    let address = lab.topology.node_address(Node::Director);
     if lab.kernel.is_up() {
         return Ok(Up::already(address.to_string()));
     }
@@ -168,19 +171,14 @@ fn further_node(
     let consul = part::consul::up(lab, node, consul)?;
     let docker = docker_up(lab, node, step)?;
     step.note("syncer");
-    let known = part::syncer::registrar_up(lab, node, &products.syncer)?;
+    let syncer = part::syncer::registrar_up(lab, node, &products.syncer)?;
     step.note("nomad");
     let nomad = part::nomad::up(lab, node, nomad, &products.driver, Driver::Ours)?;
     let finding = format!(
         "{}  consul, docker, nomad, syncer",
         lab.topology.node_address(node)
     );
-    let all = [consul.outcome, docker.outcome, nomad.outcome];
-    Ok(if known && all.iter().all(|one| *one == Outcome::Already) {
-        Up::already(finding)
-    } else {
-        Up::now(finding)
-    })
+    Ok(Up::of_all(&[consul, docker, syncer, nomad], finding))
 }
 
 /// The job, then the answer, then the deployment: the page is there long before Nomad calls it healthy.

@@ -8,12 +8,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use lab::paths::workspace;
+use lab::host::paths::workspace;
 
-const PACKAGES: [&str; 6] = [
+const PACKAGES: [&str; 8] = [
     "driver",
     "driver/sdk",
     "lab",
+    "lab/guest",
+    "lab/host",
     "syncer",
     "syncer/core",
     "syncer/ipvs",
@@ -53,14 +55,14 @@ fn a_circle_is_found_and_a_comment_or_a_test_makes_none() {
 /// Rooms that come back to themselves.
 fn circles(uses: &Uses) -> Vec<&str> {
     let returns = |room: &&String| {
-        let mut seen = BTreeSet::new();
+        let mut reached = BTreeSet::new();
         let mut next: Vec<&String> = uses[*room].iter().collect();
         while let Some(used) = next.pop() {
-            if seen.insert(used) {
+            if reached.insert(used) {
                 next.extend(uses.get(used).into_iter().flatten());
             }
         }
-        seen.contains(*room)
+        reached.contains(*room)
     };
     uses.keys().filter(returns).map(String::as_str).collect()
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use lab::context::Lab;
-use lab::http;
-use lab::kernel::scratch::Scratch;
-use lab::topology::Node;
+use lab::client::http;
+use lab::world::context::Lab;
+use lab::world::kernel::scratch::Scratch;
+use lab::world::topology::Node;
 
 use crate::story;
 
@@ -39,12 +39,12 @@ fn the_three_views_of_hello_world_agree() {
     story::real_servers(&lab, &lab.topology.vip().to_string(), 1, 30);
     story::agreement(&lab, 30);
     let output = story::lab(story::profile(), &["status"]);
-    let said = story::said(&output);
-    assert!(output.status.success(), "{said}");
+    let text = story::text(&output);
+    assert!(output.status.success(), "{text}");
     assert!(
-        said.contains("hello-world/servers:www running")
-            && said.contains("hello-world-servers passing"),
-        "{said}"
+        text.contains("hello-world/servers:www running")
+            && text.contains("hello-world-servers passing"),
+        "{text}"
     );
 }
 
@@ -53,18 +53,18 @@ fn a_second_up_finds_each_part_running() {
     let lab = story::up();
     let before: Vec<_> = lab.records.all();
     let output = story::lab(story::profile(), &["up", "--no-build"]);
-    let said = story::said(&output);
-    assert!(output.status.success(), "{said}");
+    let text = story::text(&output);
+    assert!(output.status.success(), "{text}");
     for part in [
         "fabric", "consul", "docker", "director", "nomad", "syncer", "job",
     ] {
-        let line = said
+        let line = text
             .lines()
             .find(|line| {
                 line.trim_start().starts_with('✓') && line.split_whitespace().nth(1) == Some(part)
             })
             .unwrap_or_default();
-        assert!(line.contains("already running"), "{part}: {said}");
+        assert!(line.contains("already running"), "{part}: {text}");
     }
     assert_eq!(before, lab.records.all(), "a process was replaced");
 }
@@ -72,7 +72,7 @@ fn a_second_up_finds_each_part_running() {
 #[test]
 fn no_helper_process_pumps_the_logs() {
     let lab = story::up();
-    let node1 = lab::netns::pids(&lab.topology.netns(Node::Node1.name()));
+    let node1 = lab::host::netns::pids(&lab.topology.netns(Node::Node1.name()));
     let commands: Vec<String> = node1
         .iter()
         .filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok())
@@ -99,7 +99,7 @@ fn a_guest_is_held_to_one_processor() {
     // One of its own: the lab's director may be a namespace.
     let lab = Lab::open("oneguest", None).unwrap();
     let guest = Scratch::boot(&lab.paths, &lab.person, 64).unwrap();
-    let processes = lab::process::children(guest.keeper().pid);
+    let processes = lab::host::process::children(guest.keeper().pid);
     assert!(!processes.is_empty());
     for process in processes {
         let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap();
@@ -150,11 +150,11 @@ fn what_the_task_writes_is_in_its_log() {
     let url = format!("http://{}/", lab.topology.vip().ip());
     http::get(&url, Duration::from_secs(3)).unwrap();
     story::eventually("a request in the log", 10, || {
-        let said = story::nomad_ok(&lab, &["alloc", "logs", "-stderr", "-job", "hello-world"]);
-        if said.contains("response:200") {
+        let text = story::nomad_ok(&lab, &["alloc", "logs", "-stderr", "-job", "hello-world"]);
+        if text.contains("response:200") {
             Ok(())
         } else {
-            Err(said)
+            Err(text)
         }
     });
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::story;
 
 /// How long one answer of Nomad's may take.
-const ANSWERING: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[test]
 fn a_task_option_that_nobody_knows_is_named_in_the_tasks_event() {
@@ -56,7 +56,9 @@ job "wrong" {{
         &["job", "run", "-detach", &file.path().display().to_string()],
     );
     story::eventually("a sentence in the task's event", 30, || {
-        let found = lab.nomad().get_json("job/wrong/allocations", ANSWERING);
+        let found = lab
+            .nomad()
+            .get_json("job/wrong/allocations", ANSWER_TIMEOUT);
         let found = found.map_err(|error| error.to_string())?;
         let sentences = sentences(&found);
         if sentences.iter().any(|sentence| has_word(sentence, named)) {
@@ -72,11 +74,12 @@ job "wrong" {{
 /// counts, and no field's name.
 fn sentences(allocations: &Value) -> Vec<String> {
     let allocations = allocations.as_array().into_iter().flatten();
-    let events = allocations.filter_map(|one| one["TaskStates"]["t"]["Events"].as_array());
-    let said = |event: &Value| {
+    let events =
+        allocations.filter_map(|allocation| allocation["TaskStates"]["t"]["Events"].as_array());
+    let messages = |event: &Value| {
         ["DisplayMessage", "DriverError"].map(|field| event[field].as_str().map(str::to_owned))
     };
-    events.flatten().flat_map(said).flatten().collect()
+    events.flatten().flat_map(messages).flatten().collect()
 }
 
 /// `load` is no word of `DownloadError`.
@@ -116,9 +119,9 @@ fn a_syncer_config_with_an_unknown_key_is_refused_by_line_and_column() {
             .arg(file.path())
             .output()
             .unwrap();
-        let said = story::said(&output);
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains(":3:3") && said.contains("adress"), "{said}");
+        let text = story::text(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(":3:3") && text.contains("adress"), "{text}");
     }
     assert!(!std::path::Path::new("/nonexistent").exists());
 }
@@ -129,9 +132,9 @@ fn the_driver_run_by_hand_says_what_it_is_for() {
         .env_remove("NOMAD_PLUGIN_MAGIC_COOKIE")
         .output()
         .unwrap();
-    let said = story::said(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("Nomad"), "{said}");
+    let text = story::text(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("Nomad"), "{text}");
 }
 
 #[test]
@@ -139,8 +142,8 @@ fn a_profile_name_that_is_none_is_refused() {
     let output = story::lab("../x", &["status"]);
     assert!(!output.status.success());
     assert!(
-        story::said(&output).contains("small letters"),
+        story::text(&output).contains("small letters"),
         "{}",
-        story::said(&output)
+        story::text(&output)
     );
 }

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use lab::context::Lab;
+use lab::host::process::Identity;
 use lab::part::nomad;
-use lab::process::Identity;
-use lab::topology::Node;
+use lab::world::context::Lab;
+use lab::world::topology::Node;
 use nix::sys::signal::Signal;
 
 use crate::story;
 
 /// How long a process may take to end when it is asked to.
-const PATIENCE: Duration = Duration::from_secs(15);
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Kills the plugin; returns when the agent has started another.
 pub(crate) fn kill_plugin(lab: &Lab) {
@@ -49,12 +49,15 @@ pub(crate) fn interrupt(lab: &Lab, part: &str) {
 fn ask_to_end(lab: &Lab, part: &str, signal: Signal) {
     let process = process(lab, part);
     process.signal(signal);
-    assert!(process.gone_within(PATIENCE), "{part} does not end");
+    assert!(process.gone_within(STOP_TIMEOUT), "{part} does not end");
 }
 
 pub(crate) fn kill(process: &Identity) {
     process.signal(Signal::SIGKILL);
-    assert!(process.gone_within(PATIENCE), "{process:?} does not die");
+    assert!(
+        process.gone_within(STOP_TIMEOUT),
+        "{process:?} does not die"
+    );
 }
 
 /// Brings up what is down, with our driver.
@@ -66,7 +69,7 @@ pub(crate) fn mend() {
 pub(crate) fn mend_with(driver: &str) {
     let args = ["up", "--no-build", "--no-job", "--driver", driver];
     let output = story::lab(story::profile(), &args);
-    assert!(output.status.success(), "{}", story::said(&output));
+    assert!(output.status.success(), "{}", story::text(&output));
 }
 
 /// Where a story fails half-way, the next ones find the lab whole all the same.

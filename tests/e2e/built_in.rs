@@ -1,7 +1,7 @@
 //! Our driver and Nomad's own take each other's tasks over.
 
-use lab::context::Lab;
-use lab::topology::Node;
+use lab::world::context::Lab;
+use lab::world::topology::Node;
 
 use crate::task::{COUNTING, Life, Recipe, Task, counted};
 use crate::{blow, story};
@@ -67,24 +67,21 @@ fn undisturbed(lab: &Lab, task: &Task<'_>, before: &Life) {
     // An agent that was just started needs a moment for its tasks.
     story::eventually("a command inside", 20, || {
         let output = task.exec_output(&["sh", "-c", "echo inside; exit 7"]);
-        let said = story::said(&output);
-        if output.status.code() == Some(7) && said.contains("inside") {
+        let text = story::text(&output);
+        if output.status.code() == Some(7) && text.contains("inside") {
             Ok(())
         } else {
-            Err(said)
+            Err(text)
         }
     });
     assert_eq!(&task.life(), before);
-    let told = story::nomad_ok(lab, &["alloc", "logs", &task.alloc]);
-    assert!(
-        told.lines().any(|line| line.parse::<u64>().is_ok()),
-        "{told}"
-    );
+    let log = story::nomad_ok(lab, &["alloc", "logs", &task.alloc]);
+    assert!(log.lines().any(|line| line.parse::<u64>().is_ok()), "{log}");
 }
 
 /// The built-in driver's processes that read logs.
 fn log_readers(lab: &Lab) -> Vec<i32> {
-    let mut pids = lab::netns::pids(&lab.topology.netns(Node::Node1.name()));
+    let mut pids = lab::host::netns::pids(&lab.topology.netns(Node::Node1.name()));
     pids.retain(|pid| {
         std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
             .is_ok_and(|command| command.contains("docker_logger"))

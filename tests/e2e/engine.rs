@@ -102,12 +102,12 @@ fn the_engine_suite_passes_over_tls_and_nobody_unknown_is_let_in() {
         .args(["--ignored", "a_taken_name_is_a_conflict::docker"])
         .output()
         .unwrap();
-    let said = story::said(&output);
+    let text = story::text(&output);
     let cert = stranger.path().join("cert.pem").display().to_string();
-    assert!(!output.status.success(), "{said}");
+    assert!(!output.status.success(), "{text}");
     assert!(
-        said.contains("does not take tls.cert") && said.contains(&cert),
-        "{said}"
+        text.contains("does not take tls.cert") && text.contains(&cert),
+        "{text}"
     );
 }
 
@@ -136,7 +136,7 @@ fn passes(mut command: Command) {
         .args(["--ignored", "--test-threads=1"])
         .output()
         .unwrap();
-    let said = story::said(&output);
-    assert!(output.status.success(), "{said}");
-    assert!(!said.contains("running 0 tests"), "{said}");
+    let text = story::text(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(!text.contains("running 0 tests"), "{text}");
 }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use lab::context::Lab;
+use lab::host::process::Identity;
 use lab::part::docker::{self, docker};
-use lab::process::Identity;
-use lab::topology::Node;
+use lab::world::context::Lab;
+use lab::world::topology::Node;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use crate::task::{Life, Recipe, Task};
 use crate::{blow, story};
 
 /// More than any call to the engine but a stop may take.
-const BOUND: Duration = Duration::from_secs(20);
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_container_that_died_while_the_engine_was_away_is_told_and_started_again() {
@@ -83,12 +83,12 @@ fn an_engine_that_hangs_makes_the_node_unhealthy_and_harms_no_task() {
     let exec = std::thread::spawn(move || exec.output().unwrap());
     let signal = story::nomad(&lab, &["alloc", "signal", "-s", "SIGCONT", &task.alloc]);
     let exec = exec.join().unwrap();
-    assert!(since.elapsed() < BOUND, "{:?}", since.elapsed());
+    assert!(since.elapsed() < CALL_TIMEOUT, "{:?}", since.elapsed());
     for output in [signal, exec] {
-        let said = story::said(&output);
+        let text = story::text(&output);
         assert!(
-            !output.status.success() && said.contains("did not answer"),
-            "{said}"
+            !output.status.success() && text.contains("did not answer"),
+            "{text}"
         );
     }
     let words = driver_health(&lab, false, 20);

@@ -4,9 +4,9 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, symlink};
 
-use lab::context::Lab;
 use lab::part::nomad;
-use lab::topology::Node;
+use lab::world::context::Lab;
+use lab::world::topology::Node;
 
 use crate::task::{COUNTING, Recipe, Task, counted};
 use crate::{blow, story};
@@ -22,7 +22,7 @@ fn a_job_can_read_its_logs_inside_and_change_none_of_them() {
     let task = Task::run(&lab, Recipe::service("reader", COUNTING));
     task.caught_up(10);
     let inside = task.exec_output(&["sh", "-c", "head -n 1 /alloc/logs/t.stdout.0"]);
-    assert_eq!(story::said(&inside), "0\n");
+    assert_eq!(story::text(&inside), "0\n");
     for attempt in [
         "touch /alloc/logs/x",
         "echo forged > /alloc/logs/t.stdout.0",
@@ -56,10 +56,10 @@ fn a_log_directory_that_became_a_link_leads_nobody_to_the_host() {
     goes_on(&neighbour);
     story::eventually("the event", 20, || {
         let events = task.events();
-        let told = events
+        let has_both = events
             .iter()
             .any(|event| event.contains("log is not collected"));
-        told.then_some(()).ok_or_else(|| format!("{events:?}"))
+        has_both.then_some(()).ok_or_else(|| format!("{events:?}"))
     });
     let left: Vec<_> = fs::read_dir(HOST_FOLDER).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
@@ -81,11 +81,11 @@ fn a_job_that_puts_a_fifo_or_a_device_in_place_of_a_log_file_freezes_nobody() {
     fs::write(task.folder().join("go"), "").unwrap();
     story::eventually("the event", 60, || {
         let events = task.events();
-        let told = |file: &str| {
+        let log = |file: &str| {
             let words = format!("log lines are lost: {file:?}");
             events.iter().any(|event| event.contains(&words))
         };
-        let both = told("t.stdout.1") && told("t.stderr.1");
+        let both = log("t.stdout.1") && log("t.stderr.1");
         both.then_some(()).ok_or_else(|| format!("{events:?}"))
     });
     goes_on(&neighbour);
@@ -129,7 +129,7 @@ fn goes_on(task: &Task<'_>) {
         panic!("{wrong}");
     }
     let output = task.exec_output(&["echo", "alive"]);
-    assert_eq!(story::said(&output), "alive\n");
+    assert_eq!(story::text(&output), "alive\n");
 }
 
 /// Resident bytes of each.

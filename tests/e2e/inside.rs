@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use lab::context::Lab;
+use lab::world::context::Lab;
 use serde_json::Value;
 
 use crate::story;
@@ -27,22 +27,22 @@ fn a_command_inside_a_task_has_its_exit_code_input_output_and_terminal() {
 
 fn exit_codes(task: &Task<'_>) {
     let output = task.exec_output(&["sh", "-c", "echo out; echo err >&2; exit 7"]);
-    let words = (text(&output.stdout), text(&output.stderr));
+    let words = (utf8(&output.stdout), utf8(&output.stderr));
     assert_eq!(output.status.code(), Some(7), "{words:?}");
     assert_eq!(words, ("out\n".to_owned(), "err\n".to_owned()));
     let output = task.exec_output(&["no-such-program"]);
-    let said = story::said(&output);
-    assert!(!output.status.success(), "{said}");
+    let text = story::text(&output);
+    assert!(!output.status.success(), "{text}");
     assert!(
-        said.contains("no-such-program") && said.contains("not found"),
-        "{said}"
+        text.contains("no-such-program") && text.contains("not found"),
+        "{text}"
     );
 }
 
 fn input_comes_back_whole(task: &Task<'_>) {
     let sent: Vec<u8> = (0..1_u32 << 18).flat_map(u32::to_be_bytes).collect();
     let output = fed(task, &["cat"], sent.clone());
-    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(output.status.success(), "{}", utf8(&output.stderr));
     assert!(
         output.stdout == sent,
         "{} of {} bytes came back",
@@ -51,14 +51,14 @@ fn input_comes_back_whole(task: &Task<'_>) {
     );
     let output = fed(task, &["sh", "-c", "wc -c; exit 3"], sent);
     assert_eq!(
-        (text(&output.stdout).trim(), output.status.code()),
+        (utf8(&output.stdout).trim(), output.status.code()),
         ("1048576", Some(3))
     );
 }
 
 fn much_output_arrives_whole(task: &Task<'_>) {
     let output = task.exec_output(&["head", "-c", "6000000", "/dev/zero"]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(output.status.success(), "{}", utf8(&output.stderr));
     assert_eq!(output.stdout.len(), 6_000_000);
 }
 
@@ -87,31 +87,31 @@ fn in_terminal(task: &Task<'_>, flags: &[&str], command: &[&str]) -> Output {
 
 fn a_terminal(task: &Task<'_>) {
     let output = in_terminal(task, &["-t"], &["sh", "-c", "tty && exit 9"]);
-    let said = story::said(&output);
+    let text = story::text(&output);
     assert!(
-        said.contains("/dev/pts/") || said.contains("/dev/console"),
-        "{said}"
+        text.contains("/dev/pts/") || text.contains("/dev/console"),
+        "{text}"
     );
-    assert_eq!(output.status.code(), Some(9), "{said}");
+    assert_eq!(output.status.code(), Some(9), "{text}");
     let without = task.exec_output(&["tty"]);
-    assert!(text(&without.stdout).contains("not a tty"));
+    assert!(utf8(&without.stdout).contains("not a tty"));
 }
 
 /// The byte that begins a frame's header where there is no terminal, and much behind it.
 fn a_terminals_output_may_begin_with_any_byte(task: &Task<'_>) {
     let script = "printf '\\001abcdefgh\\n'; seq 0 1999; exit 5";
     let output = in_terminal(task, &["-i", "-t"], &["sh", "-c", script]);
-    let said = story::said(&output);
-    assert_eq!(output.status.code(), Some(5), "{said:?}");
-    let (_, written) = said
+    let text = story::text(&output);
+    assert_eq!(output.status.code(), Some(5), "{text:?}");
+    let (_, written) = text
         .split_once('\u{1}')
-        .unwrap_or_else(|| panic!("{said:?}"));
+        .unwrap_or_else(|| panic!("{text:?}"));
     let lines: Vec<_> = written
         .lines()
         .map(|line| line.trim_end_matches('\r'))
         .collect();
-    assert_eq!(lines.first(), Some(&"abcdefgh"), "{said:?}");
-    assert_eq!(counted(lines.into_iter().skip(1), 0), Ok(2000), "{said:?}");
+    assert_eq!(lines.first(), Some(&"abcdefgh"), "{text:?}");
+    assert_eq!(counted(lines.into_iter().skip(1), 0), Ok(2000), "{text:?}");
 }
 
 fn usage(lab: &Lab, task: &Task<'_>) {
@@ -132,10 +132,10 @@ fn usage(lab: &Lab, task: &Task<'_>) {
             Err(found.to_string())
         }
     });
-    let said = story::nomad_ok(lab, &["alloc", "status", "-stats", &task.alloc]);
+    let text = story::nomad_ok(lab, &["alloc", "status", "-stats", &task.alloc]);
     assert!(
-        said.contains("Memory Stats") && said.contains("CPU Stats"),
-        "{said}"
+        text.contains("Memory Stats") && text.contains("CPU Stats"),
+        "{text}"
     );
 }
 
@@ -153,7 +153,7 @@ fn fed(task: &Task<'_>, command: &[&str], input: Vec<u8>) -> Output {
     output
 }
 
-fn text(bytes: &[u8]) -> String {
+fn utf8(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use lab::context::Lab;
-use lab::kernel::Choice;
-use lab::topology::Node;
+use lab::world::context::Lab;
+use lab::world::kernel::Choice;
+use lab::world::topology::Node;
 use nix::sys::signal::Signal;
 
 use crate::story;
@@ -33,32 +33,33 @@ fn down_after_a_killed_up_leaves_nothing() {
     child.wait().unwrap();
     a_port_that_somebody_took_is_named_with_its_process(profile);
     let output = story::lab(profile, &["down"]);
-    assert!(output.status.success(), "{}", story::said(&output));
+    assert!(output.status.success(), "{}", story::text(&output));
     nothing_is_left(profile);
     let again = story::lab(profile, &["down"]);
     assert!(
-        again.status.success() && story::said(&again).contains("nothing is there"),
+        again.status.success() && story::text(&again).contains("nothing is there"),
         "{}",
-        story::said(&again)
+        story::text(&again)
     );
 }
 
 /// The registrar comes last, so its port is still free; the next `up` says whose it is now, before it does anything.
 fn a_port_that_somebody_took_is_named_with_its_process(profile: &str) {
     let node1 = Lab::open(profile, None).unwrap().topology.netns("node1");
-    let thief = lab::netns::within(&node1, || TcpListener::bind("0.0.0.0:9180").unwrap()).unwrap();
+    let thief =
+        lab::host::netns::within(&node1, || TcpListener::bind("0.0.0.0:9180").unwrap()).unwrap();
     let output = story::lab(profile, &["up", "--no-build"]);
     drop(thief);
-    let said = story::said(&output);
+    let text = story::text(&output);
     let named = format!(
         "syncer-registrar's port 9180 is in use by {} (pid {})",
         std::fs::read_to_string("/proc/self/comm").unwrap().trim(),
         std::process::id()
     );
-    assert!(!output.status.success() && said.contains(&named), "{said}");
+    assert!(!output.status.success() && text.contains(&named), "{text}");
     assert!(
-        !said.contains("agents"),
-        "more than the doctor's step was run: {said}"
+        !text.contains("agents"),
+        "more than the doctor's step was run: {text}"
     );
 }
 
@@ -66,19 +67,19 @@ fn a_port_that_somebody_took_is_named_with_its_process(profile: &str) {
 fn a_director_whose_guest_was_killed_comes_up_again() {
     let lab = guest_director();
     let keeper = lab.records.living("director").unwrap();
-    let guests = lab::process::children(keeper.pid);
+    let guests = lab::host::process::children(keeper.pid);
     assert!(!guests.is_empty());
     for guest in guests {
-        lab::command::run("kill", &["-KILL", &guest.pid.to_string()]).unwrap();
+        lab::host::command::run("kill", &["-KILL", &guest.pid.to_string()]).unwrap();
     }
     assert!(keeper.gone_within(Duration::from_secs(5)));
     let profile = lab.topology.profile();
     let output = story::lab(profile, &["up", "--no-build"]);
-    assert!(output.status.success(), "{}", story::said(&output));
+    assert!(output.status.success(), "{}", story::text(&output));
     story::agreement(&lab, 10);
     if profile != story::profile() {
         let output = story::lab(profile, &["down"]);
-        assert!(output.status.success(), "{}", story::said(&output));
+        assert!(output.status.success(), "{}", story::text(&output));
     }
 }
 
@@ -89,7 +90,7 @@ fn guest_director() -> Lab {
         return lab;
     }
     let output = story::lab("withguest", &["up", "--no-build", "--kernel", "uml"]);
-    assert!(output.status.success(), "{}", story::said(&output));
+    assert!(output.status.success(), "{}", story::text(&output));
     Lab::open("withguest", None).unwrap()
 }
 
@@ -101,16 +102,16 @@ fn what_was_stopped_or_unplugged_goes_on_with_the_next_up() {
         let Some(process) = lab.records.living(part) else {
             continue;
         };
-        for child in lab::process::children(process.pid) {
+        for child in lab::host::process::children(process.pid) {
             child.signal(Signal::SIGSTOP);
         }
         process.signal(Signal::SIGSTOP);
     }
-    lab::fabric::cut(&lab.topology, Node::Node1).unwrap();
+    lab::world::fabric::cut(&lab.topology, Node::Node1).unwrap();
     let output = story::lab(story::profile(), &["up", "--no-build"]);
-    let said = story::said(&output);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("stopped processes that go on"), "{said}");
+    let text = story::text(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("stopped processes that go on"), "{text}");
     story::agreement(&lab, 20);
 }
 
@@ -132,7 +133,7 @@ fn down_after_a_reboot_removes_what_is_on_disk_and_ends_nobody() {
     );
     std::fs::write(parts.join("nomad.json"), record).unwrap();
     let output = story::lab(profile, &["down"]);
-    assert!(output.status.success(), "{}", story::said(&output));
+    assert!(output.status.success(), "{}", story::text(&output));
     nothing_is_left(profile);
     let lives = stranger.try_wait().unwrap().is_none();
     stranger.kill().unwrap();
@@ -149,9 +150,9 @@ pub(crate) fn nothing_is_left(profile: &str) {
         lab.cgroup.pids()
     );
     for netns in lab.topology.all_netns() {
-        assert!(!lab::netns::exists(&netns), "namespace {netns}");
+        assert!(!lab::host::netns::exists(&netns), "namespace {netns}");
     }
-    let links = lab::command::run("ip", &["-oneline", "link"]).unwrap();
+    let links = lab::host::command::run("ip", &["-oneline", "link"]).unwrap();
     assert!(
         !links.contains(&format!("{}@", lab.topology.host_link())),
         "{links}"

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use lab::access::Access;
-use lab::context::Lab;
-use lab::topology::Node;
+use lab::world::access::Access;
+use lab::world::context::Lab;
+use lab::world::topology::Node;
 
 use crate::story;
 
@@ -21,7 +21,7 @@ use crate::story;
 const INTRUDER: &str = "65534";
 
 /// For one attempt over the network.
-const ATTEMPT: Duration = Duration::from_secs(3);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A command of the intruder's, with an environment that names the agents and nothing more.
 fn intruder(lab: &Lab, program: impl AsRef<Path>, args: &[&str]) -> Output {
@@ -29,7 +29,7 @@ fn intruder(lab: &Lab, program: impl AsRef<Path>, args: &[&str]) -> Output {
     let ids = ["--reuid", INTRUDER, "--regid", INTRUDER, "--clear-groups"];
     command.args(ids).arg(program.as_ref()).args(args);
     command.env_clear().current_dir("/");
-    command.env("PATH", lab::programs::search_path());
+    command.env("PATH", lab::host::programs::search_path());
     command.env("NOMAD_ADDR", lab.topology.nomad_address());
     command.env("CONSUL_HTTP_ADDR", lab.topology.consul_address());
     command.output().unwrap()
@@ -65,14 +65,14 @@ fn another_account_gets_nothing_from_nomad_and_nothing_into_it() {
         vec!["operator", "raft", "list-peers"],
         vec!["acl", "token", "list"],
     ] {
-        let said = story::said(&intruder(&lab, &nomad, &attempt));
+        let text = story::text(&intruder(&lab, &nomad, &attempt));
         assert!(
-            said.contains("403") || said.contains("Permission denied"),
-            "{attempt:?}: {said}"
+            text.contains("403") || text.contains("Permission denied"),
+            "{attempt:?}: {text}"
         );
     }
-    let said = story::said(&intruder(&lab, &nomad, &["acl", "bootstrap"]));
-    assert!(said.contains("ACL bootstrap already done"), "{said}");
+    let text = story::text(&intruder(&lab, &nomad, &["acl", "bootstrap"]));
+    assert!(text.contains("ACL bootstrap already done"), "{text}");
     // The person can.
     story::nomad_ok(&lab, &["node", "status"]);
 }
@@ -99,28 +99,31 @@ fn another_account_gets_nothing_from_consul_and_nothing_into_it() {
         vec!["leave"],
     ] {
         let output = intruder(&lab, &consul, &attempt);
-        let said = story::said(&output);
+        let text = story::text(&output);
         assert!(
             !output.status.success()
-                && (said.contains("403") || said.contains("Permission denied")),
-            "{attempt:?}: {said}"
+                && (text.contains("403") || text.contains("Permission denied")),
+            "{attempt:?}: {text}"
         );
     }
     for list in [vec!["catalog", "services"], vec!["members"]] {
-        let said = story::said(&intruder(&lab, &consul, &list));
+        let text = story::text(&intruder(&lab, &consul, &list));
         assert!(
-            !said.contains("hello-world") && !said.contains("node1"),
-            "{said}"
+            !text.contains("hello-world") && !text.contains("node1"),
+            "{text}"
         );
     }
     // The person's own word counts.
     let mut own = Command::new(&consul);
-    let own = own.args(&register).envs(lab::env::agents(&lab)).output();
+    let own = own
+        .args(&register)
+        .envs(lab::client::env::agents(&lab))
+        .output();
     assert!(own.unwrap().status.success());
     let mut undo = Command::new(&consul);
     undo.args(["services", "deregister", "-id=stolen"]);
-    let undo = undo.envs(lab::env::agents(&lab)).output().unwrap();
-    assert!(undo.status.success(), "{}", story::said(&undo));
+    let undo = undo.envs(lab::client::env::agents(&lab)).output().unwrap();
+    assert!(undo.status.success(), "{}", story::text(&undo));
 }
 
 #[test]
@@ -131,7 +134,7 @@ fn the_agents_take_neither_rpc_nor_gossip_from_a_stranger() {
     for port in [4647, 8300] {
         for kind in [1, 2] {
             let at = SocketAddr::from((node1, port));
-            assert_eq!(spoken_to(at, &[kind]), Heard::Closed, "{kind} to {at}");
+            assert_eq!(reply_of(at, &[kind]), Reply::Closed, "{kind} to {at}");
         }
     }
     // A ping over a stream (memberlist: kind 0, then a map in MessagePack). Whoever takes plain gossip answers it, as plain; one
@@ -139,33 +142,33 @@ fn the_agents_take_neither_rpc_nor_gossip_from_a_stranger() {
     let ping = b"\x00\x82\xa5SeqNo\x07\xa4Node\xa0";
     for port in [4648, 8301, 8302] {
         let at = SocketAddr::from((node1, port));
-        match spoken_to(at, ping) {
-            Heard::Closed => {}
-            Heard::Words(words) if words.first() == Some(&10) => {}
-            heard => panic!("{at}: {heard:?}"),
+        match reply_of(at, ping) {
+            Reply::Closed => {}
+            Reply::Words(words) if words.first() == Some(&10) => {}
+            reply => panic!("{at}: {reply:?}"),
         }
     }
 }
 
 /// What a port makes of some bytes.
 #[derive(Debug, PartialEq, Eq)]
-enum Heard {
+enum Reply {
     Closed,
     /// Still listening.
     Nothing,
     Words(Vec<u8>),
 }
 
-fn spoken_to(at: SocketAddr, bytes: &[u8]) -> Heard {
-    let mut stream = TcpStream::connect_timeout(&at, ATTEMPT).unwrap();
-    stream.set_read_timeout(Some(ATTEMPT)).unwrap();
+fn reply_of(at: SocketAddr, bytes: &[u8]) -> Reply {
+    let mut stream = TcpStream::connect_timeout(&at, ATTEMPT_TIMEOUT).unwrap();
+    stream.set_read_timeout(Some(ATTEMPT_TIMEOUT)).unwrap();
     stream.write_all(bytes).unwrap();
     let mut words = [0; 64];
     match stream.read(&mut words) {
-        Ok(0) => Heard::Closed,
-        Ok(some) => Heard::Words(words[..some].to_vec()),
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Heard::Closed,
-        Err(_) => Heard::Nothing,
+        Ok(0) => Reply::Closed,
+        Ok(length) => Reply::Words(words[..length].to_vec()),
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Reply::Closed,
+        Err(_) => Reply::Nothing,
     }
 }
 
@@ -178,10 +181,10 @@ fn no_file_and_no_socket_of_the_lab_is_open_to_another_account() {
     let lab = story::up();
     for folder in [&lab.paths.state, &lab.paths.run] {
         let listed = intruder(&lab, "ls", &[&folder.display().to_string()]);
-        let said = story::said(&listed);
+        let text = story::text(&listed);
         assert!(
-            !listed.status.success() && said.contains("Permission denied"),
-            "{said}"
+            !listed.status.success() && text.contains("Permission denied"),
+            "{text}"
         );
     }
     let sockets = sockets(&lab);
@@ -208,7 +211,10 @@ fn no_file_and_no_socket_of_the_lab_is_open_to_another_account() {
 fn sockets(lab: &Lab) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let namespaces = lab.topology.all_netns();
-    for pid in namespaces.iter().flat_map(|netns| lab::netns::pids(netns)) {
+    for pid in namespaces
+        .iter()
+        .flat_map(|netns| lab::host::netns::pids(netns))
+    {
         let root = std::fs::read_link(format!("/proc/{pid}/root"));
         if root.is_ok_and(|root| root != Path::new("/")) {
             continue;

@@ -32,7 +32,7 @@ fn a_job_without_a_service_block_is_registered_while_it_runs() {
     let (address, port) = (&entry["Service"]["Address"], &entry["Service"]["Port"]);
     let page = format!("http://{}:{port}/", address.as_str().unwrap());
     assert_eq!(
-        lab::http::get(&page, Duration::from_secs(2))
+        lab::client::http::get(&page, Duration::from_secs(2))
             .unwrap()
             .status,
         200

@@ -1,7 +1,7 @@
 //! A task, and every line it writes, lives through the end of all that stands between it and its log.
 
 use lab::part::docker::docker;
-use lab::topology::Node;
+use lab::world::topology::Node;
 
 use crate::task::{COUNTING, Recipe, Task, counted};
 use crate::{blow, story};
@@ -86,24 +86,24 @@ fn lines_that_the_engine_threw_away_while_no_driver_ran_are_told_in_one_event() 
     blow::mend();
     let log = task.caught_up(20);
     assert_eq!(task.life(), before);
-    let told = || {
+    let events = || {
         let events = task.events().into_iter();
         events
             .filter(|event| event.contains("s of log lines are gone"))
             .collect::<Vec<_>>()
     };
     // The agent has it at once; the server learns it once the node has registered again, which its ACLs hold up.
-    story::eventually("the event", 60, || match told().as_slice() {
+    story::eventually("the event", 60, || match events().as_slice() {
         [_] => Ok(()),
         other => Err(format!("{other:?} of {:?}", task.events())),
     });
     // Where none had arrived, nobody knows which is the first.
     story::eventually("the event of the silent task", 20, || {
         let events = silent.events();
-        let told = |event: &String| event.contains("may be missing: none had been read yet");
+        let is_loss = |event: &String| event.contains("may be missing: none had been read yet");
         events
             .iter()
-            .any(told)
+            .any(is_loss)
             .then_some(())
             .ok_or_else(|| format!("{events:?}"))
     });
@@ -112,5 +112,5 @@ fn lines_that_the_engine_threw_away_while_no_driver_ran_are_told_in_one_event() 
     let gaps = numbers.windows(2).filter(|two| two[0] + 1 != two[1]);
     assert_eq!(gaps.count(), 1, "{numbers:?}");
     task.total();
-    assert_eq!(told().len(), 1);
+    assert_eq!(events().len(), 1);
 }

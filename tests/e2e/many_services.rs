@@ -34,7 +34,7 @@ fn three_hundred_services_are_followed_in_a_real_consul_by_sixteen_connections()
         .env("CONSUL_HTTP_ADDR", "127.0.0.1:8500")
         .env("SERVICES", SERVICES);
     let output = command.output().unwrap();
-    let said = story::said(&output);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("1 passed"), "{said}");
+    let text = story::text(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("1 passed"), "{text}");
 }

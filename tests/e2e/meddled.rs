@@ -17,16 +17,16 @@ fn a_vip_that_is_dead_though_all_views_agree_makes_status_say_so_until_the_synce
     run("kill -STOP $(pidof ipvs-syncer) && echo 0 > /proc/sys/net/ipv4/vs/conntrack");
     let output = story::lab(story::profile(), &["status"]);
     run("kill -CONT $(pidof ipvs-syncer)");
-    let said = story::said(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let text = story::text(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(
-        said.contains("no connection") && said.contains("The three views agree"),
-        "{said}"
+        text.contains("no connection") && text.contains("The three views agree"),
+        "{text}"
     );
     story::eventually("the VIP lives again", SETTING_SECONDS, || {
         let output = story::lab(story::profile(), &["status"]);
-        let said = story::said(&output);
-        let lives = output.status.success() && said.contains("connects in");
-        lives.then_some(()).ok_or(said)
+        let text = story::text(&output);
+        let lives = output.status.success() && text.contains("connects in");
+        lives.then_some(()).ok_or(text)
     });
 }

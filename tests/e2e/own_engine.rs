@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use lab::context::Lab;
+use lab::world::context::Lab;
 use tempfile::TempDir;
 
 use crate::story;
@@ -65,7 +65,7 @@ impl OwnEngine {
             "busybox:1",
         ];
         let saved = Command::new("docker").args(save).output().unwrap();
-        assert!(saved.status.success(), "{}", story::said(&saved));
+        assert!(saved.status.success(), "{}", story::text(&saved));
         engine.docker(&["load", "-i", &archive]).unwrap();
         engine
     }
@@ -83,11 +83,11 @@ impl OwnEngine {
         let mut command = Command::new("docker");
         command.args(["--host", &self.socket()]).args(args);
         let output = command.output().unwrap();
-        let said = story::said(&output);
+        let text = story::text(&output);
         if output.status.success() {
-            Ok(said)
+            Ok(text)
         } else {
-            Err(said)
+            Err(text)
         }
     }
 

@@ -1,7 +1,7 @@
 //! The machine's own kernel as the director: told inside a guest, whose kernel has IPVS, as if the guest were the machine.
 
-use lab::context::Lab;
-use lab::kernel::scratch::Scratch;
+use lab::world::context::Lab;
+use lab::world::kernel::scratch::Scratch;
 
 use crate::story;
 
@@ -31,16 +31,16 @@ fn a_machine_whose_kernel_has_ipvs_needs_no_guest() {
         let output = guest.run(&["sh", "-c", &line]).unwrap();
         (output.code, output.stdout + &output.stderr)
     };
-    let (code, said) = lab("up --kernel host --no-build --no-install");
-    assert!(code == 0 && said.contains("director (host)"), "{said}");
-    let (code, said) = lab("status");
-    assert!(code == 0 && said.contains("agree"), "{said}");
+    let (code, text) = lab("up --kernel host --no-build --no-install");
+    assert!(code == 0 && text.contains("director (host)"), "{text}");
+    let (code, text) = lab("status");
+    assert!(code == 0 && text.contains("agree"), "{text}");
     let vip = Lab::open("inner", None).unwrap().topology.vip();
     let curl = format!("exec client -- curl --fail --silent http://{vip}/");
-    let (code, said) = lab(&curl);
-    assert!(code == 0 && said.contains("Hello, Nomad!"), "{said}");
-    let (code, said) = lab("down");
-    assert!(code == 0 && said.contains("nothing left"), "{said}");
+    let (code, text) = lab(&curl);
+    assert!(code == 0 && text.contains("Hello, Nomad!"), "{text}");
+    let (code, text) = lab("down");
+    assert!(code == 0 && text.contains("nothing left"), "{text}");
     let left = guest.run(&["sh", "-c", "ip netns; ls /run/state"]).unwrap();
     assert_eq!(left.stdout.trim(), "", "the inner lab left something");
     drop(guest);

@@ -1,8 +1,8 @@
 //! Instances come and go under load, and no request is lost.
 
-use lab::context::Lab;
-use lab::load::{self, Plan};
-use lab::topology::Node;
+use lab::observe::load::{self, Plan};
+use lab::world::context::Lab;
+use lab::world::topology::Node;
 
 use crate::story;
 
@@ -97,10 +97,10 @@ fn a_stopped_job_leaves_the_catalogue_and_its_vip_refuses() {
         }
     });
     let client = lab.topology.netns(Node::Client.name());
-    let error = lab::netns::within(&client, || load::request(vip.into()))
+    let error = lab::host::netns::within(&client, || load::request(vip.into()))
         .unwrap()
         .unwrap_err();
     assert!(format!("{error:#}").contains("refused"), "{error:#}");
     let output = story::lab(story::profile(), &["up", "--no-build"]);
-    assert!(output.status.success(), "{}", story::said(&output));
+    assert!(output.status.success(), "{}", story::text(&output));
 }

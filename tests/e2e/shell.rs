@@ -15,11 +15,11 @@ fn plain_nomad_consul_and_docker_work_after_eval_of_env() {
         story::profile()
     );
     let output = Command::new("sh").args(["-c", &script]).output().unwrap();
-    let said = story::said(&output);
-    assert!(output.status.success(), "{said}");
+    let text = story::text(&output);
+    assert!(output.status.success(), "{text}");
     assert!(
-        said.contains("ready") && said.contains("alive") && said.contains("busybox:1"),
-        "{said}"
+        text.contains("ready") && text.contains("alive") && text.contains("busybox:1"),
+        "{text}"
     );
     drop(lab);
 }
@@ -27,7 +27,7 @@ fn plain_nomad_consul_and_docker_work_after_eval_of_env() {
 #[test]
 fn exec_passes_input_and_exit_code_on_every_node() {
     story::up();
-    let text = "x".repeat(200_000);
+    let input = "x".repeat(200_000);
     for node in ["client", "node1", "director"] {
         let mut child = Command::new(story::program())
             .args([
@@ -48,7 +48,7 @@ fn exec_passes_input_and_exit_code_on_every_node() {
             .stdin
             .take()
             .unwrap()
-            .write_all(text.as_bytes())
+            .write_all(input.as_bytes())
             .unwrap();
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(7), "on {node}");

@@ -6,19 +6,19 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use lab::context::Lab;
-use lab::status::Status;
+use lab::observe::status::Status;
+use lab::world::context::Lab;
 
 /// The stories' own lab; another one where several processes tell them at a time.
 pub(crate) fn profile() -> &'static str {
     static PROFILE: OnceLock<String> = OnceLock::new();
-    let given = || std::env::var("NOMAD_IPVS_STORIES").unwrap_or_else(|_| "test".to_owned());
-    PROFILE.get_or_init(given)
+    let from_env = || std::env::var("NOMAD_IPVS_STORIES").unwrap_or_else(|_| "test".to_owned());
+    PROFILE.get_or_init(from_env)
 }
 
 /// The lab's program: beside the test binary, unless the runner says otherwise.
 pub(crate) fn program() -> PathBuf {
-    lab::products::lab().unwrap()
+    lab::supply::products::lab().unwrap()
 }
 
 /// A program of this workspace.
@@ -63,15 +63,15 @@ pub(crate) fn up() -> Lab {
     static UP: OnceLock<()> = OnceLock::new();
     UP.get_or_init(|| {
         let output = lab(profile(), &["up", "--no-build"]);
-        assert!(output.status.success(), "up failed:\n{}", said(&output));
+        assert!(output.status.success(), "up failed:\n{}", text(&output));
         // Past what is kept of a story that ends well: how long each part took.
-        let _ = write!(std::io::stderr(), "\n{}", said(&output));
+        let _ = write!(std::io::stderr(), "\n{}", text(&output));
     });
     Lab::open(profile(), None).unwrap()
 }
 
 /// Both outputs, for a message.
-pub(crate) fn said(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -82,7 +82,7 @@ pub(crate) fn said(output: &Output) -> String {
 /// Runs the real `nomad` against the shared lab.
 pub(crate) fn nomad(lab: &Lab, args: &[&str]) -> Output {
     let mut command = Command::new(lab.decisions().unwrap().nomad);
-    command.args(args).envs(lab::env::agents(lab));
+    command.args(args).envs(lab::client::env::agents(lab));
     command.output().unwrap()
 }
 
@@ -92,14 +92,14 @@ pub(crate) fn nomad_ok(lab: &Lab, args: &[&str]) -> String {
     assert!(
         output.status.success(),
         "nomad {args:?}:\n{}",
-        said(&output)
+        text(&output)
     );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A job file of the workspace.
 pub(crate) fn job_file(name: &str) -> String {
-    lab::paths::workspace()
+    lab::host::paths::workspace()
         .join("jobs")
         .join(name)
         .display()
@@ -128,7 +128,7 @@ pub(crate) fn eventually<T>(
 /// Waits until a virtual service has so many real servers that take connections, and no other.
 pub(crate) fn real_servers(lab: &Lab, vip: &str, wanted: usize, seconds: u64) {
     eventually(&format!("{wanted} real servers of {vip}"), seconds, || {
-        let status = lab::status::read(lab);
+        let status = lab::observe::status::read(lab);
         let real: Vec<u32> = weights(&status, vip);
         if real.len() == wanted && real.iter().all(|&weight| weight > 0) {
             return Ok(());
@@ -151,7 +151,7 @@ pub(crate) fn weights(status: &Status, vip: &str) -> Vec<u32> {
 /// Waits until the three views agree.
 pub(crate) fn agreement(lab: &Lab, seconds: u64) {
     eventually("the three views agree", seconds, || {
-        let status = lab::status::read(lab);
+        let status = lab::observe::status::read(lab);
         if status.agree {
             Ok(())
         } else {

@@ -4,15 +4,15 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use lab::context::Lab;
 use lab::part::docker::docker;
-use lab::topology::Node;
+use lab::world::context::Lab;
+use lab::world::topology::Node;
 use serde_json::Value;
 
 use crate::story;
 
 /// For Nomad's API.
-const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Numbers its lines from 0 until there is a file `stop` in the allocation's folder, then says how many there were.
 pub(crate) const COUNTING: &str = "i=0; while [ ! -e /alloc/stop ]; do echo $i; i=$((i+1)); usleep 5000; done; echo total $i; exec sleep 100000";
@@ -114,10 +114,10 @@ impl<'a> Task<'a> {
             let found = task.get(&format!("job/{}/allocations", recipe.job))?;
             let all = found.as_array().into_iter().flatten();
             // One of an earlier run of the job may still be known.
-            let wanted = all.filter(|one| one["DesiredStatus"] == "run");
-            let newest = wanted.max_by_key(|one| one["CreateIndex"].as_u64());
+            let wanted = all.filter(|allocation| allocation["DesiredStatus"] == "run");
+            let newest = wanted.max_by_key(|allocation| allocation["CreateIndex"].as_u64());
             newest
-                .and_then(|one| one["ID"].as_str().map(str::to_owned))
+                .and_then(|allocation| allocation["ID"].as_str().map(str::to_owned))
                 .ok_or_else(|| found.to_string())
         });
         task
@@ -180,7 +180,7 @@ impl<'a> Task<'a> {
             .args(flags)
             .arg(&self.alloc)
             .args(command)
-            .envs(lab::env::agents(self.lab));
+            .envs(lab::client::env::agents(self.lab));
         exec
     }
 
@@ -246,7 +246,7 @@ impl<'a> Task<'a> {
     }
 
     fn get(&self, path: &str) -> Result<Value, String> {
-        let found = self.lab.nomad().get_json(path, PATIENCE);
+        let found = self.lab.nomad().get_json(path, ANSWER_TIMEOUT);
         found.map_err(|error| format!("{error:#}"))
     }
 }

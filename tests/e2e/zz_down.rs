@@ -6,6 +6,6 @@ use crate::{interrupted, story};
 fn down_removes_all_that_up_made() {
     story::up();
     let output = story::lab(story::profile(), &["down"]);
-    assert!(output.status.success(), "{}", story::said(&output));
+    assert!(output.status.success(), "{}", story::text(&output));
     interrupted::nothing_is_left(story::profile());
 }

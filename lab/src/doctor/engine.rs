@@ -7,9 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::finding::Finding;
-use crate::programs;
-use crate::stream;
-use crate::version::Version;
+use crate::host::programs;
+use crate::host::stream;
+use crate::supply::version::Version;
 
 /// API 1.41, which the driver speaks at least.
 const OLDEST: Version = Version::new(20, 10, 0);
@@ -31,12 +31,12 @@ pub(super) fn docker(engine: &Engine) -> Finding {
                 // Its package is named among the others.
                 return Finding::ok(NAME, "an engine of the lab's own, once it is installed");
             };
-            let said = stream::answer(
+            let answer = stream::answer(
                 Command::new(&path).arg("--version"),
                 Duration::from_secs(10),
             );
             judge(
-                said.as_deref().and_then(Version::find),
+                answer.as_deref().and_then(Version::find),
                 "an engine of the lab's own",
                 &path.display().to_string(),
             )

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::plain;
+use crate::report::plain;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -82,17 +82,17 @@ impl Report {
     /// One line: `14 checks, 1 warning (packages: …)`.
     pub fn summary(&self) -> String {
         let mut text = format!("{} checks", self.findings.len());
-        for (state, one, many) in [
+        for (state, singular, plural) in [
             (State::Warn, "warning", "warnings"),
             (State::Missing, "problem", "problems"),
         ] {
-            let said: Vec<String> = self
+            let names: Vec<String> = self
                 .of(state)
                 .map(|it| format!("{}: {}", it.name, it.finding))
                 .collect();
-            if !said.is_empty() {
-                let word = if said.len() == 1 { one } else { many };
-                let _ = write!(text, ", {} {word} ({})", said.len(), said.join("; "));
+            if !names.is_empty() {
+                let word = if names.len() == 1 { singular } else { plural };
+                let _ = write!(text, ", {} {word} ({})", names.len(), names.join("; "));
             }
         }
         text

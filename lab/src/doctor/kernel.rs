@@ -1,9 +1,8 @@
 //! What the kernel can do, found out by doing it.
 //!
 //! Devices, NAT and overlayfs are tried in a throw-away namespace ([`features`]); IPVS is asked for over
-//! genetlink ([`ipvs`]), because a list of modules says nothing of what is built in. Not for IPVS itself.
+//! its own netlink family ([`ipvs`]), because a list of modules says nothing of what is built in. Not for IPVS itself.
 
-use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -11,31 +10,27 @@ use std::time::Duration;
 use nix::unistd::Uid;
 
 use super::finding::{Finding, State};
-use crate::kernel::{Choice as Kernel, genetlink};
-use crate::programs;
-use crate::stream;
+use crate::host::programs;
+use crate::host::stream;
+use crate::world::kernel::Choice as Kernel;
 
 const AS_ROOT: &str = "as root the same command can tell";
 const PROBE: &str = include_str!("probe.sh");
 
 /// Where IPVS will run, given the person's wish.
 pub(super) fn ipvs(wish: Option<Kernel>) -> (Option<Kernel>, Finding) {
-    choose(
-        wish,
-        genetlink::resolve("IPVS").map_err(|error| error.kind()),
-        std::env::consts::ARCH,
-    )
+    choose(wish, ipvs::Client::open().map(drop), std::env::consts::ARCH)
 }
 
 fn choose(
     wish: Option<Kernel>,
-    host: Result<(), io::ErrorKind>,
+    host: Result<(), ipvs::Error>,
     arch: &str,
 ) -> (Option<Kernel>, Finding) {
     const NAME: &str = "ipvs";
-    let lack = match host {
+    let lack = match &host {
         Ok(()) => "this kernel has it",
-        Err(io::ErrorKind::NotFound) => "this kernel has no ip_vs",
+        Err(ipvs::Error::FamilyMissing) => "this kernel has no ip_vs",
         Err(_) => "this kernel could not be asked for ip_vs",
     };
     let uml = arch == "x86_64";
@@ -83,8 +78,8 @@ pub(super) fn features(kernel: Option<Kernel>) -> Vec<Finding> {
         .env("PATH", programs::search_path());
     let root = Uid::effective().is_root();
     match stream::answer(&mut command, Duration::from_secs(20)) {
-        Some(said) if root => findings_of(&said, kernel),
-        Some(said) => findings_of(&said, kernel)
+        Some(report) if root => findings_of(&report, kernel),
+        Some(report) => findings_of(&report, kernel)
             .into_iter()
             .map(seen_without_root)
             .collect(),
@@ -113,8 +108,8 @@ fn seen_without_root(finding: Finding) -> Finding {
     }
 }
 
-fn findings_of(said: &str, kernel: Option<Kernel>) -> Vec<Finding> {
-    let lines = || said.lines().filter_map(|line| line.split_once(' '));
+fn findings_of(report: &str, kernel: Option<Kernel>) -> Vec<Finding> {
+    let lines = || report.lines().filter_map(|line| line.split_once(' '));
     let is_ok = |name: &str| lines().any(|(other, result)| other == name && result == "ok");
     let why = |name: &str| {
         let line = lines()
@@ -184,7 +179,9 @@ fn release() -> String {
 mod tests {
     use super::*;
 
-    const ABSENT: Result<(), io::ErrorKind> = Err(io::ErrorKind::NotFound);
+    fn absent() -> Result<(), ipvs::Error> {
+        Err(ipvs::Error::FamilyMissing)
+    }
 
     #[test]
     fn the_machines_own_kernel_is_taken_where_it_has_ipvs() {
@@ -198,17 +195,17 @@ mod tests {
 
     #[test]
     fn elsewhere_a_guest_is_taken_where_one_can_run() {
-        assert_eq!(choose(None, ABSENT, "x86_64").0, Some(Kernel::Uml));
-        let (kernel, finding) = choose(None, ABSENT, "aarch64");
+        assert_eq!(choose(None, absent(), "x86_64").0, Some(Kernel::Uml));
+        let (kernel, finding) = choose(None, absent(), "aarch64");
         assert_eq!((kernel, finding.state), (None, State::Missing));
-        let (kernel, finding) = choose(Some(Kernel::Host), ABSENT, "x86_64");
+        let (kernel, finding) = choose(Some(Kernel::Host), absent(), "x86_64");
         assert_eq!((kernel, finding.state), (None, State::Missing));
     }
 
     #[test]
     fn what_works_is_one_line_and_each_lack_is_one_with_its_reason() {
-        let said = "namespaces ok\nveth ok\nbridge no Error: Unknown device type.\ntap ok\nnat no x\nnat-legacy ok\noverlayfs ok\n";
-        let findings = findings_of(said, Some(Kernel::Uml));
+        let report = "namespaces ok\nveth ok\nbridge no Error: Unknown device type.\ntap ok\nnat no x\nnat-legacy ok\noverlayfs ok\n";
+        let findings = findings_of(report, Some(Kernel::Uml));
         assert_eq!(findings.len(), 2);
         assert!(findings[0].finding.ends_with(
             "network namespaces, veth pairs, tap devices, overlayfs, NAT (iptables-legacy)"

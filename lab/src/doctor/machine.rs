@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
+use procfs::process::Process;
+use procfs::{Current, Meminfo};
 
 use super::Intent;
 use super::finding::Finding;
-use crate::agents::{self, Agent};
-use crate::privilege::{Standing, standing};
+use crate::host::privilege::{Standing, standing};
+use crate::supply::agents::{self, Agent};
 
 const MIB: u64 = 1 << 20;
 
@@ -23,8 +25,9 @@ pub(super) fn rights() -> Vec<Finding> {
     const NAME: &str = "rights";
     let finding = match standing() {
         Standing::Root => {
-            let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-            let lacks = lacking(&status);
+            let status = Process::myself().and_then(|process| process.status());
+            // A kernel that does not say is taken at root's word.
+            let lacks = lacking(status.map_or(u64::MAX, |status| status.capeff));
             if lacks.is_empty() {
                 Finding::ok(NAME, "root")
             } else {
@@ -42,17 +45,13 @@ pub(super) fn rights() -> Vec<Finding> {
     vec![finding]
 }
 
-/// Capabilities that the process lacks, from the text of its `/proc/…/status`.
-fn lacking(status: &str) -> Vec<&'static str> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let Some(mask) = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()) else {
-        return Vec::new();
-    };
+/// Capabilities that are not among a process's effective ones.
+fn lacking(effective: u64) -> Vec<&'static str> {
     // Numbers from include/uapi/linux/capability.h.
     let needed = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
     needed
         .into_iter()
-        .filter(|(bit, _)| mask & (1 << bit) == 0)
+        .filter(|(bit, _)| effective & (1 << bit) == 0)
         .map(|(_, name)| name)
         .collect()
 }
@@ -61,13 +60,10 @@ pub(super) fn resources(intent: &Intent<'_>) -> Vec<Finding> {
     let builds = Agent::ALL
         .iter()
         .any(|agent| agents::at_hand(*agent, intent.person, &intent.paths.cache).is_none());
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = Meminfo::current().ok().and_then(|info| info.mem_available);
     vec![
         cgroups(Path::new("/sys/fs/cgroup/cgroup.controllers").exists()),
-        memory(
-            available(&info),
-            if builds { MEMORY_TO_BUILD } else { MEMORY },
-        ),
+        memory(available, if builds { MEMORY_TO_BUILD } else { MEMORY }),
         disk(
             &intent.paths.cache,
             free_at(&intent.paths.cache),
@@ -120,23 +116,10 @@ fn disk(folder: &Path, free: Option<u64>, wanted: u64) -> Finding {
     }
 }
 
-/// `MemAvailable` in the text of `/proc/meminfo`, in bytes.
-fn available(info: &str) -> Option<u64> {
-    let line = info
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim()
-        .trim_end_matches("kB")
-        .trim()
-        .parse::<u64>()
-        .ok()
-        .map(|kib| kib.saturating_mul(1024))
-}
-
 /// Free bytes where a folder is, or would be.
 fn free_at(folder: &Path) -> Option<u64> {
-    let there = folder.ancestors().find(|path| path.exists())?;
-    let data = statvfs(there).ok()?;
+    let existing = folder.ancestors().find(|path| path.exists())?;
+    let data = statvfs(existing).ok()?;
     Some(data.blocks_available().saturating_mul(data.fragment_size()))
 }
 
@@ -147,26 +130,15 @@ mod tests {
 
     #[test]
     fn a_root_without_its_capabilities_is_told_which() {
-        assert_eq!(
-            lacking("Name:\tx\nCapEff:\t000001ffffffffff\n"),
-            Vec::<&str>::new()
-        );
-        assert_eq!(
-            lacking("CapEff:\t00000000a80425fb\n"),
-            ["CAP_NET_ADMIN", "CAP_SYS_ADMIN"]
-        );
+        assert_eq!(lacking(0x0000_01ff_ffff_ffff), Vec::<&str>::new());
+        assert_eq!(lacking(0xa804_25fb), ["CAP_NET_ADMIN", "CAP_SYS_ADMIN"]);
     }
 
     #[test]
     fn little_memory_is_a_warning_and_little_disk_is_a_problem() {
-        let info = "MemTotal:  2000000 kB\nMemAvailable:    1024000 kB\n";
-        assert_eq!(available(info), Some(1000 * MIB));
-        assert_eq!(memory(available(info), MEMORY).state, State::Warn);
-        assert_eq!(memory(available(info), 999 * MIB).state, State::Ok);
-        assert_eq!(
-            memory(available("MemTotal: 1 kB"), MEMORY).state,
-            State::Warn
-        );
+        assert_eq!(memory(Some(1000 * MIB), MEMORY).state, State::Warn);
+        assert_eq!(memory(Some(1000 * MIB), 999 * MIB).state, State::Ok);
+        assert_eq!(memory(None, MEMORY).state, State::Warn);
         assert_eq!(
             disk(Path::new("/x"), Some(DISK - 1), DISK).state,
             State::Missing

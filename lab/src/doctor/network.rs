@@ -11,8 +11,8 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::finding::Finding;
-use crate::programs;
-use crate::stream;
+use crate::host::programs;
+use crate::host::stream;
 
 /// What the fabric takes of the machine's own network.
 #[derive(Debug, Clone)]

@@ -8,8 +8,12 @@
 use std::fmt;
 use std::path::Path;
 
+use procfs::net::{TcpNetEntries, TcpState};
+use procfs::process::{FDTarget, Process};
+use procfs::{FromReadSI, current_system_info};
+
 use super::finding::Finding;
-use crate::netns;
+use crate::host::{netns, proc};
 
 /// Ports that a part needs and doesn't hold itself just now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +31,9 @@ pub(super) fn taken(needs: &[Need]) -> Finding {
     let mut remedies = Vec::new();
     for Need { part, ports, netns } in needs {
         // The tables of any process inside are the namespace's. Where nobody lives, nobody listens.
-        let inside = netns::pids(netns)
-            .first()
-            .and_then(|pid| u32::try_from(*pid).ok());
-        let Some(inside) = inside else { continue };
+        let Some(&inside) = netns::pids(netns).first() else {
+            continue;
+        };
         for port in *ports {
             let by = match holder_of(*port, Some(inside)) {
                 Port::Free => continue,
@@ -60,7 +63,7 @@ pub(super) fn taken(needs: &[Need]) -> Finding {
 /// Who listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Holder {
-    pid: u32,
+    pid: i32,
     /// The process's name, at most 15 bytes of it as the kernel keeps it.
     name: String,
 }
@@ -82,55 +85,44 @@ enum Port {
 
 /// Who listens on `port`, on whatever address, in the network namespace of process or thread `inside`
 /// (`None`: our own).
-fn holder_of(port: u16, inside: Option<u32>) -> Port {
+fn holder_of(port: u16, inside: Option<i32>) -> Port {
     let tables = inside.map_or_else(
         || "/proc/thread-self/net".to_owned(),
         |pid| format!("/proc/{pid}/net"),
     );
-    let inodes: Vec<u64> = ["tcp", "tcp6"]
+    let sockets: Vec<u64> = ["tcp", "tcp6"]
         .iter()
-        .filter_map(|name| std::fs::read_to_string(Path::new(&tables).join(name)).ok())
-        .flat_map(|table| listening_on(port, &table))
+        .filter_map(|name| {
+            TcpNetEntries::from_file(Path::new(&tables).join(name), current_system_info()).ok()
+        })
+        .flat_map(|table| listening_on(port, table))
         .collect();
-    if inodes.is_empty() {
+    if sockets.is_empty() {
         return Port::Free;
     }
-    let links: Vec<String> = inodes
-        .iter()
-        .map(|inode| format!("socket:[{inode}]"))
-        .collect();
-    process_with(&links).map_or(Port::HeldBySomebody, Port::Held)
+    process_with(&sockets).map_or(Port::HeldBySomebody, Port::Held)
 }
 
-/// Inodes of the sockets that listen on a port, in the text of `/proc/net/tcp`.
-fn listening_on(port: u16, table: &str) -> Vec<u64> {
-    const LISTEN: &str = "0A";
-    let inode_of = |line: &str| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let (_, hex) = fields.get(1)?.rsplit_once(':')?;
-        let here = u16::from_str_radix(hex, 16).ok()? == port && *fields.get(3)? == LISTEN;
-        here.then(|| fields.get(9)?.parse().ok()).flatten()
-    };
-    table.lines().skip(1).filter_map(inode_of).collect()
+/// Inodes of the sockets that listen on a port.
+fn listening_on(port: u16, TcpNetEntries(table): TcpNetEntries) -> impl Iterator<Item = u64> {
+    let holders = table
+        .into_iter()
+        .filter(move |entry| entry.state == TcpState::Listen && entry.local_address.port() == port);
+    holders.map(|entry| entry.inode)
 }
 
 /// The first process that has one of these open.
-fn process_with(links: &[String]) -> Option<Holder> {
-    let processes = std::fs::read_dir("/proc").ok()?.flatten();
-    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let pid = pids.find(|pid| {
-        let files = std::fs::read_dir(format!("/proc/{pid}/fd"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        files
-            .filter_map(|file| std::fs::read_link(file.path()).ok())
-            .any(|target| links.iter().any(|link| target.as_os_str() == link.as_str()))
-    })?;
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+fn process_with(sockets: &[u64]) -> Option<Holder> {
+    let holds = |process: &Process| {
+        let files = process.fd().into_iter().flatten().flatten();
+        let mut targets = files.map(|file| file.target);
+        targets.any(|target| matches!(target, FDTarget::Socket(inode) if sockets.contains(&inode)))
+    };
+    let mut processes = procfs::process::all_processes().ok()?.flatten();
+    let holder = processes.find(holds)?;
     Some(Holder {
-        pid,
-        name: name.trim().to_owned(),
+        pid: holder.pid,
+        name: proc::name(holder.pid).unwrap_or_default(),
     })
 }
 
@@ -142,6 +134,8 @@ mod tests {
         AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, getsockname, listen, socket,
     };
 
+    use procfs::FromBufReadSI;
+
     use super::*;
 
     const TABLE: &str = "\
@@ -151,15 +145,18 @@ mod tests {
    2: 0100007F:2134 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 77 1
 ";
 
+    fn found(port: u16, table: &str) -> Vec<u64> {
+        let table =
+            TcpNetEntries::from_buf_read(table.as_bytes(), current_system_info()).into_iter();
+        table.flat_map(|table| listening_on(port, table)).collect()
+    }
+
     #[test]
     fn only_sockets_that_listen_hold_a_port() {
-        assert_eq!(listening_on(2024, TABLE), [1684]);
-        assert_eq!(listening_on(8500, TABLE), [77]);
-        assert_eq!(listening_on(443, TABLE), Vec::<u64>::new());
-        assert_eq!(
-            listening_on(8500, "header\nnonsense\n\n"),
-            Vec::<u64>::new()
-        );
+        assert_eq!(found(2024, TABLE), [1684]);
+        assert_eq!(found(8500, TABLE), [77]);
+        assert_eq!(found(443, TABLE), Vec::<u64>::new());
+        assert_eq!(found(8500, "header\nnonsense\n\n"), Vec::<u64>::new());
     }
 
     #[test]
@@ -187,7 +184,7 @@ mod tests {
         let Port::Held(holder) = holder_of(port, None) else {
             panic!("port {port} is ours")
         };
-        assert_eq!(holder.pid, std::process::id());
+        assert_eq!(u32::try_from(holder.pid), Ok(std::process::id()));
         assert!(
             holder
                 .to_string()

@@ -2,9 +2,9 @@
 
 use super::Installing;
 use super::finding::Finding;
-use crate::agents::{self, Binary};
-use crate::packages::{self, Distribution, Plans};
-use crate::paths::Person;
+use crate::host::paths::Person;
+use crate::supply::agents::{self, Binary};
+use crate::supply::packages::{self, Distribution, Plans};
 
 pub(super) fn packages(plans: Plans, installing: Installing) -> Finding {
     let missing = packages::missing(plans);

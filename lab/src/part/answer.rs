@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::Up;
-use crate::context::Lab;
-use crate::topology::Node;
-use crate::{http, wait};
+use crate::client::http;
+use crate::host::wait;
+use crate::world::context::Lab;
+use crate::world::topology::Node;
 
 /// Asks until the VIP answers 200.
 pub fn up(lab: &Lab) -> Result<Up> {

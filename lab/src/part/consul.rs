@@ -7,12 +7,11 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::Up;
-use crate::access::Access;
-use crate::certificates::{self, Purpose};
-use crate::context::Lab;
-use crate::process::{Daemon, Identity, log_tail};
-use crate::topology::Node;
-use crate::wait;
+use super::service::{self, Launch, Service};
+use crate::world::access::Access;
+use crate::world::certificates::{self, Purpose};
+use crate::world::context::Lab;
+use crate::world::topology::Node;
 
 const PART: &str = "consul";
 
@@ -20,57 +19,51 @@ const PART: &str = "consul";
 pub const LISTENS: (&str, &[u16]) = (PART, &[8300, 8301, 8302, 8500, 8502, 8600]);
 
 /// How long one answer may take.
-const ANSWERING: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Starts the agent unless it runs; returns when it has a leader and knows its own node.
 pub fn up(lab: &Lab, node: Node, program: &Path) -> Result<Up> {
-    let url = lab.topology.consul_address_of(node);
-    let part = lab.part_name(node, PART);
-    if let Some(identity) = lab.records.living(&part) {
-        // It may have been started, or woken, just now.
-        wait_ready(lab, node, &identity)?;
-        return Ok(Up::already(url));
-    }
-    let folder = lab.state_of(node).join("consul");
-    lab.person.make_dir(&folder)?;
-    let config = folder.join("agent.hcl");
-    lab.person
-        .write_secret(&config, &configuration(lab, node, &folder)?)?;
-    let daemon = Daemon {
-        name: &part,
-        program,
-        args: vec![
-            "agent".to_owned(),
-            format!("-config-file={}", config.display()),
-        ],
-        env: Vec::new(),
-        netns: Some(lab.topology.netns(node.name())),
-        log: lab.paths.log(&part),
-    };
-    let identity = daemon.start()?;
-    lab.records.save(&part, &identity)?;
-    wait_ready(lab, node, &identity)?;
-    Ok(Up::now(url))
+    service::up(lab, node, &Agent { lab, node, program })
 }
 
-fn wait_ready(lab: &Lab, node: Node, identity: &Identity) -> Result<()> {
-    let log = lab.paths.log(&lab.part_name(node, PART));
-    wait::until(
-        "wait for Consul",
-        Duration::from_secs(30),
-        || ready(lab, node),
-        || (!identity.is_alive()).then(|| format!("it ended; {}", log_tail(&log, 8))),
-    )
+struct Agent<'a> {
+    lab: &'a Lab,
+    node: Node,
+    program: &'a Path,
 }
 
-/// A leader is elected and the agent's own node is in the catalogue: registrations will stay.
-fn ready(lab: &Lab, node: Node) -> Result<()> {
-    let agent = lab.inside(node, lab.consul_of(node));
-    let checks = agent.get_json(&format!("health/node/{}", node.name()), ANSWERING)?;
-    if checks.as_array().is_none_or(Vec::is_empty) {
-        bail!("the catalogue doesn't know {} yet", node.name());
+impl Service for Agent<'_> {
+    const NAME: &'static str = PART;
+    const READY_TIMEOUT: Duration = Duration::from_secs(30);
+
+    fn launch(&self) -> Result<Launch> {
+        let Self { lab, node, program } = *self;
+        let folder = lab.state_of(node).join("consul");
+        lab.person.make_dir(&folder)?;
+        let config = folder.join("agent.hcl");
+        lab.person
+            .write_secret(&config, &configuration(lab, node, &folder)?)?;
+        Ok(Launch {
+            program: program.to_owned(),
+            args: vec![
+                "agent".to_owned(),
+                format!("-config-file={}", config.display()),
+            ],
+            env: Vec::new(),
+            netns: Some(lab.topology.netns(node.name())),
+        })
     }
-    Ok(())
+
+    /// A leader is elected and the agent's own node is in the catalogue: registrations will stay.
+    fn ready(&self) -> Result<String> {
+        let agent = self.lab.inside(self.node, self.lab.consul_of(self.node));
+        let name = self.node.name();
+        let checks = agent.get_json(&format!("health/node/{name}"), ANSWER_TIMEOUT)?;
+        if checks.as_array().is_none_or(Vec::is_empty) {
+            bail!("the catalogue doesn't know {name} yet");
+        }
+        Ok(self.lab.topology.consul_address_of(self.node))
+    }
 }
 
 fn configuration(lab: &Lab, node: Node, folder: &Path) -> Result<String> {

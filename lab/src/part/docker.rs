@@ -6,74 +6,73 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::service::{self, Launch, Service};
 use super::{Up, iptables};
-use crate::context::Lab;
-use crate::process::{Daemon, log_tail};
-use crate::topology::Node;
-use crate::{command, programs, wait};
-
-const PART: &str = "docker";
+use crate::host::{command, programs};
+use crate::report::ui::Outcome;
+use crate::world::context::Lab;
+use crate::world::topology::Node;
 
 /// Oldest engine whose API the driver is tested against.
 const OLDEST: (u32, u32) = (20, 10);
 
 /// Starts the engine unless it runs; returns when it answers.
 pub fn up(lab: &Lab, node: Node) -> Result<Up> {
-    let part = lab.part_name(node, PART);
-    let told = |version: &str| format!("{version} in {}", node.name());
-    if lab.records.living(&part).is_some() {
-        return Ok(Up::already(told(&version(lab, node)?)));
+    let up = service::up(lab, node, &Engine { lab, node })?;
+    if up.outcome == Outcome::Ok {
+        let socket = lab.run_of(node).join("docker.sock");
+        lab.person.give(&socket)?;
+        // Its group may be one that others are in.
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))
+            .context("close the engine's socket to others")?;
+        refuse_old(&version(lab, node)?)?;
     }
-    let (run, state) = (lab.run_of(node), lab.state_of(node).join("docker"));
-    for folder in [&run, &state] {
-        lab.person.make_dir(folder)?;
+    Ok(up)
+}
+
+struct Engine<'a> {
+    lab: &'a Lab,
+    node: Node,
+}
+
+impl Service for Engine<'_> {
+    const NAME: &'static str = "docker";
+    const READY_TIMEOUT: Duration = Duration::from_secs(30);
+
+    fn launch(&self) -> Result<Launch> {
+        let Self { lab, node } = *self;
+        let (run, state) = (lab.run_of(node), lab.state_of(node).join("docker"));
+        for folder in [&run, &state] {
+            lab.person.make_dir(folder)?;
+        }
+        let pidfile = run.join("docker.pid");
+        // Left by an engine that was killed; another process may have its pid by now.
+        for stale in [&pidfile, &run.join("docker/containerd/containerd.pid")] {
+            let _ = std::fs::remove_file(stale);
+        }
+        let netns = lab.topology.netns(node.name());
+        Ok(Launch {
+            program: programs::find("dockerd")
+                .context("dockerd is not on PATH (package docker.io)")?,
+            args: vec![
+                format!("--data-root={}", state.display()),
+                format!("--exec-root={}", run.join("docker").display()),
+                format!("--pidfile={}", pidfile.display()),
+                format!("--host={}", lab.docker_host_of(node)),
+                "--exec-opt=native.cgroupdriver=cgroupfs".to_owned(),
+                format!("--cgroup-parent={}", cgroup_parent(lab)),
+                // The machine's own configuration is for the machine's own engine.
+                format!("--config-file={}", configured(lab, node)?.display()),
+            ],
+            env: iptables::search_path(&netns, &lab.state_of(node).join("iptables"))?,
+            netns: Some(netns),
+        })
     }
-    // Left by an engine that was killed; another process may have its pid by now.
-    let pidfile = run.join("docker.pid");
-    for stale in [
-        pidfile.clone(),
-        run.join("docker/containerd/containerd.pid"),
-    ] {
-        let _ = std::fs::remove_file(stale);
+
+    fn ready(&self) -> Result<String> {
+        let version = version(self.lab, self.node)?;
+        Ok(format!("{version} in {}", self.node.name()))
     }
-    let program =
-        programs::find("dockerd").context("dockerd is not on PATH (package docker.io)")?;
-    let netns = lab.topology.netns(node.name());
-    let daemon = Daemon {
-        name: &part,
-        program: &program,
-        args: vec![
-            format!("--data-root={}", state.display()),
-            format!("--exec-root={}", run.join("docker").display()),
-            format!("--pidfile={}", pidfile.display()),
-            format!("--host={}", lab.docker_host_of(node)),
-            "--exec-opt=native.cgroupdriver=cgroupfs".to_owned(),
-            format!("--cgroup-parent={}", cgroup_parent(lab)),
-            // The machine's own configuration is for the machine's own engine.
-            format!("--config-file={}", configured(lab, node)?.display()),
-        ],
-        env: iptables::search_path(&netns, &lab.state_of(node).join("iptables"))?,
-        netns: Some(netns),
-        log: lab.paths.log(&part),
-    };
-    let identity = daemon.start()?;
-    lab.records.save(&part, &identity)?;
-    let found = wait::until(
-        "wait for Docker",
-        Duration::from_secs(30),
-        || version(lab, node),
-        || {
-            (!identity.is_alive())
-                .then(|| format!("it ended; {}", log_tail(&lab.paths.log(&part), 8)))
-        },
-    )?;
-    let socket = run.join("docker.sock");
-    lab.person.give(&socket)?;
-    // Its group may be one that others are in.
-    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))
-        .context("close the engine's socket to others")?;
-    refuse_old(&found)?;
-    Ok(Up::now(told(&found)))
 }
 
 /// Runs the docker program against a node's engine.

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::docker::docker;
-use crate::context::Lab;
-use crate::topology::Node;
-use crate::{command, packages};
+use crate::host::command;
+use crate::supply::packages;
+use crate::world::context::Lab;
+use crate::world::topology::Node;
 
 /// What hello-world and the stories run.
 pub const BUSYBOX: &str = "busybox:1";

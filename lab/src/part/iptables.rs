@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::{command, netns, programs};
+use crate::host::{command, netns, programs};
 
 /// What the engine calls, each with what the link points at.
 const LINKS: [(&str, &str); 6] = [

@@ -5,14 +5,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 
-use crate::command::run_command;
-use crate::context::Lab;
-use crate::ui::Step;
-use crate::{env, wait};
-
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::client::env;
+use crate::client::nomad::{Allocation, Deployment, Evaluation, Job};
+use crate::host::command::run_command;
+use crate::host::wait;
+use crate::report::ui::Step;
+use crate::world::context::Lab;
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,18 +45,12 @@ pub fn purge(lab: &Lab, job: &str) -> Result<()> {
 }
 
 pub fn standing(lab: &Lab, job: &str) -> Result<Standing> {
-    let answer = lab.nomad().get(&format!("job/{job}"), PATIENCE)?;
-    if answer.status == 404 {
-        return Ok(Standing::Absent);
-    }
-    let found: Value =
-        serde_json::from_str(&answer.body).context("Nomad's answer about the job")?;
-    if found["Stop"] == true {
-        return Ok(Standing::Absent);
-    }
-    match deployment(lab, job)? {
-        Some(state) if state["Status"] == "successful" => Ok(Standing::Deployed),
-        _ => Ok(Standing::Deploying),
+    match lab.nomad().job(job)? {
+        None | Some(Job { stop: true, .. }) => Ok(Standing::Absent),
+        Some(submitted) => Ok(match deployment(lab, job, &submitted)? {
+            Some(deployment) if deployment.status == "successful" => Standing::Deployed,
+            _ => Standing::Deploying,
+        }),
     }
 }
 
@@ -67,22 +60,17 @@ pub fn wait_running(lab: &Lab, job: &str, step: &mut Step) -> Result<()> {
         &format!("wait for job {job} to run"),
         Duration::from_mins(1),
         || {
-            let allocations = get(lab, &format!("job/{job}/allocations"))?;
+            let allocations = lab.nomad().allocations_of(job)?;
             let Some(allocation) = newest(&allocations) else {
                 step.line("evaluation: waiting for a placement");
                 bail!("nothing is placed yet: {}", placement(lab, job))
             };
-            let id = allocation["ID"].as_str().unwrap_or_default();
-            step.line(&format!(
-                "allocation {}: {}",
-                &id[..id.len().min(8)],
-                allocation["ClientStatus"].as_str().unwrap_or("?")
-            ));
-            match allocation["ClientStatus"].as_str() {
-                Some("running") => Ok(()),
-                Some(other) => bail!("allocation {id} is {other}: {}", last_event(allocation)),
-                None => bail!("Nomad says nothing of allocation {id}"),
+            let (id, status) = (&allocation.id, &allocation.client_status);
+            step.line(&format!("allocation {}: {status}", &id[..id.len().min(8)]));
+            if status != "running" {
+                bail!("allocation {id} is {status}: {}", last_event(allocation));
             }
+            Ok(())
         },
         || None,
     )
@@ -94,71 +82,60 @@ pub fn wait_deployed(lab: &Lab, job: &str) -> Result<()> {
     wait::until(
         &format!("wait for job {job} to be healthy"),
         Duration::from_mins(2),
-        || match deployment(lab, job)? {
-            Some(state) if state["Status"] == "successful" => Ok(()),
-            Some(state) => {
-                let words = state["StatusDescription"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned();
-                if matches!(state["Status"].as_str(), Some("failed" | "cancelled")) {
-                    failed.replace(Some(words.clone()));
-                }
-                bail!("deployment: {words}")
+        || {
+            let submitted = lab.nomad().job(job)?.context("there is no such job")?;
+            let deployment = deployment(lab, job, &submitted)?.context("no deployment yet")?;
+            let words = deployment.status_description;
+            match deployment.status.as_str() {
+                "successful" => return Ok(()),
+                "failed" | "cancelled" => drop(failed.replace(Some(words.clone()))),
+                _ => {}
             }
-            None => bail!("no deployment yet"),
+            bail!("deployment: {words}")
         },
         || failed.borrow().clone(),
     )
 }
 
 /// The deployment of the job as it was submitted last, if there is one yet.
-fn deployment(lab: &Lab, job: &str) -> Result<Option<Value>> {
-    let submitted = get(lab, &format!("job/{job}"))?;
-    let evaluations = get(lab, &format!("job/{job}/evaluations"))?;
-    if awaits_evaluation(&submitted, &evaluations) {
+fn deployment(lab: &Lab, job: &str, submitted: &Job) -> Result<Option<Deployment>> {
+    if awaits_evaluation(submitted, &lab.nomad().evaluations(job)?) {
         return Ok(None);
     }
-    let found = get(lab, &format!("job/{job}/deployment"))?;
-    Ok((!found.is_null()).then_some(found))
+    lab.nomad().deployment(job)
 }
 
 /// Until a submission is evaluated the deployment that Nomad tells of is an earlier one's. A submission and its evaluation appear
 /// together; one that is not there any more was done long ago.
-fn awaits_evaluation(submitted: &Value, evaluations: &Value) -> bool {
-    let mut all = evaluations.as_array().into_iter().flatten();
-    all.any(|eval| {
-        eval["JobModifyIndex"] == submitted["JobModifyIndex"] && eval["Status"] == "pending"
+fn awaits_evaluation(submitted: &Job, evaluations: &[Evaluation]) -> bool {
+    evaluations.iter().any(|evaluation| {
+        evaluation.job_modify_index == submitted.job_modify_index && evaluation.status == "pending"
     })
 }
 
 /// Why the scheduler placed nothing, as far as it says.
 fn placement(lab: &Lab, job: &str) -> String {
-    let evaluations = get(lab, &format!("job/{job}/evaluations")).unwrap_or_default();
+    let evaluations = lab.nomad().evaluations(job).unwrap_or_default();
     let blocked = evaluations
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|eval| !eval["FailedTGAllocs"].is_null());
+        .iter()
+        .find(|evaluation| !evaluation.failures.is_null());
     blocked.map_or_else(
         || "no evaluation has failed".to_owned(),
-        |eval| eval["FailedTGAllocs"].to_string(),
+        |evaluation| evaluation.failures.to_string(),
     )
 }
 
-fn newest(allocations: &Value) -> Option<&Value> {
+fn newest(allocations: &[Allocation]) -> Option<&Allocation> {
     allocations
-        .as_array()?
         .iter()
-        .filter(|allocation| allocation["DesiredStatus"] == "run")
-        .max_by_key(|allocation| allocation["CreateIndex"].as_u64())
+        .filter(|allocation| allocation.is_wanted())
+        .max_by_key(|allocation| allocation.create_index)
 }
 
-fn last_event(allocation: &Value) -> String {
-    let tasks = allocation["TaskStates"].as_object().into_iter().flatten();
-    let events = tasks.filter_map(|(_, state)| state["Events"].as_array()?.last().cloned());
-    let words: Vec<String> = events
-        .filter_map(|event| event["DisplayMessage"].as_str().map(str::to_owned))
+fn last_event(allocation: &Allocation) -> String {
+    let words: Vec<&str> = allocation
+        .task_states()
+        .filter_map(|(_, state)| Some(state.events().last()?.display_message.as_str()))
         .collect();
     if words.is_empty() {
         "no event yet".to_owned()
@@ -167,35 +144,39 @@ fn last_event(allocation: &Value) -> String {
     }
 }
 
-fn get(lab: &Lab, path: &str) -> Result<Value> {
-    lab.nomad().get_json(path, PATIENCE)
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::Value;
 
     use super::*;
 
     #[test]
     fn a_deployment_counts_once_the_last_submission_is_evaluated() {
-        let submitted = json!({ "JobModifyIndex": 7 });
-        let evaluation = |submission: u64, status: &str| json!({ "JobModifyIndex": submission, "Status": status });
+        let submitted = Job {
+            stop: false,
+            job_modify_index: 7,
+        };
+        let evaluation = |submission, status: &str| Evaluation {
+            id: "e".to_owned(),
+            status: status.to_owned(),
+            job_modify_index: submission,
+            failures: Value::Null,
+        };
         let earlier = evaluation(5, "complete");
         let cases = [
-            (json!([earlier, evaluation(7, "pending")]), true),
-            (json!([earlier, evaluation(7, "complete")]), false),
+            (vec![earlier.clone(), evaluation(7, "pending")], true),
+            (vec![earlier, evaluation(7, "complete")], false),
             (
-                json!([evaluation(5, "pending"), evaluation(7, "complete")]),
+                vec![evaluation(5, "pending"), evaluation(7, "complete")],
                 false,
             ),
-            (json!([]), false),
+            (vec![], false),
         ];
         for (evaluations, awaited) in cases {
             assert_eq!(
                 awaits_evaluation(&submitted, &evaluations),
                 awaited,
-                "{evaluations}"
+                "{evaluations:?}"
             );
         }
     }

@@ -2,20 +2,21 @@
 //!
 //! Or with its own, where that is asked for: what the agent was started with is told by the configuration it reads.
 
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::service::{self, Launch, Service};
 use super::{Up, docker, syncer};
-use crate::access::Access;
-use crate::certificates::{self, Purpose};
-use crate::context::Lab;
-use crate::process::{Daemon, Identity, log_tail};
-use crate::topology::Node;
-use crate::{netns, wait};
+use crate::client::nomad::ANSWER_TIMEOUT;
+use crate::host::process::Identity;
+use crate::host::{netns, proc};
+use crate::world::access::Access;
+use crate::world::certificates::{self, Purpose};
+use crate::world::context::Lab;
+use crate::world::topology::Node;
 
 const PART: &str = "nomad";
 
@@ -49,59 +50,59 @@ impl Driver {
     }
 }
 
-/// Short: the agent is on this machine.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long an agent may take to let go of its tasks.
-const ENDING: Duration = Duration::from_secs(10);
-
-/// Starts the agent unless it runs with this driver; returns when the node is ready and its driver `docker` is the
+/// Starts the agent unless it runs with this driver; returns when its node is ready and its driver `docker` is the
 /// wanted one and healthy. `plugin` is our driver's program.
-pub fn up(lab: &Lab, node: Node, program: &Path, plugin: &Path, wanted: Driver) -> Result<Up> {
-    let url = lab.topology.nomad_address();
-    let part = lab.part_name(node, PART);
-    if let Some(identity) = lab.records.living(&part) {
-        if runs_with(&identity, wanted) {
-            let driver = wait::until(
-                "wait for the driver",
-                Duration::from_mins(1),
-                || driver_state(lab, node, wanted),
-                || (!identity.is_alive()).then(|| "Nomad ended".to_owned()),
-            )?;
-            return Ok(Up::already(format!("{url}  {driver}")));
-        }
-        // Its tasks go on without it, and the next agent takes them over.
-        identity.stop(ENDING);
-    }
-    let folder = lab.state_of(node).join("nomad");
-    lab.person.make_dir(&folder)?;
-    install_plugin(lab, node, plugin)?;
-    let config = folder.join(wanted.file());
-    lab.person
-        .write_secret(&config, &configuration(lab, node, &folder, wanted)?)?;
-    let daemon = Daemon {
-        name: &part,
+pub fn up(lab: &Lab, node: Node, program: &Path, plugin: &Path, driver: Driver) -> Result<Up> {
+    let agent = Agent {
+        lab,
+        node,
         program,
-        args: vec!["agent".to_owned(), format!("-config={}", config.display())],
-        env: Vec::new(),
-        netns: Some(lab.topology.netns(node.name())),
-        log: lab.paths.log(&part),
+        plugin,
+        driver,
     };
-    let identity = daemon.start()?;
-    lab.records.save(&part, &identity)?;
-    let ended = || {
-        (!identity.is_alive()).then(|| format!("it ended; {}", log_tail(&lab.paths.log(&part), 12)))
-    };
-    if node == Node::Node1 {
-        bootstrap(lab, &ended)?;
+    service::up(lab, node, &agent)
+}
+
+struct Agent<'a> {
+    lab: &'a Lab,
+    node: Node,
+    program: &'a Path,
+    plugin: &'a Path,
+    driver: Driver,
+}
+
+impl Service for Agent<'_> {
+    const NAME: &'static str = PART;
+    const READY_TIMEOUT: Duration = Duration::from_mins(2);
+
+    /// The tasks of one with another driver go on without it, and the next agent takes them over.
+    fn is_wanted(&self, living: &Identity) -> bool {
+        names(&proc::arguments(living.pid), self.driver)
     }
-    let driver = wait::until(
-        "wait for Nomad",
-        Duration::from_mins(1),
-        || driver_state(lab, node, wanted),
-        ended,
-    )?;
-    Ok(Up::now(format!("{url}  {driver}")))
+
+    fn launch(&self) -> Result<Launch> {
+        let (lab, node) = (self.lab, self.node);
+        let folder = lab.state_of(node).join("nomad");
+        lab.person.make_dir(&folder)?;
+        install_plugin(lab, node, self.plugin)?;
+        let config = folder.join(self.driver.file());
+        lab.person
+            .write_secret(&config, &configuration(lab, node, &folder, self.driver)?)?;
+        Ok(Launch {
+            program: self.program.to_owned(),
+            args: vec!["agent".to_owned(), format!("-config={}", config.display())],
+            env: Vec::new(),
+            netns: Some(lab.topology.netns(node.name())),
+        })
+    }
+
+    fn ready(&self) -> Result<String> {
+        if self.node == Node::Node1 {
+            give_token(self.lab)?;
+        }
+        let driver = driver_state(self.lab, self.node, self.driver)?;
+        Ok(format!("{}  {driver}", self.lab.topology.nomad_address()))
+    }
 }
 
 /// Where the plugin's executable is: its name is the driver's name.
@@ -109,14 +110,10 @@ fn plugin_path(lab: &Lab, node: Node) -> PathBuf {
     lab.state_of(node).join("plugins/docker")
 }
 
-/// Whether an agent was started with this driver.
-fn runs_with(agent: &Identity, driver: Driver) -> bool {
-    std::fs::read(format!("/proc/{}/cmdline", agent.pid)).is_ok_and(|line| names(&line, driver))
-}
-
-fn names(command_line: &[u8], driver: Driver) -> bool {
-    let mut words = command_line.split(|byte| *byte == 0);
-    words.any(|word| Path::new(OsStr::from_bytes(word)).ends_with(driver.file()))
+/// Whether an agent with these arguments was started with this driver.
+fn names(arguments: &[String], driver: Driver) -> bool {
+    let mut words = arguments.iter();
+    words.any(|word| Path::new(word).ends_with(driver.file()))
 }
 
 /// A node's processes that run our plugin: one, unless an agent that was killed has left another.
@@ -148,48 +145,36 @@ fn install_plugin(lab: &Lab, node: Node, plugin: &Path) -> Result<()> {
     std::fs::rename(&part, &target).context("install the plugin")
 }
 
-/// Makes the lab's token the first that Nomad has. Whoever asks first gets all rights, so nobody else may reach the server
-/// before: the machine is not joined to the fabric yet.
-fn bootstrap(lab: &Lab, ended: &impl Fn() -> Option<String>) -> Result<()> {
+/// Makes the lab's token the first that Nomad has, unless it is. Whoever asks first gets all rights, so nobody else may
+/// reach the server before: the machine is not joined to the fabric yet.
+fn give_token(lab: &Lab) -> Result<()> {
     let nomad = lab.inside(Node::Node1, lab.nomad());
+    if nomad.get("acl/token/self", ANSWER_TIMEOUT)?.status == 200 {
+        return Ok(());
+    }
     let token = Access::of(lab)?.nomad;
     let body = serde_json::json!({ "BootstrapSecret": token.reveal() });
-    wait::until(
-        "give Nomad its token",
-        Duration::from_mins(1),
-        || {
-            // A server that was there before has it.
-            if nomad.get("acl/token/self", PATIENCE)?.status == 200 {
-                return Ok(());
-            }
-            let answer = nomad.post("acl/bootstrap", &body, PATIENCE)?;
-            if answer.status != 200 {
-                bail!("Nomad answered {}: {}", answer.status, answer.body.trim());
-            }
-            Ok(())
-        },
-        ended,
-    )
+    let answer = nomad.post("acl/bootstrap", &body, ANSWER_TIMEOUT)?;
+    if answer.status != 200 {
+        bail!("Nomad answered {}: {}", answer.status, answer.body.trim());
+    }
+    Ok(())
 }
 
 /// "driver docker: ours", or why not yet.
 fn driver_state(lab: &Lab, node: Node, wanted: Driver) -> Result<String> {
-    let nodes = lab.inside(node, lab.nomad()).get_json("nodes", PATIENCE)?;
-    let mut nodes = nodes.as_array().into_iter().flatten();
-    let Some(found) = nodes.find(|found| found["Name"] == node.name()) else {
+    let nodes = lab.inside(node, lab.nomad()).nodes()?;
+    let Some(found) = nodes.iter().find(|found| found.name == node.name()) else {
         bail!("{} has not registered yet", node.name())
     };
-    if found["Status"] != "ready" {
-        bail!("the node is {}", found["Status"]);
+    if found.status != "ready" {
+        bail!("the node is {}", found.status);
     }
-    let driver = &found["Drivers"]["docker"];
-    if driver["Healthy"] != true {
-        bail!(
-            "driver docker: {}",
-            driver["HealthDescription"]
-                .as_str()
-                .unwrap_or("not detected yet")
-        );
+    let Some(driver) = found.driver("docker") else {
+        bail!("driver docker: not detected yet")
+    };
+    if !driver.healthy {
+        bail!("driver docker: {}", driver.health_description);
     }
     let ours = !plugins(lab, node).is_empty();
     if ours != (wanted == Driver::Ours) {
@@ -198,7 +183,7 @@ fn driver_state(lab: &Lab, node: Node, wanted: Driver) -> Result<String> {
     // All that may be what the server remembers of the agent before. A new one is at times refused while the server is
     // being elected, asks again 15 s later, and until then no allocation is said to run.
     let agent = lab.inside(node, lab.nomad_of(node));
-    if !has_registered(&agent.get_json("agent/self", PATIENCE)?) {
+    if !has_registered(&agent.get_json("agent/self", ANSWER_TIMEOUT)?) {
         bail!("the agent has not registered its node yet");
     }
     Ok(format!("driver docker: {}", wanted.words()))
@@ -333,8 +318,12 @@ mod tests {
 
     #[test]
     fn an_agents_driver_is_told_by_the_configuration_it_reads() {
-        let line = b"/bin/nomad\0agent\0-config=/s/nomad/agent-built-in.hcl\0";
-        assert!(names(line, Driver::BuiltIn) && !names(line, Driver::Ours));
-        assert!(names(b"nomad\0-config=/s/agent.hcl\0", Driver::Ours));
+        let arguments = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let line = arguments("/bin/nomad agent -config=/s/nomad/agent-built-in.hcl");
+        assert!(names(&line, Driver::BuiltIn) && !names(&line, Driver::Ours));
+        assert!(names(
+            &arguments("nomad -config=/s/agent.hcl"),
+            Driver::Ours
+        ));
     }
 }

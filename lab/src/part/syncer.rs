@@ -6,12 +6,14 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::Up;
-use crate::access::Access;
-use crate::certificates::{self, Files, Purpose};
-use crate::context::Lab;
-use crate::process::{Daemon, Identity, log_tail};
-use crate::topology::Node;
-use crate::{http, wait};
+use super::service::{self, Launch, Service};
+use crate::client::http;
+use crate::host::process::log_tail;
+use crate::host::wait;
+use crate::world::access::Access;
+use crate::world::certificates::{self, Files, Purpose};
+use crate::world::context::Lab;
+use crate::world::topology::Node;
 
 /// The program's name, as the kernel shows it.
 const PROGRAM: &str = "ipvs-syncer";
@@ -26,11 +28,7 @@ pub fn up(lab: &Lab, program: &Path) -> Result<Up> {
     let registrar = registrar_up(lab, Node::Node1, program)?;
     let director = director_up(lab, program)?;
     let finding = format!("director: {} rr masq+snat", lab.topology.vip());
-    Ok(if registrar && director {
-        Up::already(finding)
-    } else {
-        Up::now(finding)
-    })
+    Ok(Up::of_all(&[registrar, director], finding))
 }
 
 /// Is the director's process there? The guest's pid is on disk, since the guest has no records of its own.
@@ -43,42 +41,44 @@ pub fn director_config(lab: &Lab) -> PathBuf {
     lab.paths.state.join("director/syncer.hcl")
 }
 
-/// Starts the registrar unless it runs; says whether it did.
-pub fn registrar_up(lab: &Lab, node: Node, program: &Path) -> Result<bool> {
-    let part = lab.part_name(node, REGISTRAR);
-    if let Some(identity) = lab.records.living(&part) {
-        return registrar_ready(lab, node, &identity).map(|()| true);
-    }
-    let folder = lab.state_of(node).join("syncer");
-    lab.person.make_dir(&folder)?;
-    let config = folder.join("syncer.hcl");
-    let text = registrar_configuration(lab, node, &folder)?;
-    lab.person.write_secret(&config, &text)?;
-    let daemon = Daemon {
-        name: &part,
-        program,
-        args: vec![
-            "agent".to_owned(),
-            "--config".to_owned(),
-            config.display().to_string(),
-        ],
-        env: Vec::new(),
-        netns: Some(lab.topology.netns(node.name())),
-        log: lab.paths.log(&part),
-    };
-    let identity = daemon.start()?;
-    lab.records.save(&part, &identity)?;
-    registrar_ready(lab, node, &identity).map(|()| false)
+/// Starts the registrar unless it runs; returns when it has made its first pass.
+pub fn registrar_up(lab: &Lab, node: Node, program: &Path) -> Result<Up> {
+    service::up(lab, node, &Registrar { lab, node, program })
 }
 
-fn registrar_ready(lab: &Lab, node: Node, identity: &Identity) -> Result<()> {
-    let log = lab.paths.log(&lab.part_name(node, REGISTRAR));
-    wait::until(
-        "wait for the registrar",
-        Duration::from_secs(20),
-        || ready(lab, node),
-        || (!identity.is_alive()).then(|| format!("it ended; {}", log_tail(&log, 8))),
-    )
+struct Registrar<'a> {
+    lab: &'a Lab,
+    node: Node,
+    program: &'a Path,
+}
+
+impl Service for Registrar<'_> {
+    const NAME: &'static str = REGISTRAR;
+    const READY_TIMEOUT: Duration = Duration::from_secs(20);
+
+    fn launch(&self) -> Result<Launch> {
+        let Self { lab, node, program } = *self;
+        let folder = lab.state_of(node).join("syncer");
+        lab.person.make_dir(&folder)?;
+        let config = folder.join("syncer.hcl");
+        let text = registrar_configuration(lab, node, &folder)?;
+        lab.person.write_secret(&config, &text)?;
+        Ok(Launch {
+            program: program.to_owned(),
+            args: vec![
+                "agent".to_owned(),
+                "--config".to_owned(),
+                config.display().to_string(),
+            ],
+            env: Vec::new(),
+            netns: Some(lab.topology.netns(node.name())),
+        })
+    }
+
+    fn ready(&self) -> Result<String> {
+        ready(self.lab, self.node)?;
+        Ok(format!("registrar on {}", self.node.name()))
+    }
 }
 
 /// Ends the director's syncer, politely. The table stays.
@@ -86,20 +86,16 @@ pub fn director_end(lab: &Lab) -> Result<()> {
     director_pid(lab).map_or(Ok(()), |pid| lab.kernel.end(pid, PROGRAM))
 }
 
-/// Starts the director's syncer unless it runs; says whether it did.
-pub fn director_up(lab: &Lab, program: &Path) -> Result<bool> {
+/// Starts the director's syncer unless it runs; returns when it has made its first pass.
+pub fn director_up(lab: &Lab, program: &Path) -> Result<Up> {
+    let finding = "director";
     if let Some(pid) = director_pid(lab).filter(|&pid| lab.kernel.runs(pid, PROGRAM)) {
         // One that was stopped would never be ready.
         lab.kernel.capture(&["kill", "-CONT", &pid.to_string()])?;
-        return director_ready(lab, pid).map(|()| true);
+        return director_ready(lab, pid).map(|()| Up::already(finding));
     }
-    director_start(lab, program)?;
-    Ok(false)
-}
-
-fn director_start(lab: &Lab, program: &Path) -> Result<()> {
     let pid = director_spawn(lab, program)?;
-    director_ready(lab, pid)
+    director_ready(lab, pid).map(|()| Up::now(finding))
 }
 
 /// Starts the director's syncer and waits for nothing.

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::Bench;
-use crate::paths::workspace;
-use crate::privilege::cargo_for;
-use crate::stream;
+use crate::host::paths::workspace;
+use crate::host::privilege::cargo_for;
+use crate::host::stream;
 
 /// A test binary.
 #[derive(Debug, Clone, PartialEq, Eq)]

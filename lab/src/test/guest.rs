@@ -6,9 +6,9 @@
 use super::binaries::{self, Binary};
 use super::libtest::Reader;
 use super::tally::Verdict;
-use super::unit::told;
+use super::unit::failure_text;
 use super::{Bench, InGuest};
-use crate::stream::Tail;
+use crate::host::stream::Tail;
 
 const PREFIX: &str = "kernel";
 
@@ -66,7 +66,7 @@ fn run_in(guest: &InGuest<'_>, binaries: &[Binary], show: &mut dyn FnMut(&str)) 
     }
     let reading = reader.end(success);
     let failures = if reading.tally.failed > 0 {
-        told(&reading, &tail)
+        failure_text(&reading, &tail)
     } else {
         String::new()
     };

@@ -18,7 +18,7 @@ pub(super) struct Reader {
     failures: Vec<String>,
     /// Lines of the failure that is being told, and how many of them more are kept.
     telling: Option<usize>,
-    told: Vec<String>,
+    report: Vec<String>,
     /// Tests that were left out, by the binary they are in.
     ignored: Vec<Ignored>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Reading {
     pub(super) tally: Tally,
     pub(super) failures: Vec<String>,
     /// What those tests wrote, as far as the harness shows it.
-    pub(super) told: Vec<String>,
+    pub(super) report: Vec<String>,
     pub(super) ignored: Vec<Ignored>,
 }
 
@@ -75,7 +75,7 @@ impl Reader {
             self.telling = None;
         }
         if let Some(left) = self.telling {
-            self.told.push(line.to_owned());
+            self.report.push(line.to_owned());
             self.telling = left.checked_sub(1);
         }
     }
@@ -122,7 +122,7 @@ impl Reader {
         Reading {
             tally: self.tally,
             failures: self.failures,
-            told: self.told,
+            report: self.report,
             ignored: self.ignored,
         }
     }
@@ -175,7 +175,7 @@ test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
             Reading {
                 tally: tally(1, 1),
                 failures: vec!["a::b".into()],
-                told: vec![],
+                report: vec![],
                 ignored: vec![]
             }
         );
@@ -187,9 +187,9 @@ test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         let text = format!(
             "failures:\n\n---- a::b stdout ----\npanicked\n{long}\n---- c stdout ----\nno\n\nfailures:\n    a::b\n"
         );
-        let told = read(&text, false).told;
-        assert_eq!(told[..2], ["---- a::b stdout ----", "panicked"]);
-        assert_eq!(told[LINES + 1..], ["---- c stdout ----", "no", ""]);
+        let report = read(&text, false).report;
+        assert_eq!(report[..2], ["---- a::b stdout ----", "panicked"]);
+        assert_eq!(report[LINES + 1..], ["---- c stdout ----", "no", ""]);
     }
 
     #[test]

@@ -6,10 +6,10 @@ use std::process::Command;
 use super::Bench;
 use super::run::Run;
 use super::tally::Verdict;
-use crate::paths::workspace;
-use crate::privilege::{cargo_for, command_for};
-use crate::stream;
-use crate::tools;
+use crate::host::paths::workspace;
+use crate::host::privilege::{cargo_for, command_for};
+use crate::host::stream;
+use crate::supply::tools;
 
 pub(super) fn run(bench: &Bench<'_>, run: &mut Run) {
     run.part("fmt", |show| {

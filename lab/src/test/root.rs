@@ -13,8 +13,8 @@ use super::binaries::{self, Binary};
 use super::guest::count;
 use super::libtest::Reader;
 use super::tally::Verdict;
-use super::unit::told;
-use crate::stream::{self, Tail};
+use super::unit::failure_text;
+use crate::host::stream::{self, Tail};
 
 const PREFIX: &str = "root";
 
@@ -79,7 +79,7 @@ fn run_all(binaries: &[Binary], without: Option<&str>, show: &mut dyn FnMut(&str
     let mut tally = reading.tally;
     tally.skipped = skipped;
     let failures = if tally.failed > 0 {
-        told(&reading, &tail)
+        failure_text(&reading, &tail)
     } else {
         String::new()
     };

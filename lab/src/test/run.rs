@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::tally::{Tally, Verdict};
-use crate::ui;
+use crate::report::ui;
 
 /// Parts so far.
 #[derive(Debug)]

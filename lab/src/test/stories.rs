@@ -10,9 +10,9 @@ use super::Bench;
 use super::binaries::{self, Binary};
 use super::libtest::Reader;
 use super::tally::{Tally, Verdict};
-use super::unit::told;
-use crate::paths::workspace;
-use crate::stream::{self, Tail};
+use super::unit::failure_text;
+use crate::host::paths::workspace;
+use crate::host::stream::{self, Tail};
 
 /// Tells the stories which lab to use.
 const LAB: &str = "NOMAD_IPVS_LAB";
@@ -84,8 +84,8 @@ pub(super) fn run(bench: &Bench<'_>, show: &mut dyn FnMut(&str)) -> Verdict {
     let (mut tally, mut failures) = (Tally::default(), String::new());
     let folder = workspace().join(PACKAGE);
     for binary in binaries.iter().filter(|binary| binary.folder == folder) {
-        for (told, failed) in tell(binary, &bench.lab, show) {
-            tally += told;
+        for (counts, failed) in tell(binary, &bench.lab, show) {
+            tally += counts;
             failures += &failed;
         }
     }
@@ -119,7 +119,7 @@ fn tell(binary: &Binary, lab: &Path, show: &mut dyn FnMut(&str)) -> [(Tally, Str
                 tally.skipped = reading.ignored.iter().map(|ignored| ignored.tests).sum();
                 let failures = match tally.failed {
                     0 => String::new(),
-                    _ => told(&reading, &tail),
+                    _ => failure_text(&reading, &tail),
                 };
                 (tally, failures)
             })

@@ -3,9 +3,9 @@
 use super::Bench;
 use super::libtest::{Reader, Reading};
 use super::tally::Verdict;
-use crate::paths::workspace;
-use crate::privilege::cargo_for;
-use crate::stream::{self, Tail};
+use crate::host::paths::workspace;
+use crate::host::privilege::cargo_for;
+use crate::host::stream::{self, Tail};
 
 /// Tests at a time. Many wait for what a daemon does, and use no processor meanwhile.
 const THREADS: &str = "8";
@@ -38,7 +38,7 @@ fn verdict(reading: &Reading, tail: &Tail) -> Verdict {
         .filter(|ignored| !super::stories::runs(&ignored.binary));
     tally.skipped = left_out.map(|ignored| ignored.tests).sum();
     let failures = if tally.failed > 0 {
-        told(reading, tail)
+        failure_text(reading, tail)
     } else {
         String::new()
     };
@@ -46,11 +46,11 @@ fn verdict(reading: &Reading, tail: &Tail) -> Verdict {
 }
 
 /// Names of what failed, what those tests wrote, and the end of the output where that says nothing.
-pub(super) fn told(reading: &Reading, tail: &Tail) -> String {
+pub(super) fn failure_text(reading: &Reading, tail: &Tail) -> String {
     let names = reading.failures.iter().map(|name| format!("  {name}\n"));
-    let lines = reading.told.iter().map(|line| format!("    {line}\n"));
+    let lines = reading.report.iter().map(|line| format!("    {line}\n"));
     let text: String = names.chain(lines).collect();
-    if reading.told.is_empty() {
+    if reading.report.is_empty() {
         text + &tail.indented(4)
     } else {
         text
@@ -75,7 +75,7 @@ mod tests {
                 ..Tally::default()
             },
             failures: Vec::new(),
-            told: Vec::new(),
+            report: Vec::new(),
             ignored: vec![
                 ignored("tests/kernel.rs (t/deps/kernel-1)"),
                 ignored("tests/root/main.rs (t/deps/root-1)"),
@@ -103,14 +103,14 @@ mod tests {
         let mut reading = Reading {
             tally: Tally::default(),
             failures: vec!["a::b".into()],
-            told: vec![],
+            report: vec![],
             ignored: vec![],
         };
         assert_eq!(
-            told(&reading, &tail),
+            failure_text(&reading, &tail),
             "  a::b\n    error: 1 target failed\n"
         );
-        reading.told.push("panicked".into());
-        assert_eq!(told(&reading, &tail), "  a::b\n    panicked\n");
+        reading.report.push("panicked".into());
+        assert_eq!(failure_text(&reading, &tail), "  a::b\n    panicked\n");
     }
 }

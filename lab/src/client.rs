@@ -1,0 +1,6 @@
+//! How the lab talks to Nomad, Consul and the syncers: over HTTP with the lab's own tokens, or by the agents' own programs.
+
+pub mod api;
+pub mod env;
+pub mod http;
+pub mod nomad;

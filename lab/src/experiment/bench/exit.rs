@@ -1,0 +1,287 @@
+//! From the end of a task's process to the end of its real server, and what somebody who only listens to Consul or to
+//! Nomad would have waited, in the same run.
+//!
+//! Ten instances are killed in turn, two hundred times in all; Nomad starts each again. The kernel's end is seen by a
+//! watcher inside the director's kernel, the others by readers on blocking queries outside.
+
+mod watch;
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::capture::Mark;
+use super::line;
+use crate::client::api::Api;
+use crate::host::wait;
+use crate::observe::status;
+use crate::part::{docker, job};
+use crate::report::ui;
+use crate::world::context::Lab;
+use crate::world::topology::Node;
+
+pub use watch::watch;
+
+const ENDS: usize = 200;
+const INSTANCES: usize = 10;
+const JOB: &str = "exit-probe";
+
+/// For all of them.
+const ENDS_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Between two kills. The tenth is over before the first starts again, for two processors that start containers show
+/// their own delays.
+const PACE: Duration = Duration::from_millis(400);
+
+pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
+    let file = lab.paths.state.join(format!("{JOB}.nomad.hcl"));
+    lab.person.write(&file, &jobfile(lab))?;
+    job::submit(lab, &file)?;
+    let measured = job::wait_deployed(lab, JOB).and_then(|()| ends(lab));
+    job::purge(lab, JOB)?;
+    measured
+}
+
+fn jobfile(lab: &Lab) -> String {
+    format!(
+        r#"job "{JOB}" {{
+  datacenters = ["*"]
+  group "servers" {{
+    count = {INSTANCES}
+    network {{
+      port "www" {{
+        to = 8001
+      }}
+    }}
+    update {{
+      max_parallel     = {INSTANCES}
+      min_healthy_time = "1s"
+    }}
+    restart {{
+      attempts = 100
+      interval = "1h"
+      delay    = "5s"
+      mode     = "delay"
+    }}
+    task "web" {{
+      driver = "docker"
+      config {{
+        image   = "busybox:1"
+        command = "httpd"
+        args    = ["-f", "-p", "${{NOMAD_PORT_www}}", "-h", "/local"]
+        ports   = ["www"]
+      }}
+      service {{
+        name = "{JOB}"
+        port = "www"
+        tags = ["ipvs.vip={vip}:80", "ipvs.scheduler=rr", "ipvs.forward=masq"]
+      }}
+      resources {{
+        cpu    = 20
+        memory = 16
+      }}
+    }}
+  }}
+}}
+"#,
+        vip = lab.topology.third_vip()
+    )
+}
+
+/// Kills, and collects what the three observers saw.
+fn ends(lab: &Lab) -> Result<Vec<String>> {
+    let program = std::env::current_exe().context("find the own program")?;
+    let program = program.display().to_string();
+    let vip = format!("{}:80", lab.topology.third_vip());
+    let consul = lab.topology.node_address(Node::Node1).to_string();
+    all_serve(lab, &vip)?;
+    let watch = [
+        program.as_str(),
+        "internal",
+        "watch-exits",
+        consul.as_str(),
+        vip.as_str(),
+    ];
+    let killed = Killed::default();
+    let over = AtomicBool::new(false);
+    let (kernel, consul, nomad) = std::thread::scope(|scope| {
+        let kernel = scope.spawn(|| {
+            lab.kernel
+                .capture_within(&watch, ENDS_TIMEOUT + Duration::from_mins(1))
+        });
+        let consul = scope.spawn(|| gone_in_consul(lab, &killed, &over));
+        let nomad = scope.spawn(|| gone_in_nomad(lab, &killed, &over));
+        std::thread::sleep(Duration::from_secs(2));
+        let done = kill_all(lab, &vip, &killed);
+        let kernel = kernel.join();
+        over.store(true, Ordering::Release);
+        let witnesses = (kernel, consul.join(), nomad.join());
+        done.map(|()| witnesses)
+    })?;
+    let panicked = |_| anyhow!("an observer panicked");
+    let output = kernel.map_err(panicked)??;
+    ensure!(output.code == 0, "the watcher: {}", output.stderr.trim());
+    let kernel: Vec<f64> =
+        serde_json::from_str(output.stdout.trim()).context("read the watcher's answer")?;
+    ensure!(!kernel.is_empty(), "no real server was seen to go");
+    Ok(vec![
+        line("process ends → real server gone", kernel),
+        line("process ends → Consul says so", consul.map_err(panicked)??),
+        line("process ends → Nomad says so", nomad.map_err(panicked)??),
+    ])
+}
+
+/// When each was killed, until its end has been seen by the reader of that name.
+#[derive(Debug, Default)]
+struct Killed(Mutex<BTreeMap<(&'static str, SocketAddr), Instant>>);
+
+impl Killed {
+    fn note(&self, real: SocketAddr) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for reader in ["consul", "nomad"] {
+            all.insert((reader, real), Instant::now());
+        }
+    }
+
+    /// Milliseconds since, once.
+    fn take(&self, reader: &'static str, gone: impl Fn(&SocketAddr) -> bool) -> Vec<f64> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut took = Vec::new();
+        all.retain(|(other, real), at| {
+            let is_gone = *other == reader && gone(real);
+            if is_gone {
+                took.push(at.elapsed().as_secs_f64() * 1000.0);
+            }
+            !is_gone
+        });
+        took
+    }
+}
+
+fn all_serve(lab: &Lab, vip: &str) -> Result<()> {
+    wait::until(
+        "wait for all instances to serve",
+        Duration::from_mins(1),
+        || {
+            let rows = status::read(lab).rows;
+            let real = rows.iter().filter_map(|row| row.real_server.as_ref());
+            let serving = real.filter(|real| real.vip.ends_with(vip) && real.weight > 0);
+            ensure!(serving.count() == INSTANCES, "not all serve yet");
+            Ok(())
+        },
+        || None,
+    )
+}
+
+fn kill_all(lab: &Lab, vip: &str, killed: &Killed) -> Result<()> {
+    let marks = UdpSocket::bind((lab.topology.host_address(), 0)).context("a socket for marks")?;
+    let director = (lab.topology.node_address(Node::Director), Mark::PORT);
+    let mut number = 0;
+    while number < ENDS {
+        let processes = processes(lab)?;
+        ensure!(!processes.is_empty(), "no instance runs");
+        for (real, pid) in processes {
+            let began = Instant::now();
+            let sent = SystemTime::now().duration_since(UNIX_EPOCH)?;
+            marks
+                .send_to(&Mark { real, sent }.datagram(), director)
+                .context("send a mark")?;
+            killed.note(SocketAddr::V4(real));
+            kill(Pid::from_raw(pid), Signal::SIGKILL).context("kill an instance")?;
+            number += 1;
+            std::thread::sleep(PACE.saturating_sub(began.elapsed()));
+            if number == ENDS {
+                break;
+            }
+        }
+        all_serve(lab, vip)?;
+        ui::complain(&format!("{number} of {ENDS}"));
+    }
+    Ok(())
+}
+
+/// Host port and process of each instance.
+fn processes(lab: &Lab) -> Result<Vec<(SocketAddrV4, i32)>> {
+    let ids = docker::docker(
+        lab,
+        Node::Node1,
+        &["ps", "--quiet", "--filter", "name=web-"],
+    )?;
+    let node = lab.topology.node_address(Node::Node1);
+    let mut found = Vec::new();
+    for id in ids.split_whitespace() {
+        let container = docker::docker(lab, Node::Node1, &["inspect", id])?;
+        let container: Value = serde_json::from_str(&container).context("docker inspect")?;
+        let env = container[0]["Config"]["Env"]
+            .as_array()
+            .into_iter()
+            .flatten();
+        let env: Vec<&str> = env.filter_map(Value::as_str).collect();
+        let port = env
+            .iter()
+            .find_map(|pair| pair.strip_prefix("NOMAD_HOST_PORT_www="));
+        let ours = env.contains(&format!("NOMAD_JOB_NAME={JOB}").as_str());
+        let pid = container[0]["State"]["Pid"].as_i64().unwrap_or_default();
+        if let (true, Some(port), Ok(pid)) = (ours, port, i32::try_from(pid)) {
+            let port = port.parse().context("a port")?;
+            found.push((SocketAddrV4::new(node, port), pid));
+        }
+    }
+    Ok(found)
+}
+
+fn gone_in_consul(lab: &Lab, killed: &Killed, over: &AtomicBool) -> Result<Vec<f64>> {
+    let path = format!("health/service/{JOB}");
+    follow(&lab.consul(), &path, over, |answer| {
+        let entries = answer.as_array().into_iter().flatten();
+        let registered: Vec<u64> = entries
+            .filter_map(|entry| entry["Service"]["Port"].as_u64())
+            .collect();
+        killed.take("consul", |real| {
+            !registered.contains(&u64::from(real.port()))
+        })
+    })
+}
+
+fn gone_in_nomad(lab: &Lab, killed: &Killed, over: &AtomicBool) -> Result<Vec<f64>> {
+    let path = format!("job/{JOB}/allocations?resources=true&task_states=true");
+    follow(&lab.nomad(), &path, over, |answer| {
+        let running = |allocation: &&Value| allocation["TaskStates"]["web"]["State"] == "running";
+        let allocations = answer.as_array().into_iter().flatten().filter(running);
+        let ports = allocations.flat_map(|allocation| {
+            let ports = allocation["AllocatedResources"]["Shared"]["Ports"].as_array();
+            ports
+                .into_iter()
+                .flatten()
+                .filter_map(|port| port["Value"].as_u64())
+        });
+        let allocated: Vec<u64> = ports.collect();
+        killed.take("nomad", |real| !allocated.contains(&u64::from(real.port())))
+    })
+}
+
+/// Blocking queries, one after the other.
+fn follow(
+    api: &Api,
+    base: &str,
+    over: &AtomicBool,
+    mut see: impl FnMut(&Value) -> Vec<f64>,
+) -> Result<Vec<f64>> {
+    let mut index = 0;
+    let mut millis = Vec::new();
+    let joint = if base.contains('?') { '&' } else { '?' };
+    while !over.load(Ordering::Acquire) {
+        let path = format!("{base}{joint}index={index}&wait=1s");
+        let answer = api.get_indexed(&path, Duration::from_secs(5))?;
+        index = answer.1;
+        millis.extend(see(&answer.0));
+    }
+    Ok(millis)
+}
