@@ -20,7 +20,7 @@ use nomad_driver_sdk::hclspec::Spec;
 use nomad_driver_sdk::options::Options;
 use nomad_driver_sdk::value::{
     Capabilities, ExecInput, ExecOutput, ExecRequest, ExecResult, Exit, Fingerprint, FsIsolation,
-    NetworkMode, Started, TaskEvent, TaskState, TaskStats, TaskStatus,
+    NetworkMode, TaskEvent, TaskStart, TaskState, TaskStats, TaskStatus,
 };
 use nomad_driver_sdk::{DriverError, NomadDriverConfig, TaskConfig, TaskDriver, TaskHandle};
 use tokio::sync::mpsc;
@@ -174,7 +174,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
         self.events.listen()
     }
 
-    async fn start_task(&self, task: TaskConfig) -> Result<Started, DriverError> {
+    async fn start_task(&self, task: TaskConfig) -> Result<TaskStart, DriverError> {
         // A large future, and the caller's is one too.
         Box::pin(self.start(task)).await
     }

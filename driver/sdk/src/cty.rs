@@ -17,14 +17,14 @@ use value::Cty;
 pub use value::CtyError;
 
 /// Deeper than any schema, shallow enough for the stack.
-const MAX_DEPTH: usize = 64;
+const DEPTH_MAX: usize = 64;
 
 /// Decodes `bytes`; no bytes at all is an empty object.
 pub fn from_slice<T: DeserializeOwned>(mut bytes: &[u8]) -> Result<T, CtyError> {
     let value = if bytes.is_empty() {
         Value::Map(Vec::new())
     } else {
-        rmpv::decode::read_value_with_max_depth(&mut bytes, MAX_DEPTH)
+        rmpv::decode::read_value_with_max_depth(&mut bytes, DEPTH_MAX)
             .map_err(|error| CtyError::new(format!("not msgpack: {error}")))?
     };
     T::deserialize(Cty(value))

@@ -14,7 +14,7 @@ use crate::error::DriverError;
 use crate::hclspec::Spec;
 use crate::value::{
     AllocNetwork, Capabilities, ExecInput, ExecOutput, ExecRequest, ExecResult, Exit, Fingerprint,
-    NetworkIsolationSpec, Started, TaskEvent, TaskStats, TaskStatus,
+    NetworkIsolationSpec, TaskEvent, TaskStart, TaskStats, TaskStatus,
 };
 use crate::{NomadDriverConfig, TaskConfig, TaskHandle};
 
@@ -83,7 +83,7 @@ pub trait TaskDriver: Send + Sync + 'static {
     fn start_task(
         &self,
         task: TaskConfig,
-    ) -> impl Future<Output = Result<Started, DriverError>> + Send;
+    ) -> impl Future<Output = Result<TaskStart, DriverError>> + Send;
 
     /// Takes a task over from an earlier process. Already known is fine; gone is an error; ended is not.
     fn recover_task(

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 /// Asks the process to go.
 #[derive(Debug)]
 pub(crate) struct Controller {
-    goodbye: Arc<Notify>,
+    shutdown: Arc<Notify>,
 }
 
 /// Would carry stdout and stderr; Nomad throws them away.
@@ -25,15 +25,15 @@ pub(crate) struct Stdio;
 pub(crate) struct Broker;
 
 impl Controller {
-    pub(crate) fn new(goodbye: Arc<Notify>) -> Self {
-        Self { goodbye }
+    pub(crate) fn new(shutdown: Arc<Notify>) -> Self {
+        Self { shutdown }
     }
 }
 
 #[tonic::async_trait]
 impl GrpcController for Controller {
     async fn shutdown(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
-        self.goodbye.notify_one();
+        self.shutdown.notify_one();
         Ok(Response::new(Empty {}))
     }
 }

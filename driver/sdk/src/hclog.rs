@@ -21,10 +21,10 @@ use tracing_subscriber::{Layer, Registry};
 /// go-plugin splits lines beyond 64 KiB, which makes them unreadable: long values are cut well before.
 const LONGEST_VALUE: usize = 8 * 1024;
 
-/// Sends every `tracing` event of this process to the agent, and panics too. `ours` are the crates whose debug lines
+/// Sends every `tracing` event of this process to the agent, and panics too. `own_crates` are the crates whose debug lines
 /// count; of others only warnings are shown. Call it once.
-pub fn install(module: &'static str, ours: &[&'static str]) {
-    let targets = ours
+pub fn install(module: &'static str, own_crates: &[&'static str]) {
+    let targets = own_crates
         .iter()
         .fold(
             Targets::new().with_default(LevelFilter::WARN),
@@ -127,9 +127,9 @@ mod tests {
 
     /// Lines that the layer would write.
     #[derive(Clone, Default)]
-    struct Captured(Arc<Mutex<Vec<String>>>);
+    struct Capture(Arc<Mutex<Vec<String>>>);
 
-    impl<S: Subscriber> Layer<S> for Captured {
+    impl<S: Subscriber> Layer<S> for Capture {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
             self.0
                 .lock()
@@ -138,16 +138,16 @@ mod tests {
         }
     }
 
-    fn logged(emit: impl FnOnce()) -> Map<String, Value> {
-        let captured = Captured::default();
-        tracing::subscriber::with_default(Registry::default().with(captured.clone()), emit);
-        let lines = captured.0.lock().unwrap();
+    fn log_line(emit: impl FnOnce()) -> Map<String, Value> {
+        let capture = Capture::default();
+        tracing::subscriber::with_default(Registry::default().with(capture.clone()), emit);
+        let lines = capture.0.lock().unwrap();
         serde_json::from_str(&lines[0]).unwrap()
     }
 
     #[test]
     fn a_line_has_string_fields_and_six_fractional_digits() {
-        let line = logged(|| tracing::info!(container = "abc", count = 3, "started"));
+        let line = log_line(|| tracing::info!(container = "abc", count = 3, "started"));
         for key in ["@level", "@message", "@module", "@timestamp"] {
             assert!(line[key].is_string(), "{key}");
         }
@@ -163,13 +163,13 @@ mod tests {
 
     #[test]
     fn an_event_without_a_message_still_has_one() {
-        assert_eq!(logged(|| tracing::warn!(count = 1))["@message"], "");
+        assert_eq!(log_line(|| tracing::warn!(count = 1))["@message"], "");
     }
 
     #[test]
     fn long_values_are_cut_at_a_character() {
         let long = "ü".repeat(LONGEST_VALUE);
-        let line = logged(|| tracing::error!(text = long, "x"));
+        let line = log_line(|| tracing::error!(text = long, "x"));
         assert!(line["text"].as_str().unwrap().len() <= LONGEST_VALUE);
     }
 }

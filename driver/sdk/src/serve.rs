@@ -26,11 +26,11 @@ use crate::service::Service;
 use crate::socket::{Socket, SocketError};
 
 /// go-plugin kills a plugin two seconds after it asked it to go.
-const FAREWELL: Duration = Duration::from_millis(1500);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Time for the answer to `Shutdown` to leave the socket.
-const LAST_ANSWER: Duration = Duration::from_millis(50);
+const ANSWER_FLUSH_TIME: Duration = Duration::from_millis(50);
 /// Every message the agent may send: it sets no limit of its own.
-const MAX_MESSAGE: usize = i32::MAX as usize;
+const MESSAGE_SIZE_MAX: usize = i32::MAX as usize;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -55,7 +55,7 @@ pub async fn serve<D: TaskDriver>(
     let _interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
     let (socket, listener) = Socket::bind(handshake)?;
 
-    let goodbye = Arc::new(Notify::new());
+    let shutdown = Arc::new(Notify::new());
     let (health, health_service) = tonic_health::server::health_reporter();
     health
         .set_service_status("plugin", tonic_health::ServingStatus::Serving)
@@ -64,17 +64,17 @@ pub async fn serve<D: TaskDriver>(
         .max_concurrent_streams(None)
         .add_service(health_service)
         .add_service(GrpcControllerServer::new(Controller::new(Arc::clone(
-            &goodbye,
+            &shutdown,
         ))))
         .add_service(GrpcStdioServer::new(Stdio))
         .add_service(GrpcBrokerServer::new(Broker))
         .add_service(
             BasePluginServer::new(Base::new(identity.clone(), Arc::clone(&driver)))
-                .max_decoding_message_size(MAX_MESSAGE),
+                .max_decoding_message_size(MESSAGE_SIZE_MAX),
         )
         .add_service(
             DriverServer::new(Service::new(Arc::clone(&driver)))
-                .max_decoding_message_size(MAX_MESSAGE),
+                .max_decoding_message_size(MESSAGE_SIZE_MAX),
         )
         .serve_with_incoming(UnixListenerStream::new(listener));
 
@@ -86,20 +86,20 @@ pub async fn serve<D: TaskDriver>(
     );
 
     // Streams like Fingerprint never end, so waiting for them would wait for ever: the server is dropped instead.
-    let ended = tokio::select! {
-        ended = server => ended,
-        () = goodbye.notified() => {
-            tokio::time::sleep(LAST_ANSWER).await;
+    let outcome = tokio::select! {
+        outcome = server => outcome,
+        () = shutdown.notified() => {
+            tokio::time::sleep(ANSWER_FLUSH_TIME).await;
             Ok(())
         }
         _ = terminate.recv() => Ok(()),
     };
-    if tokio::time::timeout(FAREWELL, driver.shutdown())
+    if tokio::time::timeout(SHUTDOWN_TIMEOUT, driver.shutdown())
         .await
         .is_err()
     {
         warn!("the driver did not settle in time, going anyway");
     }
     drop(socket);
-    Ok(ended?)
+    Ok(outcome?)
 }

@@ -51,8 +51,8 @@ fn duration(wire: Option<prost_types::Duration>) -> Duration {
         .unwrap_or_default()
 }
 
-fn missing(what: &str) -> Status {
-    Status::invalid_argument(format!("the agent sent no {what}"))
+fn lack(name: &str) -> Status {
+    Status::invalid_argument(format!("the agent sent no {name}"))
 }
 
 #[tonic::async_trait]
@@ -99,7 +99,7 @@ impl<D: TaskDriver> Driver for Service<D> {
         let handle = request
             .into_inner()
             .handle
-            .ok_or_else(|| missing("task handle"))?;
+            .ok_or_else(|| lack("task handle"))?;
         self.driver.recover_task(handle).await?;
         Ok(Response::new(RecoverTaskResponse {}))
     }
@@ -108,13 +108,13 @@ impl<D: TaskDriver> Driver for Service<D> {
         &self,
         request: Request<StartTaskRequest>,
     ) -> Result<Response<StartTaskResponse>, Status> {
-        let task = request.into_inner().task.ok_or_else(|| missing("task"))?;
-        let started = self.driver.start_task(task).await?;
+        let task = request.into_inner().task.ok_or_else(|| lack("task"))?;
+        let start = self.driver.start_task(task).await?;
         Ok(Response::new(StartTaskResponse {
             result: start_task_response::Result::Success.into(),
             driver_error_msg: String::new(),
-            handle: Some(started.handle),
-            network_override: started.network.map(Into::into),
+            handle: Some(start.handle),
+            network_override: start.network.map(Into::into),
         }))
     }
 
@@ -243,7 +243,7 @@ impl<D: TaskDriver> Driver for Service<D> {
         let request = request.into_inner();
         let spec = request
             .isolation_spec
-            .ok_or_else(|| missing("network isolation spec"))?;
+            .ok_or_else(|| lack("network isolation spec"))?;
         let spec = spec.try_into().map_err(|UnknownEnumValue(mode)| {
             Status::invalid_argument(format!("network isolation mode {mode} is unknown here"))
         })?;

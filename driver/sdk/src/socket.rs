@@ -16,7 +16,7 @@ use tokio::net::UnixListener;
 
 use crate::handshake::Handshake;
 
-const PREFIX: &str = "nomad-driver-";
+const DIRECTORY_PREFIX: &str = "nomad-driver-";
 
 /// A bound socket; dropping it removes the file and its directory.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Socket {
             .map_or(0, |now| now.subsec_nanos());
         let directory = handshake
             .socket_dir
-            .join(format!("{PREFIX}{}-{nanos}", process::id()));
+            .join(format!("{DIRECTORY_PREFIX}{}-{nanos}", process::id()));
         DirBuilder::new()
             .mode(0o700)
             .create(&directory)
@@ -58,7 +58,7 @@ impl Socket {
             source,
         })?;
         if let Some(group) = &handshake.socket_group {
-            socket.give_to(group)?;
+            socket.set_group(group)?;
         }
         Ok((socket, listener))
     }
@@ -67,23 +67,23 @@ impl Socket {
         &self.path
     }
 
-    fn give_to(&self, group: &str) -> Result<(), SocketError> {
-        let refused = |reason: String| SocketError::Group {
+    fn set_group(&self, group: &str) -> Result<(), SocketError> {
+        let refusal = |reason: String| SocketError::Group {
             group: group.to_owned(),
             reason,
         };
         let gid = if let Ok(number) = group.parse() {
             Gid::from_raw(number)
         } else {
-            let found = Group::from_name(group).map_err(|errno| refused(errno.to_string()))?;
-            found
-                .ok_or_else(|| refused("no such group".to_owned()))?
+            let entry = Group::from_name(group).map_err(|errno| refusal(errno.to_string()))?;
+            entry
+                .ok_or_else(|| refusal("no such group".to_owned()))?
                 .gid
         };
         for (path, mode) in [(&self.directory, 0o750), (&self.path, 0o660)] {
-            chown(path, None, Some(gid)).map_err(|errno| refused(errno.to_string()))?;
+            chown(path, None, Some(gid)).map_err(|errno| refusal(errno.to_string()))?;
             fs::set_permissions(path, Permissions::from_mode(mode))
-                .map_err(|error| refused(error.to_string()))?;
+                .map_err(|error| refusal(error.to_string()))?;
         }
         Ok(())
     }
@@ -107,10 +107,10 @@ fn sweep(parent: &Path) {
         let Some(pid) = name.to_str().and_then(owner) else {
             continue;
         };
-        let ours = entry
+        let is_own = entry
             .metadata()
-            .is_ok_and(|found| found.is_dir() && found.uid() == geteuid().as_raw());
-        if ours && !Path::new("/proc").join(pid.to_string()).exists() {
+            .is_ok_and(|entry| entry.is_dir() && entry.uid() == geteuid().as_raw());
+        if is_own && !Path::new("/proc").join(pid.to_string()).exists() {
             let _ = fs::remove_file(entry.path().join("s"));
             let _ = fs::remove_dir(entry.path());
         }
@@ -118,7 +118,11 @@ fn sweep(parent: &Path) {
 }
 
 fn owner(name: &str) -> Option<u32> {
-    name.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()
+    name.strip_prefix(DIRECTORY_PREFIX)?
+        .split_once('-')?
+        .0
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

@@ -90,9 +90,9 @@ pub enum Attribute {
     Text(String),
 }
 
-/// A task that runs.
+/// What comes of a start.
 #[derive(Debug, Clone)]
-pub struct Started {
+pub struct TaskStart {
     /// Comes back in RecoverTask.
     pub handle: TaskHandle,
     pub network: Option<DriverNetwork>,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bollard::models::ContainerCreateBody;
 use nix::sys::signal::Signal;
-use nomad_driver_sdk::value::{DriverNetwork, Started};
+use nomad_driver_sdk::value::{DriverNetwork, TaskStart};
 use nomad_driver_sdk::{DriverError, TaskConfig, cty};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -38,7 +38,7 @@ const NAME_CONFLICT_ATTEMPTS_MAX: u32 = 100;
 const LOOK: Duration = Duration::from_millis(200);
 
 impl<E: ContainerEngine> DockerDriver<E> {
-    pub(super) async fn start(&self, task: TaskConfig) -> Result<Started, DriverError> {
+    pub(super) async fn start(&self, task: TaskConfig) -> Result<TaskStart, DriverError> {
         let already = || DriverError::new(format!("task with ID {:?} already started", task.id));
         let start = self.starts.begin(&task.id).ok_or_else(already)?;
         if self.tasks.contains(&task.id) {
@@ -164,7 +164,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
         options: &TaskOptions,
         id: &ContainerId,
         drain: Duration,
-    ) -> Result<Started, DriverError> {
+    ) -> Result<TaskStart, DriverError> {
         let failed =
             |error: EngineError| recoverable(format!("Failed to start container {id}"), &error);
         let cancel = CancellationToken::new();
@@ -207,7 +207,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
         };
         self.tasks.insert(Task::watch(engine, &container, parts));
         abandon.disarm();
-        Ok(Started { handle, network })
+        Ok(TaskStart { handle, network })
     }
 }
 

@@ -126,10 +126,10 @@ fn an_error_names_the_option_and_what_was_found() {
         decode(&map(&[("mounts", mounts)])).unwrap_err().to_string(),
         "mounts.size: a whole number is wanted, got \"much\""
     );
-    let refused = decode(&map(&[("pids", Value::from(-1))]))
+    let refusal = decode(&map(&[("pids", Value::from(-1))]))
         .unwrap_err()
         .to_string();
-    assert!(refused.starts_with("pids: "), "{refused}");
+    assert!(refusal.starts_with("pids: "), "{refusal}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(super) struct Cty(pub(super) Value);
 
 /// The entries of one or several maps, without those that are nil.
 struct Entries {
-    left: btree_map::IntoIter<String, Value>,
+    pairs: btree_map::IntoIter<String, Value>,
     current: Option<(String, Value)>,
 }
 
@@ -59,8 +59,11 @@ impl de::Error for CtyError {
 }
 
 impl Cty {
-    fn wanted<T>(&self, what: &str) -> Result<T, CtyError> {
-        Err(CtyError::new(format!("{what} is wanted, got {}", self.0)))
+    fn mismatch<T>(&self, expected: &str) -> Result<T, CtyError> {
+        Err(CtyError::new(format!(
+            "{expected} is wanted, got {}",
+            self.0
+        )))
     }
 
     fn text(&self) -> Option<&str> {
@@ -77,13 +80,13 @@ impl Cty {
             Value::Integer(number) => {
                 return number
                     .as_i64()
-                    .map_or_else(|| self.wanted("a smaller number"), Ok);
+                    .map_or_else(|| self.mismatch("a smaller number"), Ok);
             }
             Value::F32(number) => f64::from(*number),
             Value::F64(number) => *number,
             _ => match self.text().map(str::trim) {
-                Some(text) => return text.parse().or_else(|_| self.wanted("a whole number")),
-                None => return self.wanted("a number"),
+                Some(text) => return text.parse().or_else(|_| self.mismatch("a whole number")),
+                None => return self.mismatch("a number"),
             },
         };
         // 2^53: beyond it a float does not say which integer it means.
@@ -91,7 +94,7 @@ impl Cty {
         if float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_992.0 {
             Ok(float as i64)
         } else {
-            self.wanted("a whole number")
+            self.mismatch("a whole number")
         }
     }
 
@@ -99,10 +102,12 @@ impl Cty {
         match &self.0 {
             Value::F32(number) => Ok(f64::from(*number)),
             Value::F64(number) => Ok(*number),
-            Value::Integer(number) => number.as_f64().map_or_else(|| self.wanted("a number"), Ok),
+            Value::Integer(number) => number
+                .as_f64()
+                .map_or_else(|| self.mismatch("a number"), Ok),
             _ => match self.text().and_then(|text| text.trim().parse().ok()) {
                 Some(number) => Ok(number),
-                None => self.wanted("a number"),
+                None => self.mismatch("a number"),
             },
         }
     }
@@ -112,7 +117,7 @@ impl Cty {
             (Value::Boolean(value), _) => Ok(*value),
             (_, Some("true" | "1")) => Ok(true),
             (_, Some("false" | "0")) => Ok(false),
-            _ => self.wanted("true or false"),
+            _ => self.mismatch("true or false"),
         }
     }
 
@@ -123,29 +128,29 @@ impl Cty {
             }
             _ => match self.text() {
                 Some(text) => Ok(text.to_owned()),
-                None => self.wanted("a string"),
+                None => self.mismatch("a string"),
             },
         }
     }
 
     fn entries(self) -> Result<Entries, CtyError> {
-        let mut found = BTreeMap::new();
+        let mut entries = BTreeMap::new();
         match self.0 {
             Value::Nil => {}
-            Value::Map(pairs) => collect(pairs, &mut found)?,
+            Value::Map(pairs) => collect(pairs, &mut entries)?,
             Value::Array(items) => {
                 for item in items {
                     match item {
                         Value::Nil => {}
-                        Value::Map(pairs) => collect(pairs, &mut found)?,
-                        other => return Cty(other).wanted("a map"),
+                        Value::Map(pairs) => collect(pairs, &mut entries)?,
+                        other => return Cty(other).mismatch("a map"),
                     }
                 }
             }
-            other => return Cty(other).wanted("a map"),
+            other => return Cty(other).mismatch("a map"),
         }
         Ok(Entries {
-            left: found.into_iter(),
+            pairs: entries.into_iter(),
             current: None,
         })
     }
@@ -154,14 +159,14 @@ impl Cty {
 /// Adds `pairs`, a later value of a key replacing an earlier one.
 fn collect(
     pairs: Vec<(Value, Value)>,
-    found: &mut BTreeMap<String, Value>,
+    entries: &mut BTreeMap<String, Value>,
 ) -> Result<(), CtyError> {
     for (key, value) in pairs {
         let key = Cty(key).string()?;
         if value == Value::Nil {
-            found.remove(&key);
+            entries.remove(&key);
         } else {
-            found.insert(key, value);
+            entries.insert(key, value);
         }
     }
     Ok(())
@@ -174,7 +179,7 @@ impl<'de> MapAccess<'de> for Entries {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, CtyError> {
-        self.current = self.left.next();
+        self.current = self.pairs.next();
         match &self.current {
             Some((key, _)) => seed.deserialize(key.clone().into_deserializer()).map(Some),
             None => Ok(None),
@@ -269,8 +274,8 @@ impl<'de> Deserializer<'de> for Cty {
             Value::Nil => Vec::new(),
             Value::Array(items) => items,
             // One block where a list of them is wanted.
-            one @ Value::Map(_) => vec![one],
-            other => return Cty(other).wanted("a list"),
+            block @ Value::Map(_) => vec![block],
+            other => return Cty(other).mismatch("a list"),
         };
         visitor.visit_seq(SeqDeserializer::new(items.into_iter().map(Cty)))
     }

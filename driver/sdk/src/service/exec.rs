@@ -18,12 +18,12 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::{Answers, missing};
+use super::{Answers, lack};
 use crate::driver::TaskDriver;
 use crate::value::{ExecInput, ExecOutput, ExecRequest, Exit};
 
 /// Frames on their way; a slow reader holds the command back rather than filling memory.
-const IN_FLIGHT: usize = 16;
+const QUEUE_LENGTH: usize = 16;
 
 /// Starts the command; the answer streams its output.
 pub(super) async fn run<D: TaskDriver>(
@@ -34,15 +34,15 @@ pub(super) async fn run<D: TaskDriver>(
         .message()
         .await?
         .and_then(|first| first.setup)
-        .ok_or_else(|| missing("exec setup"))?;
+        .ok_or_else(|| lack("exec setup"))?;
     let request = ExecRequest {
         task_id: setup.task_id,
         command: setup.command,
         tty: setup.tty,
     };
-    let (input_tx, input) = mpsc::channel(IN_FLIGHT);
-    let (output, mut output_rx) = mpsc::channel(IN_FLIGHT);
-    let (frames_tx, frames) = mpsc::channel(IN_FLIGHT);
+    let (input_tx, input) = mpsc::channel(QUEUE_LENGTH);
+    let (output, mut output_rx) = mpsc::channel(QUEUE_LENGTH);
+    let (frames_tx, frames) = mpsc::channel(QUEUE_LENGTH);
 
     let reader = tokio::spawn(read(requests, input_tx));
     tokio::spawn(async move {
@@ -62,10 +62,10 @@ pub(super) async fn run<D: TaskDriver>(
             // Where the agent has gone, this tells the driver.
             drop(output_rx);
         };
-        let (ended, ()) = tokio::join!(command, forward);
+        let (outcome, ()) = tokio::join!(command, forward);
         reader.abort();
-        let last = match ended {
-            Ok(exit) => farewell(&exit).into_iter().map(Ok).collect(),
+        let last = match outcome {
+            Ok(exit) => end_frames(&exit).into_iter().map(Ok).collect(),
             Err(error) => vec![Err(Status::from(error))],
         };
         for frame in last {
@@ -127,7 +127,7 @@ fn frame(chunk: ExecOutput) -> ExecTaskStreamingResponse {
     }
 }
 
-fn farewell(exit: &Exit) -> [ExecTaskStreamingResponse; 3] {
+fn end_frames(exit: &Exit) -> [ExecTaskStreamingResponse; 3] {
     let close = || {
         Some(Io {
             data: Vec::new(),
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn the_exit_comes_after_both_streams_are_closed() {
-        let frames = farewell(&Exit {
+        let frames = end_frames(&Exit {
             code: 43,
             ..Exit::default()
         });

@@ -16,7 +16,7 @@ use crate::error::DriverError;
 use crate::hclspec::{Spec, object};
 use crate::value::{
     AllocNetwork, Capabilities, ExecInput, ExecOutput, ExecRequest, ExecResult, Exit, Fingerprint,
-    FsIsolation, NetworkIsolationSpec, NetworkMode, Started, TaskEvent, TaskStats, TaskStatus,
+    FsIsolation, NetworkIsolationSpec, NetworkMode, TaskEvent, TaskStart, TaskStats, TaskStatus,
 };
 
 /// Keeps the namespaces that it made, by allocation.
@@ -92,7 +92,7 @@ impl TaskDriver for NetworkDriver {
         }
     }
 
-    async fn start_task(&self, _: TaskConfig) -> Result<Started, DriverError> {
+    async fn start_task(&self, _: TaskConfig) -> Result<TaskStart, DriverError> {
         unsupported()
     }
 

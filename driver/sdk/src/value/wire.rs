@@ -167,7 +167,7 @@ impl From<TaskStats> for wire::TaskStatsResponse {
 impl From<CpuStats> for wire::CpuUsage {
     fn from(cpu: CpuStats) -> Self {
         use wire::cpu_usage::Fields;
-        let measured = [
+        let fields = [
             (Fields::SystemMode, cpu.system_percent.is_some()),
             (Fields::UserMode, cpu.user_percent.is_some()),
             (Fields::TotalTicks, cpu.ticks.is_some()),
@@ -183,9 +183,9 @@ impl From<CpuStats> for wire::CpuUsage {
             throttled_periods: cpu.throttled_periods.unwrap_or_default(),
             throttled_time: cpu.throttled.map(nanos).unwrap_or_default(),
             percent: cpu.percent.unwrap_or_default(),
-            measured_fields: measured
+            measured_fields: fields
                 .into_iter()
-                .filter(|(_, is)| *is)
+                .filter(|(_, present)| *present)
                 .map(|(field, _)| field.into())
                 .collect(),
         }
@@ -195,7 +195,7 @@ impl From<CpuStats> for wire::CpuUsage {
 impl From<MemoryStats> for wire::MemoryUsage {
     fn from(memory: MemoryStats) -> Self {
         use wire::memory_usage::Fields;
-        let measured = [
+        let fields = [
             (Fields::Rss, memory.rss),
             (Fields::Cache, memory.cache),
             (Fields::Swap, memory.swap),
@@ -210,7 +210,7 @@ impl From<MemoryStats> for wire::MemoryUsage {
             kernel_max_usage: 0,
             usage: memory.usage.unwrap_or_default(),
             swap: memory.swap.unwrap_or_default(),
-            measured_fields: measured
+            measured_fields: fields
                 .into_iter()
                 .filter(|(_, value)| value.is_some())
                 .map(|(field, _)| field.into())
