@@ -21,7 +21,7 @@ use address::Environment;
 pub use address::TlsConfigError;
 pub use raw::{AllowedModes, Logging};
 
-const LEAST: Duration = Duration::from_mins(1);
+const DURATION_MIN: Duration = Duration::from_mins(1);
 /// Any point in time plus this is one still.
 const DURATION_MAX: Duration = Duration::from_hours(24 * 365 * 10);
 
@@ -68,8 +68,8 @@ pub struct Reap {
 impl Reap {
     pub const OFF: Self = Self {
         enabled: false,
-        period: LEAST,
-        grace: LEAST,
+        period: DURATION_MIN,
+        grace: DURATION_MIN,
         dry_run: false,
     };
 }
@@ -82,16 +82,16 @@ pub enum ConfigError {
         "{option} = {value:?} is not a duration; write it like \"30s\", \"5m\" or \"1h30m\", ten years at most"
     )]
     Duration { option: &'static str, value: String },
-    #[error("{option} is {value:?}, it has to be at least {}s", LEAST.as_secs())]
+    #[error("{option} is {value:?}, it has to be at least {}s", DURATION_MIN.as_secs())]
     TooShort {
         option: &'static str,
         value: Duration,
     },
-    #[error("allowed_modes.{mode} does not know {value:?}; it takes {wanted}")]
+    #[error("allowed_modes.{mode} does not know {value:?}; it takes {expected}")]
     Mode {
         mode: &'static str,
         value: String,
-        wanted: &'static str,
+        expected: &'static str,
     },
     #[error("syncer.drain is {drain:?}, more than syncer.drain_max allows ({drain_max:?})")]
     Drain {
@@ -122,25 +122,25 @@ impl PluginConfig {
     fn from_raw(raw: raw::Raw, environment: Environment) -> Result<Self, ConfigError> {
         raw.allowed_modes.check()?;
         let without_effect = raw.without_effect();
-        let least = |option, value| {
-            if value < LEAST {
+        let at_least_min = |option, value| {
+            if value < DURATION_MIN {
                 Err(ConfigError::TooShort { option, value })
             } else {
                 Ok(value)
             }
         };
-        let dangling = &raw.gc.dangling_containers;
+        let rule = &raw.gc.dangling_containers;
         let reap = Reap {
-            enabled: dangling.enabled,
-            period: duration("gc.dangling_containers.period", &dangling.period)?,
-            grace: least(
+            enabled: rule.enabled,
+            period: duration("gc.dangling_containers.period", &rule.period)?,
+            grace: at_least_min(
                 "gc.dangling_containers.creation_grace",
                 duration(
                     "gc.dangling_containers.creation_grace",
-                    &dangling.creation_grace,
+                    &rule.creation_grace,
                 )?,
             )?,
-            dry_run: dangling.dry_run,
+            dry_run: rule.dry_run,
         };
         let drain = duration("syncer.drain", &raw.syncer.drain)?;
         let drain_max = duration("syncer.drain_max", &raw.syncer.drain_max)?;
@@ -167,7 +167,7 @@ impl PluginConfig {
             allow_runtimes: raw.allow_runtimes,
             allowed_modes: raw.allowed_modes,
             image_pull_timeout: duration("image_pull_timeout", &raw.image_pull_timeout)?,
-            pull_activity_timeout: least(
+            pull_activity_timeout: at_least_min(
                 "pull_activity_timeout",
                 duration("pull_activity_timeout", &raw.pull_activity_timeout)?,
             )?,

@@ -33,13 +33,13 @@ pub fn msgpack(data: &[u8]) {
 pub fn hclspec(data: &[u8]) {
     let (first, data) = data.split_first().unwrap_or((&0, &[]));
     if first % 2 == 0 {
-        let made = hclspec::Config::new(TaskOptions::schema(), data);
-        made.check(|bytes| {
+        let block = hclspec::Config::new(TaskOptions::schema(), data);
+        block.check(|bytes| {
             cty::from_slice::<TaskOptions>(bytes).map_err(|error| error.to_string())
         });
     } else {
-        let made = hclspec::Config::new(config::schema(), data);
-        made.check(|bytes| match PluginConfig::from_msgpack(bytes) {
+        let block = hclspec::Config::new(config::schema(), data);
+        block.check(|bytes| match PluginConfig::from_msgpack(bytes) {
             Err(ConfigError::Decode(error)) => Err(error.to_string()),
             // What can be decoded may make no sense.
             Err(error) => Ok(Err(error.to_string())),

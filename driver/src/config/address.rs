@@ -5,7 +5,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use super::raw::Tls;
+use super::raw::TlsOptions;
 use crate::engine::{Address, Identity, TlsFiles};
 
 const DEFAULT_ENDPOINT: &str = "unix:///var/run/docker.sock";
@@ -65,7 +65,7 @@ impl Environment {
 
 pub(super) fn address(
     endpoint: String,
-    tls: Option<&Tls>,
+    tls: Option<&TlsOptions>,
     environment: Environment,
 ) -> Result<Address, TlsConfigError> {
     let from_block = tls.map(files).transpose()?.flatten();
@@ -85,7 +85,7 @@ pub(super) fn address(
 }
 
 /// The agent sends a block in which nothing is set as one of empty strings: nobody asked for anything.
-fn files(tls: &Tls) -> Result<Option<TlsFiles>, TlsConfigError> {
+fn files(tls: &TlsOptions) -> Result<Option<TlsFiles>, TlsConfigError> {
     let path = |option, text: &str| match text {
         "" => Ok(None),
         text if Path::new(text).is_absolute() => Ok(Some(PathBuf::from(text))),
@@ -110,8 +110,8 @@ fn files(tls: &Tls) -> Result<Option<TlsFiles>, TlsConfigError> {
 mod tests {
     use super::*;
 
-    fn tls(cert: &str, key: &str, ca: &str) -> Tls {
-        Tls {
+    fn tls(cert: &str, key: &str, ca: &str) -> TlsOptions {
+        TlsOptions {
             cert: cert.into(),
             key: key.into(),
             ca: ca.into(),
@@ -136,7 +136,8 @@ mod tests {
     #[test]
     fn the_block_says_which_files_tls_needs() {
         let none = Environment::default;
-        let files = |tls: Tls| address("tcp://e:2376".into(), Some(&tls), none()).map(|it| it.tls);
+        let files =
+            |tls: TlsOptions| address("tcp://e:2376".into(), Some(&tls), none()).map(|it| it.tls);
         assert_eq!(files(tls("", "", "")), Ok(None));
         let ca_alone = TlsFiles {
             ca: Some("/ca".into()),
@@ -152,9 +153,9 @@ mod tests {
 
     #[test]
     fn half_an_identity_a_relative_path_and_tls_over_a_socket_are_refused() {
-        let refuse = |endpoint: &str, tls: Tls| {
-            let refused = address(endpoint.into(), Some(&tls), Environment::default());
-            refused.unwrap_err().to_string()
+        let refuse = |endpoint: &str, tls: TlsOptions| {
+            let refusal = address(endpoint.into(), Some(&tls), Environment::default());
+            refusal.unwrap_err().to_string()
         };
         let tcp = "tcp://e:2376";
         for (text, words) in [
@@ -191,15 +192,15 @@ mod tests {
             identity: Some(identity("/certs/cert.pem", "/certs/key.pem")),
         };
         for (verify, endpoint) in [(true, ""), (false, ""), (true, "tcp://other:2376")] {
-            let found = of(
+            let engine = of(
                 endpoint,
                 environment("tcp://e:2376", verify, Some("/certs")),
             )
             .unwrap();
-            assert_eq!(found.tls.as_ref(), Some(&folder), "{verify} {endpoint}");
+            assert_eq!(engine.tls.as_ref(), Some(&folder), "{verify} {endpoint}");
         }
-        let refused = of("", environment("tcp://e:2376", true, None)).unwrap_err();
-        assert_eq!(refused, TlsConfigError::NoFolder);
+        let refusal = of("", environment("tcp://e:2376", true, None)).unwrap_err();
+        assert_eq!(refusal, TlsConfigError::NoFolder);
         // What has nothing to do with the endpoint is no reason to refuse it.
         let socket = of("", environment("unix:///a.sock", true, None)).unwrap();
         assert_eq!(socket, Address::plain("unix:///a.sock"));

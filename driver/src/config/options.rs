@@ -155,8 +155,8 @@ impl TaskOptions {
         } else {
             &logging.r#type
         };
-        let given = !r#type.is_empty() || !logging.config.is_empty();
-        given.then(|| Logging {
+        let is_set = !r#type.is_empty() || !logging.config.is_empty();
+        is_set.then(|| Logging {
             r#type: r#type.clone(),
             config: logging.config.clone(),
         })

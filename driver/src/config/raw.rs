@@ -12,8 +12,8 @@ use super::ConfigError;
 options! {
     pub(super) struct Raw {
         pub(super) endpoint: String,
-        pub(super) tls: Option<Tls>,
-        pub(super) auth: Option<Auth>,
+        pub(super) tls: Option<TlsOptions>,
+        pub(super) auth: Option<RegistryAuth>,
         pub(super) extra_labels: Vec<String>,
         pub(super) logging: Option<Logging>,
         pub(super) gc: Gc,
@@ -36,13 +36,13 @@ options! {
         pub(super) syncer: Syncer,
     }
 
-    pub(super) struct Tls {
+    pub(super) struct TlsOptions {
         pub(super) cert: String,
         pub(super) key: String,
         pub(super) ca: String,
     }
 
-    pub(super) struct Auth {
+    pub(super) struct RegistryAuth {
         config: String,
         helper: String,
     }
@@ -57,10 +57,10 @@ options! {
         pub(super) image: bool = true,
         pub(super) image_delay: String = "3m",
         pub(super) container: bool = true,
-        pub(super) dangling_containers: Dangling,
+        pub(super) dangling_containers: DanglingContainers,
     }
 
-    pub(super) struct Dangling {
+    pub(super) struct DanglingContainers {
         pub(super) enabled: bool = true,
         pub(super) period: String = "5m",
         pub(super) creation_grace: String = "5m",
@@ -92,12 +92,12 @@ impl Raw {
     /// Options that differ from their default and do nothing here.
     pub(super) fn without_effect(&self) -> Vec<&'static str> {
         let default = Self::default();
-        let differs = [
+        let is_changed = [
             (
                 "auth",
                 self.auth
                     .as_ref()
-                    .is_some_and(|auth| *auth != Auth::default()),
+                    .is_some_and(|auth| *auth != RegistryAuth::default()),
             ),
             ("gc.image", self.gc.image != default.gc.image),
             (
@@ -119,9 +119,9 @@ impl Raw {
                 self.windows_allow_insecure_container_admin,
             ),
         ];
-        differs
+        is_changed
             .into_iter()
-            .filter(|(_, differs)| *differs)
+            .filter(|(_, is_changed)| *is_changed)
             .map(|(name, _)| name)
             .collect()
     }
@@ -146,12 +146,12 @@ impl AllowedModes {
             ("userns", &self.userns, host, "host"),
             ("uts", &self.uts, host, "host"),
         ];
-        for (mode, values, known, wanted) in rules {
-            if let Some(value) = values.iter().find(|value| !known(value)) {
+        for (mode, values, is_allowed, expected) in rules {
+            if let Some(value) = values.iter().find(|value| !is_allowed(value)) {
                 return Err(ConfigError::Mode {
                     mode,
                     value: value.clone(),
-                    wanted,
+                    expected,
                 });
             }
         }

@@ -21,7 +21,7 @@ fn map(pairs: &[(&str, Value)]) -> Value {
 }
 
 /// What the agent sends for a block in which nothing is set: every option, nil.
-fn nothing_set() -> Vec<u8> {
+fn empty_block() -> Vec<u8> {
     let pairs: Vec<_> = schema()
         .options()
         .iter()
@@ -37,7 +37,7 @@ fn an_empty_block_and_no_block_are_the_defaults() {
     assert_eq!(config.image_pull_timeout, Duration::from_mins(5));
     assert!(config.without_effect.is_empty());
     assert_eq!(
-        cty::from_slice::<Raw>(&nothing_set()).unwrap(),
+        cty::from_slice::<Raw>(&empty_block()).unwrap(),
         Raw::default()
     );
     assert_eq!(cty::from_slice::<Raw>(&[]).unwrap(), Raw::default());
@@ -47,9 +47,9 @@ fn an_empty_block_and_no_block_are_the_defaults() {
 fn every_option_of_the_schema_is_known_to_the_decoder() {
     // An option the struct lacks would be ignored: give each a value of a wrong type and expect to hear about it.
     for option in schema().options() {
-        let wrong = map(&[(option.name(), Value::Ext(1, vec![1]))]);
-        let refused = cty::from_slice::<Raw>(&encode(&wrong));
-        assert!(refused.is_err(), "{}", option.name());
+        let block = map(&[(option.name(), Value::Ext(1, vec![1]))]);
+        let refusal = cty::from_slice::<Raw>(&encode(&block));
+        assert!(refusal.is_err(), "{}", option.name());
     }
 }
 
@@ -175,8 +175,8 @@ fn tls_is_part_of_where_the_engine_is_and_an_empty_block_asks_for_nothing() {
         .tls
         .unwrap();
     assert_eq!(tls.ca, Some("/ca.pem".into()));
-    let refused = with(&[("key", "/k.pem".into())]).unwrap_err().to_string();
-    assert!(refused.contains("tls.cert"), "{refused}");
+    let refusal = with(&[("key", "/k.pem".into())]).unwrap_err().to_string();
+    assert!(refusal.contains("tls.cert"), "{refusal}");
     assert_eq!(with(&[("ca", "".into())]).unwrap().engine.tls, None);
 }
 
@@ -187,8 +187,8 @@ fn a_default_drain_beyond_the_longest_is_refused() {
         map(&[("drain", "11m".into())]),
     )])))
     .unwrap();
-    let refused = PluginConfig::from_raw(raw, Environment::default())
+    let refusal = PluginConfig::from_raw(raw, Environment::default())
         .unwrap_err()
         .to_string();
-    assert!(refused.contains("syncer.drain_max"), "{refused}");
+    assert!(refusal.contains("syncer.drain_max"), "{refusal}");
 }

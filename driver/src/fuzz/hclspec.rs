@@ -15,9 +15,9 @@ const ITEMS_MAX: u8 = 4;
 /// A `config` block as the agent may send it.
 pub(super) struct Config {
     /// Every option, nil where it is not set.
-    whole: Value,
+    value: Value,
     /// The options of wrong types. The agent sends none; a fault of its own must be refused in words.
-    wrong: Vec<String>,
+    faults: Vec<String>,
     /// Whether there are numbers that the schema allows and the driver may find too big.
     odd: bool,
 }
@@ -27,7 +27,7 @@ struct Choices<'a>(std::slice::Iter<'a, u8>);
 
 struct Maker<'a> {
     choices: Choices<'a>,
-    wrong: Vec<String>,
+    faults: Vec<String>,
     odd: bool,
 }
 
@@ -35,13 +35,13 @@ impl Config {
     pub(super) fn new(schema: Spec, data: &[u8]) -> Self {
         let mut maker = Maker {
             choices: Choices(data.iter()),
-            wrong: Vec::new(),
+            faults: Vec::new(),
             odd: false,
         };
-        let whole = maker.spec("", &schema.into());
+        let value = maker.spec("", &schema.into());
         Self {
-            whole,
-            wrong: maker.wrong,
+            value,
+            faults: maker.faults,
             odd: maker.odd,
         }
     }
@@ -51,19 +51,24 @@ impl Config {
         &self,
         decode: impl Fn(&[u8]) -> Result<T, String>,
     ) {
-        let outcome = decode(&encode(&self.whole));
+        let outcome = decode(&encode(&self.value));
         assert_eq!(
             outcome,
-            decode(&encode(&sparse(&self.whole))),
+            decode(&encode(&sparse(&self.value))),
             "{}",
-            self.whole
+            self.value
         );
         match outcome {
-            Ok(_) => assert!(self.wrong.is_empty(), "{:?} in {}", self.wrong, self.whole),
-            Err(text) if self.wrong.is_empty() => assert!(self.odd, "{text}: {}", self.whole),
+            Ok(_) => assert!(
+                self.faults.is_empty(),
+                "{:?} in {}",
+                self.faults,
+                self.value
+            ),
+            Err(text) if self.faults.is_empty() => assert!(self.odd, "{text}: {}", self.value),
             Err(text) => {
-                let named = self.wrong.iter().any(|name| text.contains(name.as_str()));
-                assert!(named || self.odd, "{text}: {:?}", self.wrong);
+                let is_named = self.faults.iter().any(|name| text.contains(name.as_str()));
+                assert!(is_named || self.odd, "{text}: {:?}", self.faults);
             }
         }
     }
@@ -96,7 +101,7 @@ impl Maker<'_> {
             Kind::Default(default) => self.spec(name, inside(default.primary.as_deref())),
             Kind::BlockValue(block) => match self.choices.below(8) {
                 0..=2 => Value::Nil,
-                3 => self.wrong(name, "text".into()),
+                3 => self.fault(name, "text".into()),
                 _ => self.spec(name, inside(block.nested.as_deref())),
             },
             Kind::BlockList(list) => {
@@ -121,13 +126,13 @@ impl Maker<'_> {
         match self.choices.below(16) {
             0..=5 => Value::Nil,
             // No type of the schemas is a list of lists, and none a map of them.
-            6 => self.wrong(name, Value::Array(vec![Value::Array(vec![1.into()])])),
+            6 => self.fault(name, Value::Array(vec![Value::Array(vec![1.into()])])),
             _ => self.value(r#type),
         }
     }
 
-    fn wrong(&mut self, name: &str, value: Value) -> Value {
-        self.wrong.push(name.to_owned());
+    fn fault(&mut self, name: &str, value: Value) -> Value {
+        self.faults.push(name.to_owned());
         value
     }
 
@@ -183,9 +188,10 @@ fn inside(spec: Option<&wire::Spec>) -> &wire::Spec {
 fn sparse(value: &Value) -> Value {
     match value {
         Value::Map(pairs) => {
-            let set = pairs.iter().filter(|(_, value)| *value != Value::Nil);
+            let pairs = pairs.iter().filter(|(_, value)| *value != Value::Nil);
             Value::Map(
-                set.map(|(key, value)| (key.clone(), sparse(value)))
+                pairs
+                    .map(|(key, value)| (key.clone(), sparse(value)))
                     .collect(),
             )
         }
