@@ -234,23 +234,23 @@ impl Admin {
 
     /// What of the sources' answers can't be used.
     fn left_out(&self) -> Vec<Rejection> {
-        let rejection = |service: &str, one: &LeftOut| Rejection {
+        let rejection = |service: &str, left: &LeftOut| Rejection {
             service: service.to_owned(),
-            reason: format!("{}: {}", one.what, one.reason),
+            reason: format!("{}: {}", left.what, left.reason),
         };
         let mut rejections = Vec::new();
         let catalog = self.consul.1.as_ref();
         if let Some(catalog) = catalog.and_then(|catalog| catalog.borrow().view.clone()) {
             for (name, service) in &catalog.services {
                 let left_out = service.left_out.iter();
-                rejections.extend(left_out.map(|one| rejection(name, one)));
+                rejections.extend(left_out.map(|left| rejection(name, left)));
             }
             let refused = catalog.refused.iter();
-            rejections.extend(refused.map(|(name, one)| rejection(name, one)));
+            rejections.extend(refused.map(|(name, left)| rejection(name, left)));
         }
         let fleet = self.nomad.as_ref();
         if let Some(fleet) = fleet.and_then(|(_, fleet)| fleet.borrow().view.clone()) {
-            rejections.extend(fleet.left_out.iter().map(|one| rejection("Nomad", one)));
+            rejections.extend(fleet.left_out.iter().map(|left| rejection("Nomad", left)));
         }
         rejections
     }

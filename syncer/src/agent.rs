@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use ipvs_syncer::admin::{self, Admin, Count, DirectorView};
-use ipvs_syncer::config::{Config, Director as Settings, Hints};
+use ipvs_syncer::config::{Config, DirectorConfig as Settings, Hints};
 use ipvs_syncer::dataplane::KernelDataPlane;
 use ipvs_syncer::files;
 use ipvs_syncer::hints::{self, Barrier};
@@ -37,7 +37,7 @@ use reload::{Channels, LogLevel, Reload};
 const DIRECTOR: &str = "the director";
 
 /// How long the end may take; what is not written by then is lost, the data plane is not.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs until a signal.
 pub(crate) async fn run(path: PathBuf, config: Config) -> anyhow::Result<()> {
@@ -134,7 +134,7 @@ pub(crate) async fn run(path: PathBuf, config: Config) -> anyhow::Result<()> {
         }
     };
     stop.cancel();
-    if tokio::time::timeout(LAST_WORDS, parts.finish(DIRECTOR))
+    if tokio::time::timeout(EXIT_TIMEOUT, parts.finish(DIRECTOR))
         .await
         .is_err()
     {

@@ -40,7 +40,7 @@ pub enum SnatBackend {
 
 /// The director role.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Director {
+pub struct DirectorConfig {
     /// VIPs are added here.
     pub interface: String,
     pub ownership: Ownership,
@@ -53,7 +53,7 @@ pub struct Director {
     pub services: BTreeMap<Arc<str>, ServiceBlock>,
 }
 
-impl Director {
+impl DirectorConfig {
     /// What the pure core needs of it.
     pub fn policy(&self) -> Policy {
         Policy {
@@ -67,7 +67,7 @@ impl Director {
 
 /// The registrar role.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registrar {
+pub struct RegistrarConfig {
     /// Name or id of the Nomad node; `None`: that of the agent behind the Nomad address.
     pub node: Option<String>,
     pub check_interval: Duration,
@@ -81,8 +81,8 @@ pub struct Config {
     pub consul: Api,
     pub nomad: Option<Api>,
     pub status: Option<SocketAddr>,
-    pub director: Option<Director>,
-    pub registrar: Option<Registrar>,
+    pub director: Option<DirectorConfig>,
+    pub registrar: Option<RegistrarConfig>,
     pub hints: Option<Hints>,
     /// What it allows and an operator should know of.
     pub warnings: Vec<String>,

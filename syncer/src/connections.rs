@@ -122,7 +122,7 @@ impl Complaints {
     }
 
     /// An accept failed.
-    pub fn failed(&mut self, error: &io::Error) {
+    pub fn fail(&mut self, error: &io::Error) {
         if self
             .last
             .is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY)

@@ -67,13 +67,13 @@ pub enum DataPlaneError {
 
 impl DataPlaneError {
     /// With the whole chain of causes, for status and log.
-    pub fn told(&self) -> String {
+    pub fn chain(&self) -> String {
         chain(self)
     }
 
     /// What it means for the pass that asked.
     pub(crate) fn into_failure(self) -> Failure {
-        let reason = self.told();
+        let reason = self.chain();
         match self {
             Self::Refused(refused) => Failure::Refused { refused, reason },
             Self::Taken { holder, .. } => Failure::Taken { holder, reason },

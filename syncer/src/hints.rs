@@ -27,7 +27,7 @@ pub use relay::serve;
 pub use socket::SocketError;
 
 /// No withdrawal is waited for longer, whatever it asks for.
-const LONGEST: Duration = Duration::from_hours(1);
+const WITHDRAWAL_LIMIT: Duration = Duration::from_hours(1);
 
 #[cfg(test)]
 mod tests;

@@ -93,7 +93,7 @@ pub enum HttpError {
 
 impl HttpError {
     /// Gives the error with all its causes, for the status and the log.
-    pub fn told(&self) -> String {
+    pub fn chain(&self) -> String {
         chain(self)
     }
 }

@@ -49,7 +49,7 @@ impl Parts {
             },
             Some(Err(error)) => Ended::Panicked {
                 part: self.name(error.id()),
-                what: said(error),
+                what: panic_text(error),
             },
             None => std::future::pending().await,
         }
@@ -67,7 +67,7 @@ impl Parts {
     }
 }
 
-fn said(error: JoinError) -> String {
+fn panic_text(error: JoinError) -> String {
     let Ok(panic) = error.try_into_panic() else {
         return "it was cancelled".to_owned();
     };
@@ -90,8 +90,8 @@ mod tests {
         };
         assert_eq!(parts.ended().await, short);
         parts.spawn("the wild one", async { panic!("number {}", 7) });
-        let told = parts.ended().await.to_string();
-        assert_eq!(told, "the wild one panicked: number 7");
+        let text = parts.ended().await.to_string();
+        assert_eq!(text, "the wild one panicked: number 7");
     }
 
     #[tokio::test]

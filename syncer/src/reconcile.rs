@@ -145,7 +145,7 @@ impl<D: DataPlane> Reconciler<D> {
             Some(key) = self.warmed.recv() => {
                 // One pass for all that are there by now.
                 let more = std::iter::from_fn(|| self.warmed.try_recv().ok());
-                self.director.warmed(std::iter::once(key).chain(more));
+                self.director.warm(std::iter::once(key).chain(more));
                 Some(Reason::Warmed)
             }
             () = until(self.wake) => Some(Reason::Timer),
@@ -189,13 +189,13 @@ impl<D: DataPlane> Reconciler<D> {
             Look::Read => {
                 let begun = Instant::now().into_std();
                 let answer = self.dataplane.read(self.director.table()).await;
-                let answer = answer.map_err(|error| error.told());
+                let answer = answer.map_err(|error| error.chain());
                 self.director.read(answer, begun, now())
             }
             Look::Count(services) => {
                 let answer = self.dataplane.count(&services).await;
-                let answer = answer.map_err(|error| error.told());
-                self.director.counted(answer, now());
+                let answer = answer.map_err(|error| error.chain());
+                self.director.count(answer, now());
                 true
             }
         }
@@ -257,7 +257,7 @@ impl<D: DataPlane> Reconciler<D> {
             for (step, outcome) in steps.iter().zip(&outcomes) {
                 match outcome {
                     Ok(()) => debug!(%step, "done"),
-                    Err(error) => warn!(%step, error = error.told(), "step failed"),
+                    Err(error) => warn!(%step, error = error.chain(), "step failed"),
                 }
             }
             let outcomes = outcomes

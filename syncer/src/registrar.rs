@@ -19,14 +19,15 @@ use tracing::{info, warn};
 
 pub use agent::Agent;
 pub use pure::{
-    Absences, Answered, MISSING, Registered, Registration, Step, Work, lives_on, wanted, work,
+    Absences, Answered, MISSING_HOLD, Registered, RegistrarStep, Registration, Work, lives_on,
+    wanted, work,
 };
 
 use syncer_core::model::catalog::Origin;
 use syncer_core::model::fleet::Fleet;
 
 use crate::backoff::Backoff;
-use crate::config::{Config, Registrar as Settings};
+use crate::config::{Config, RegistrarConfig as Settings};
 use crate::http::{Api, Http, HttpError, SetupError};
 use crate::parts::Parts;
 use crate::source::Published;
@@ -34,7 +35,7 @@ use crate::source::nomad::TOKEN_HEADER as NOMAD_TOKEN;
 use crate::status::RegistrationView;
 
 /// How often the agent's registrations are compared although nothing happened: a restarted agent may have forgotten.
-const AUDIT: Duration = Duration::from_secs(5);
+const AUDIT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How the registrar's work stands.
 #[derive(Debug, Clone, Default)]
@@ -90,14 +91,14 @@ impl Registrar {
             let pause = match self.pass().await {
                 Ok(()) if self.failed.is_empty() => {
                     backoff.reset();
-                    AUDIT
+                    AUDIT_INTERVAL
                 }
                 Ok(()) => backoff.fail(),
                 Err(error) => {
-                    let told = error.told();
-                    warn!(error = told, "registrations can't be compared");
+                    let reason = error.chain();
+                    warn!(error = reason, "registrations can't be compared");
                     self.publisher
-                        .send_modify(|status| status.error = Some(told));
+                        .send_modify(|status| status.error = Some(reason));
                     backoff.fail()
                 }
             };
@@ -118,33 +119,33 @@ impl Registrar {
             return Ok(());
         };
         let node = self.node(&fleet).await?;
-        let there = self.agent.services().await?;
-        let wanted = wanted(&fleet, &node, there.keys().map(String::as_str));
+        let current = self.agent.services().await?;
+        let wanted = wanted(&fleet, &node, current.keys().map(String::as_str));
         let nomad = Answered {
             fleet: &fleet,
             node: &node,
             at: read_at,
             now: Instant::now(),
         };
-        let work = work(&wanted, &there, &nomad, &mut self.absences);
+        let work = work(&wanted, &current, &nomad, &mut self.absences);
         self.failed.clear();
         for step in work.steps {
             let (id, done) = match &step {
-                Step::Register(registration) => {
+                RegistrarStep::Register(registration) => {
                     (&registration.id, self.agent.register(registration).await)
                 }
-                Step::Deregister(id) => (id, self.agent.deregister(id).await),
+                RegistrarStep::Deregister(id) => (id, self.agent.deregister(id).await),
             };
             match done {
                 Ok(()) => info!(%step, "done"),
                 Err(error) => {
-                    let told = error.told();
-                    warn!(%step, error = told, "step failed");
-                    self.failed.insert(id.clone(), told);
+                    let reason = error.chain();
+                    warn!(%step, error = reason, "step failed");
+                    self.failed.insert(id.clone(), reason);
                 }
             }
         }
-        self.publish(&wanted, &work.held, &there);
+        self.publish(&wanted, &work.held, &current);
         Ok(())
     }
 
@@ -152,29 +153,29 @@ impl Registrar {
         &self,
         wanted: &[Registration],
         held: &[String],
-        there: &BTreeMap<String, Registered>,
+        current: &BTreeMap<String, Registered>,
     ) {
-        let view = |one: &Registration| {
-            let error = self.failed.get(&one.id).cloned();
+        let view = |registration: &Registration| {
+            let error = self.failed.get(&registration.id).cloned();
             let state = if error.is_some() {
                 "failed"
             } else {
                 "registered"
             };
             RegistrationView {
-                id: one.id.clone(),
-                name: one.name.clone(),
-                address: one.address.to_string(),
-                alloc: one.alloc.to_string(),
+                id: registration.id.clone(),
+                name: registration.name.clone(),
+                address: registration.address.to_string(),
+                alloc: registration.alloc.to_string(),
                 state: state.to_owned(),
                 error,
             }
         };
-        let held = held.iter().filter_map(|id| Some((id, there.get(id)?)));
-        let held = held.map(|(id, one)| RegistrationView {
+        let held = held.iter().filter_map(|id| Some((id, current.get(id)?)));
+        let held = held.map(|(id, registration)| RegistrationView {
             id: id.clone(),
-            name: one.name.clone(),
-            address: format!("{}:{}", one.address, one.port),
+            name: registration.name.clone(),
+            address: format!("{}:{}", registration.address, registration.port),
             alloc: Origin::of_service_id(id)
                 .map(|origin| origin.alloc.to_string())
                 .unwrap_or_default(),

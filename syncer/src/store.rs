@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{error, warn};
 
 /// How long until a failed write is tried again.
-const AGAIN: Duration = Duration::from_secs(5);
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// After a write nothing is written for so many times as long as it took: a table of thousands of services is
 /// megabytes, and one that changes all the time would be written all the time.
@@ -82,8 +82,13 @@ impl Store {
             addresses_lost,
         };
         let (newest, changes) = watch::channel(memory.clone());
-        let (told, trouble) = watch::channel(None);
-        let writer = tokio::spawn(write_behind(dir.to_owned(), memory.clone(), changes, told));
+        let (trouble_sender, trouble) = watch::channel(None);
+        let writer = tokio::spawn(write_behind(
+            dir.to_owned(),
+            memory.clone(),
+            changes,
+            trouble_sender,
+        ));
         let store = Self {
             newest,
             trouble,
@@ -99,10 +104,10 @@ impl Store {
 
     /// Remembers that; soon.
     pub fn remember(&self, memory: Memory) {
-        self.newest.send_if_modified(|there| {
-            let differs = *there != memory;
+        self.newest.send_if_modified(|current| {
+            let differs = *current != memory;
             if differs {
-                *there = memory;
+                *current = memory;
             }
             differs
         });
@@ -120,15 +125,15 @@ async fn write_behind(
     dir: PathBuf,
     mut written: Memory,
     mut changes: watch::Receiver<Memory>,
-    told: watch::Sender<Option<String>>,
+    trouble_sender: watch::Sender<Option<String>>,
 ) {
     let mut open = true;
     while open {
-        let failed = told.borrow().is_some();
+        let failed = trouble_sender.borrow().is_some();
         // Cancel-safe: a change that is not seen here is seen by the next turn.
         open = tokio::select! {
             changed = changes.changed() => changed.is_ok(),
-            () = tokio::time::sleep(AGAIN), if failed => true,
+            () = tokio::time::sleep(RETRY_PAUSE), if failed => true,
         };
         if !open && !failed {
             return;
@@ -140,7 +145,7 @@ async fn write_behind(
         // A writer that panicked wrote nothing.
         let (now, trouble) = wrote.unwrap_or_else(|panic| (written, Some(panic.to_string())));
         written = now;
-        told.send_replace(trouble);
+        trouble_sender.send_replace(trouble);
         let rest = begun.elapsed().saturating_mul(REST_PER_WRITE);
         let mut changed = false;
         let more = async {
@@ -242,8 +247,8 @@ mod tests {
         );
         store.remember(memory.clone());
         store.close().await;
-        let (store, there) = Store::open(dir.path()).unwrap();
-        assert_eq!(there, memory);
+        let (store, current) = Store::open(dir.path()).unwrap();
+        assert_eq!(current, memory);
         store.close().await;
         let lost = Memory {
             addresses_lost: true,
@@ -251,15 +256,15 @@ mod tests {
         };
         for damage in [&b"{\"drains\":[{"[..], &[0; 4096], b""] {
             std::fs::write(dir.path().join(DRAINS), damage).unwrap();
-            let (_, there) = Store::open(dir.path()).unwrap();
-            assert_eq!(there, lost);
+            let (_, current) = Store::open(dir.path()).unwrap();
+            assert_eq!(current, lost);
         }
         std::fs::remove_file(dir.path().join(DRAINS)).unwrap();
-        let (_, there) = Store::open(dir.path()).unwrap();
-        assert!(!there.addresses_lost, "as at a first start");
+        let (_, current) = Store::open(dir.path()).unwrap();
+        assert!(!current.addresses_lost, "as at a first start");
         std::fs::write(dir.path().join(TABLE), b"[]").unwrap();
-        let (_, there) = Store::open(dir.path()).unwrap();
-        assert!(there.addresses_lost, "a table without it");
+        let (_, current) = Store::open(dir.path()).unwrap();
+        assert!(current.addresses_lost, "a table without it");
     }
 
     #[tokio::test(start_paused = true)]
@@ -277,8 +282,8 @@ mod tests {
         assert!(store.trouble().borrow().as_ref().unwrap().contains(DRAINS));
         std::fs::remove_dir(dir.path().join(DRAINS)).unwrap();
         until(|| store.trouble().borrow().is_none()).await;
-        let (_, there) = Store::open(dir.path()).unwrap();
-        assert_eq!(there, memory);
+        let (_, current) = Store::open(dir.path()).unwrap();
+        assert_eq!(current, memory);
     }
 
     /// The store's own thread writes, and its pauses are virtual: so is this patience, far beyond all of them.

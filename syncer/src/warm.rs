@@ -42,7 +42,7 @@ struct Turns {
 impl Prober {
     /// Tells successes on the channel: at most one for each wanted endpoint.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Key>) {
-        let (succeeded, told) = mpsc::unbounded_channel();
+        let (succeeded, successes) = mpsc::unbounded_channel();
         let turns = Turns {
             first: Arc::new(Semaphore::new(FIRST_TRIES)),
             more: Arc::new(Semaphore::new(MORE_TRIES)),
@@ -54,7 +54,7 @@ impl Prober {
                 turns,
                 succeeded,
             },
-            told,
+            successes,
         )
     }
 
@@ -106,12 +106,12 @@ mod tests {
         reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = reserved.local_addr().unwrap();
         let key = ("198.18.0.29:80".parse().unwrap(), address);
-        let (mut prober, mut told) = Prober::new();
+        let (mut prober, mut successes) = Prober::new();
         prober.want(&[key].into());
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert!(told.try_recv().is_err());
+        assert!(successes.try_recv().is_err());
         let _listener = reserved.listen(16).unwrap();
-        assert_eq!(told.recv().await, Some(key));
+        assert_eq!(successes.recv().await, Some(key));
     }
 
     #[tokio::test]
@@ -131,7 +131,7 @@ mod tests {
             (id.parse().unwrap(), address)
         };
         let mut wanted: BTreeSet<Key> = (0..3000).map(|number| key(number, dead)).collect();
-        let (mut prober, mut told) = Prober::new();
+        let (mut prober, mut successes) = Prober::new();
         prober.want(&wanted);
         let port = format!(":{:04X} ", dead.port());
         let sockets = || {
@@ -152,7 +152,7 @@ mod tests {
         wanted.insert(live);
         tokio::time::sleep(CONNECT_LIMIT).await;
         prober.want(&wanted);
-        let found = tokio::time::timeout(Duration::from_secs(5), told.recv()).await;
+        let found = tokio::time::timeout(Duration::from_secs(5), successes.recv()).await;
         assert_eq!(found.unwrap(), Some(live));
     }
 }

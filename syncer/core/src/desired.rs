@@ -133,8 +133,8 @@ impl Desired {
     }
 
     fn phase(&self, address: SocketAddr) -> Option<Phase> {
-        let told = self.hints.get(&address).copied();
-        told.or_else(|| {
+        let hint = self.hints.get(&address).copied();
+        hint.or_else(|| {
             self.fleet
                 .as_ref()?
                 .at(address)
@@ -193,9 +193,9 @@ pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
     desired
 }
 
-fn by_service_and_reason(one: &(Arc<str>, Rejected), other: &(Arc<str>, Rejected)) -> Ordering {
-    let reasons = || one.1.reason.cmp(&other.1.reason);
-    one.0.cmp(&other.0).then_with(reasons)
+fn by_service_and_reason(left: &(Arc<str>, Rejected), right: &(Arc<str>, Rejected)) -> Ordering {
+    let reasons = || left.1.reason.cmp(&right.1.reason);
+    left.0.cmp(&right.0).then_with(reasons)
 }
 
 fn leaving(desired: &Desired, last: &Saved, policy: &Policy) -> BTreeMap<ServiceId, Duration> {

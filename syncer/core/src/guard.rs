@@ -2,15 +2,16 @@
 //!
 //! A Consul that was restarted empty, an ACL token that lost its rights, a snapshot restored from last week: all of
 //! them answer `200 []`, and they answer service by service. Real servers that serve, that the catalogue has no more,
-//! and of which Nomad does not say that they go, are *lost*. What was let go within [`PATIENCE`] counts with what is
-//! lost now. If that is more than the policy's share of all that serve, or all that serve for one virtual service while
-//! Nomad says that one of them runs, every lost one is held as it is:
+//! and of which Nomad does not say that they go, are *lost*. What was let go within [`CONTRADICTION_HOLD`] counts with
+//! what is lost now. If that is more than the policy's share of all that serve, or all that serve for one virtual service
+//! while Nomad says that one of them runs, every lost real server is held as it is:
 //!
-//! - where Nomad has no opinion, until two more, independent reads of the catalogue agree, [`APART`] from each other;
-//! - where Nomad contradicts (running and wanted), until Nomad agrees or [`PATIENCE`] is over and the catalogue, read
-//!   again, still says so. Nomad registers its services anew within 30 s;
+//! - where Nomad has no opinion, until two more, independent reads of the catalogue agree that are
+//!   [`CONFIRMATION_SPACING`] from each other;
+//! - where Nomad contradicts (running and wanted), until Nomad agrees or [`CONTRADICTION_HOLD`] is over and the
+//!   catalogue, read again, still says so. Nomad registers its services anew within 30 s;
 //! - where Consul went on with another history (its index went back, or it lists nothing at all, not even itself), until
-//!   they are registered again, Nomad agrees, or [`DATA_LOSS_PATIENCE`] is over: reading the same Consul again proves
+//!   they are registered again, Nomad agrees, or [`DATA_LOSS_HOLD`] is over: reading the same Consul again proves
 //!   nothing then. Agents register what is theirs anew within minutes; whoever knows better sets `shrink_percent = 100`.
 
 mod hold;
@@ -33,14 +34,14 @@ use crate::model::catalog::Catalog;
 use crate::model::policy::Policy;
 
 /// How long a contradiction between Nomad and Consul is resolved in favour of what serves, and how long a loss counts.
-pub const PATIENCE: Duration = Duration::from_mins(2);
+pub const CONTRADICTION_HOLD: Duration = Duration::from_mins(2);
 
 /// How long what a Consul that lost its data does not list is kept. An agent of a large cluster may need seven minutes to
 /// register its services anew.
-pub const DATA_LOSS_PATIENCE: Duration = Duration::from_mins(15);
+pub const DATA_LOSS_HOLD: Duration = Duration::from_mins(15);
 
 /// How far apart two reads have to be that confirm a loss: a Consul that starts is not well a round trip later.
-pub const APART: Duration = Duration::from_secs(5);
+pub const CONFIRMATION_SPACING: Duration = Duration::from_secs(5);
 
 /// What the guard remembers from one pass to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -111,7 +112,7 @@ pub fn guard(
         // A clock that was set back must not prolong it.
         before.data_lost.map(|at| at.min(now))
     };
-    let data_lost = data_lost.filter(|at| now.since(*at) < DATA_LOSS_PATIENCE);
+    let data_lost = data_lost.filter(|at| now.since(*at) < DATA_LOSS_HOLD);
     let restarts = evidence.restarts.max(before.restarts);
     if !desired.complete {
         return Losses {
@@ -121,12 +122,12 @@ pub fn guard(
             data_lost,
         };
     }
-    let_go.retain(|(id, address), one| {
-        one.at = one.at.min(now);
-        now.since(one.at) < PATIENCE && is_lost(desired, id, *address)
+    let_go.retain(|(id, address), entry| {
+        entry.at = entry.at.min(now);
+        now.since(entry.at) < CONTRADICTION_HOLD && is_lost(desired, id, *address)
     });
     let (mut lost, serving) = losses(desired, evidence, policy);
-    lost.retain(|one| !let_go.get(&one.key()).is_some_and(|gone| gone.confirmed));
+    lost.retain(|loss| !let_go.get(&loss.key()).is_some_and(|gone| gone.confirmed));
     let extent = extent(&lost, &let_go, serving, evidence.table, data_lost);
     // Of lost data some come back before others: what is left is as lost as all of it was.
     let goes_on = data_lost.is_some() && before.hold.is_some();
@@ -134,13 +135,13 @@ pub fn guard(
         .filter(|extent| goes_on || is_suspect(extent, &lost, &let_go, evidence.table, policy));
     let hold =
         suspect.and_then(|extent| hold(extent, before.hold.as_ref(), evidence.confirmations, now));
-    for one in lost {
+    for loss in lost {
         if hold.is_some() {
-            one.keep(desired, evidence.last, policy);
+            loss.keep(desired, evidence.last, policy);
         } else {
             let confirmed = suspect.is_some();
             let_go
-                .entry(one.key())
+                .entry(loss.key())
                 .or_insert(LetGo { at: now, confirmed })
                 .confirmed |= confirmed;
         }

@@ -136,9 +136,9 @@ pub struct Director {
     scope: Scope,
     losses: Losses,
     /// When a confirming read of the catalogue was last asked for.
-    confirm_asked: Option<Instant>,
+    confirmation_request: Option<Instant>,
     /// How long after that it is asked for again.
-    confirm_every: Duration,
+    confirmation_interval: Duration,
     warmed: BTreeSet<Key>,
     failures: Backoff,
     refusals: Refusals,
@@ -177,8 +177,8 @@ impl Director {
             occupied: Arc::default(),
             scope: Scope::Whole,
             losses: Losses::default(),
-            confirm_asked: None,
-            confirm_every: Duration::ZERO,
+            confirmation_request: None,
+            confirmation_interval: Duration::ZERO,
             warmed: BTreeSet::new(),
             failures: Backoff::default(),
             refusals: Refusals::default(),
@@ -210,7 +210,7 @@ impl Director {
     }
 
     /// Endpoints that took a connection.
-    pub fn warmed(&mut self, endpoints: impl IntoIterator<Item = Key>) {
+    pub fn warm(&mut self, endpoints: impl IntoIterator<Item = Key>) {
         self.warmed.extend(endpoints);
     }
 

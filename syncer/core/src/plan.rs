@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use ipvs::{Command, Connections, RealServer, ServiceId, Table};
 
 pub use crate::reading::{AddressKeeper, Addresses, Need, SnatSet, Sysctl, Sysctls};
-pub use drain::{Drain, Drains, POLL};
+pub use drain::{COUNT_INTERVAL, Drain, Drains};
 pub use gate::Gate;
 pub use step::Step;
 
@@ -83,9 +83,9 @@ pub fn plan(
         Scope::Whole => walk(&mut work, desired, observed.table, ownership),
         Scope::Only(ids) => {
             for id in ids {
-                let there = observed.table.get(id).filter(|_| ownership.owns(id));
-                match (desired.services.get(id), there) {
-                    (Some(service), there) => work.service(id, service, there),
+                let current = observed.table.get(id).filter(|_| ownership.owns(id));
+                match (desired.services.get(id), current) {
+                    (Some(service), current) => work.service(id, service, current),
                     (None, Some(forsaken)) => work.forsaken(id, forsaken),
                     (None, None) => {}
                 }
@@ -97,15 +97,15 @@ pub fn plan(
 
 fn walk(work: &mut merge::Merge<'_>, desired: &Desired, table: &Table, ownership: &Ownership) {
     // Both are in order of identity.
-    let mut there = table.iter().filter(|(id, _)| ownership.owns(id)).peekable();
+    let mut current = table.iter().filter(|(id, _)| ownership.owns(id)).peekable();
     for (id, service) in &desired.services {
-        while let Some((other, forsaken)) = there.next_if(|(other, _)| *other < id) {
+        while let Some((other, forsaken)) = current.next_if(|(other, _)| *other < id) {
             work.forsaken(other, forsaken);
         }
-        let same = there.next_if(|(other, _)| *other == id);
+        let same = current.next_if(|(other, _)| *other == id);
         work.service(id, service, same.map(|(_, service)| service));
     }
-    for (id, service) in there {
+    for (id, service) in current {
         work.forsaken(id, service);
     }
 }

@@ -128,7 +128,7 @@ pub fn scheduler(word: &str) -> Result<Scheduler, String> {
 fn once<T: PartialEq>(slot: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
     let value = value?;
     match slot {
-        Some(there) if *there != value => Err("contradicts another tag".into()),
+        Some(earlier) if *earlier != value => Err("contradicts another tag".into()),
         _ => {
             *slot = Some(value);
             Ok(())
@@ -285,10 +285,10 @@ mod tests {
             ("ipvs.drain=3s", "ipvs.drain_deadline?"),
         ] {
             assert!(concern_us([slip]), "{slip}");
-            let told = reason(&[slip]);
+            let text = reason(&[slip]);
             let expected = format!("did you mean {meant}");
-            assert!(told.contains(&expected), "{slip}: {told}");
-            assert!(told.contains(slip), "{told}");
+            assert!(text.contains(&expected), "{slip}: {text}");
+            assert!(text.contains(slip), "{text}");
         }
         assert!(!reason(&["ipvs.colour=red"]).contains("did you mean"));
     }

@@ -183,7 +183,7 @@ impl Kernel for Client {
 
     fn service(&mut self, id: &ServiceId) -> Result<Option<ServiceSettings>, Error> {
         let mut settings = None;
-        let asked = self.ask(
+        let answer = self.ask(
             "ask for a virtual service",
             NLM_F_ACK,
             CMD_GET_SERVICE,
@@ -195,7 +195,7 @@ impl Kernel for Client {
                 Ok(())
             },
         );
-        match asked {
+        match answer {
             Ok(()) => Ok(settings),
             Err(Error::Kernel {
                 errno: errno::ESRCH,

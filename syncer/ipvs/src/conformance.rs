@@ -127,20 +127,20 @@ fn goes_on_after_an_error(kernel: &mut dyn Kernel) {
 }
 
 fn refuses_with_the_right_errno(kernel: &mut dyn Kernel) {
-    let (there, gone) = (id("198.18.0.29:80"), id("198.18.0.30:80"));
-    let nobody: SocketAddr = "198.18.0.99:1".parse().expect("a literal");
+    let (present, gone) = (id("198.18.0.29:80"), id("198.18.0.30:80"));
+    let absent: SocketAddr = "198.18.0.99:1".parse().expect("a literal");
     let mut backwards = real("198.18.0.12:80", 1);
     backwards.thresholds = Thresholds { upper: 1, lower: 2 };
     let commands = [
-        Command::AddService(there, settings("rr")),
+        Command::AddService(present, settings("rr")),
         Command::AddService(gone, settings("nosuch")),
         Command::EditService(gone, settings("rr")),
         Command::RemoveService(gone),
         Command::AddReal(gone, real("198.18.0.11:80", 1)),
-        Command::EditReal(there, real("198.18.0.11:80", 1)),
-        Command::RemoveReal(there, nobody),
-        Command::AddReal(there, backwards),
-        Command::AddReal(there, real("224.0.0.1:80", 1)),
+        Command::EditReal(present, real("198.18.0.11:80", 1)),
+        Command::RemoveReal(present, absent),
+        Command::AddReal(present, backwards),
+        Command::AddReal(present, real("224.0.0.1:80", 1)),
     ];
     let expected = [
         0,
@@ -156,7 +156,7 @@ fn refuses_with_the_right_errno(kernel: &mut dyn Kernel) {
     assert_eq!(errnos(kernel, &commands), expected);
     assert_eq!(kernel.service(&gone).expect("the conversation holds"), None);
     assert_eq!(
-        kernel.service(&there).expect("the conversation holds"),
+        kernel.service(&present).expect("the conversation holds"),
         Some(settings("rr"))
     );
     assert!(

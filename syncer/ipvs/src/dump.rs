@@ -8,7 +8,7 @@ use crate::model::ServiceId;
 use crate::wire::Malformed;
 
 /// How many unreadable entries are told of one by one.
-const TOLD_LIMIT: usize = 16;
+const ENTRIES_LIMIT: usize = 16;
 
 /// The entries of one dump, as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl<T> Dump<T> {
     pub fn add(&mut self, entry: Result<T, Malformed>) {
         match entry {
             Ok(entry) => self.entries.push(entry),
-            Err(_) if self.unreadable.len() >= TOLD_LIMIT => {}
+            Err(_) if self.unreadable.len() >= ENTRIES_LIMIT => {}
             Err(why) => self.unreadable.push(why),
         }
     }
@@ -59,7 +59,7 @@ pub struct Unreadable {
 impl Unreadable {
     /// Adds those of a dump to the ones before, as far as they are told one by one.
     pub(crate) fn note(all: &mut Vec<Self>, of: Option<ServiceId>, dump: &[Malformed]) {
-        let room = TOLD_LIMIT.saturating_sub(all.len());
+        let room = ENTRIES_LIMIT.saturating_sub(all.len());
         let more = dump.iter().take(room).cloned();
         all.extend(more.map(|why| Self { of, why }));
     }

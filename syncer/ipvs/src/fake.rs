@@ -31,7 +31,7 @@ pub struct FakeKernel {
 }
 
 impl FakeKernel {
-    fn one(&mut self, command: &Command) -> Result<(), i32> {
+    fn obey(&mut self, command: &Command) -> Result<(), i32> {
         match self.faults.pop_front() {
             None | Some(0) => {}
             Some(errno) => return Err(errno),
@@ -70,7 +70,7 @@ impl Kernel for FakeKernel {
         Ok(commands
             .iter()
             .map(|command| {
-                self.one(command).map_err(|errno| Refused {
+                self.obey(command).map_err(|errno| Refused {
                     command: *command,
                     errno,
                 })
@@ -80,9 +80,11 @@ impl Kernel for FakeKernel {
 
     fn services(&mut self) -> Result<Dump<(ServiceId, ServiceSettings)>, Error> {
         let hidden = std::mem::take(&mut self.hidden_from_dump);
-        let seen = self.table.iter().filter(|(id, _)| !hidden.contains(id));
+        let listed = self.table.iter().filter(|(id, _)| !hidden.contains(id));
         Ok(Dump {
-            entries: seen.map(|(id, service)| (*id, service.settings)).collect(),
+            entries: listed
+                .map(|(id, service)| (*id, service.settings))
+                .collect(),
             unreadable: self.unreadable.clone(),
         })
     }

@@ -66,8 +66,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn however_many_ask_the_kernel_is_asked_once_a_second() {
-        let asked = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&asked);
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&calls);
         let recent = Recent::new(Arc::new(move |_| {
             counter.fetch_add(1, Ordering::SeqCst);
             Box::pin(async {
@@ -77,9 +77,9 @@ mod tests {
         }));
         let all = (0..200).map(|_| recent.get(Vec::new()));
         futures_util::future::join_all(all).await;
-        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
         tokio::time::advance(COUNTS_AGE).await;
         recent.get(Vec::new()).await;
-        assert_eq!(asked.load(Ordering::SeqCst), 2);
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
     }
 }

@@ -48,7 +48,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
                 }
             }
             Err(error) => {
-                complaints.failed(&error);
+                complaints.fail(&error);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ipvs_syncer::config::{self, Config, Director};
+use ipvs_syncer::config::{self, Config, DirectorConfig};
 use ipvs_syncer::error::chain;
 use syncer_core::model::policy::Policy;
 use tokio::sync::watch;
@@ -39,7 +39,7 @@ pub(super) struct Channels {
 
 impl Channels {
     /// As the config says at the start.
-    pub(super) fn new(settings: &Director) -> Self {
+    pub(super) fn new(settings: &DirectorConfig) -> Self {
         Self {
             policy: watch::Sender::new(settings.policy()),
             names: watch::Sender::new(names(settings)),
@@ -47,7 +47,7 @@ impl Channels {
     }
 }
 
-fn names(settings: &Director) -> BTreeSet<Arc<str>> {
+fn names(settings: &DirectorConfig) -> BTreeSet<Arc<str>> {
     settings.services.keys().map(Arc::clone).collect()
 }
 
@@ -149,8 +149,12 @@ fn fixed(next: &mut Config, current: &Config) -> Vec<&'static str> {
     keys
 }
 
-fn fixed_of_director(next: &mut Director, current: &Director, keys: &mut Vec<&'static str>) {
-    let Director {
+fn fixed_of_director(
+    next: &mut DirectorConfig,
+    current: &DirectorConfig,
+    keys: &mut Vec<&'static str>,
+) {
+    let DirectorConfig {
         interface,
         snat_backend,
         audit_interval,

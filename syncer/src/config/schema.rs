@@ -17,7 +17,7 @@ use super::api::api;
 use super::hints::hints;
 use super::read::{Problems, Section, root};
 use super::value::{Unfit, boolean, number, parsed, text, texts};
-use super::{Config, Director, Problem, Registrar, SnatBackend};
+use super::{Config, DirectorConfig, Problem, RegistrarConfig, SnatBackend};
 
 const DRAIN_DEADLINE: Duration = Duration::from_mins(1);
 const AUDIT_INTERVAL: Duration = Duration::from_secs(2);
@@ -103,7 +103,7 @@ fn listen(mut section: Section) -> Option<SocketAddr> {
     listen
 }
 
-fn director(mut section: Section, services: Vec<Section>) -> Option<Director> {
+fn director(mut section: Section, services: Vec<Section>) -> Option<DirectorConfig> {
     let interface = section.required("interface", parsed(interface));
     let own = section.required("own", ranges);
     let addresses = section
@@ -126,7 +126,7 @@ fn director(mut section: Section, services: Vec<Section>) -> Option<Director> {
         ranges: own.unwrap_or_default(),
     };
     let services = services_of(services, &ownership);
-    Some(Director {
+    Some(DirectorConfig {
         interface: interface?,
         ownership,
         addresses,
@@ -260,13 +260,13 @@ fn service(
     })
 }
 
-fn registrar(mut section: Section) -> Registrar {
+fn registrar(mut section: Section) -> RegistrarConfig {
     let node = section.value("node", text);
     let check_interval = section
         .value("check_interval", parsed(interval))
         .unwrap_or(CHECK_INTERVAL);
     section.end();
-    Registrar {
+    RegistrarConfig {
         node,
         check_interval,
     }

@@ -200,9 +200,9 @@ nomad { address = "http://198.18.0.11:4646" }
 fn a_block_of_hints_is_read() {
     let hints = parse(HINTS).unwrap().hints.unwrap();
     let relay = hints.relay.unwrap();
-    let told: Vec<String> = relay.directors.iter().map(ToString::to_string).collect();
+    let outcome: Vec<String> = relay.directors.iter().map(ToString::to_string).collect();
     assert_eq!(
-        told,
+        outcome,
         ["198.18.0.28:9181", "[fd00::1]:9181", "lb1.example.org:9181"]
     );
     assert_eq!(relay.directors[1].host, "fd00::1");
@@ -335,7 +335,7 @@ fn certificates_that_can_not_be_used_are_named_before_anything_starts() {
             text.replace(&format!("\"{name}\""), &format!("{:?}", at(&name[1..])))
         });
     put("syncer.hcl", &text);
-    let told = || {
+    let outcome = || {
         let error = load(&at("syncer.hcl"))
             .map(drop)
             .map_err(anyhow::Error::from);
@@ -347,9 +347,9 @@ fn certificates_that_can_not_be_used_are_named_before_anything_starts() {
             at("syncer.hcl").display(),
             at(what).display()
         );
-        let told = told().unwrap_err();
-        assert!(told.starts_with(&expected), "{expected}: {told}");
-        told
+        let outcome = outcome().unwrap_err();
+        assert!(outcome.starts_with(&expected), "{expected}: {outcome}");
+        outcome
     };
     assert!(named("ca_file", "ca.pem").contains("cannot be read: No such file"));
     put("ca.pem", "a certificate, believe me\n");
@@ -362,20 +362,20 @@ fn certificates_that_can_not_be_used_are_named_before_anything_starts() {
     assert!(named("key_file", "lb1.key").contains("expected a private key in PEM"));
     put("lb1.key", &other);
     assert!(
-        told().unwrap_err().contains("unusable together"),
+        outcome().unwrap_err().contains("unusable together"),
         "{:?}",
-        told()
+        outcome()
     );
     put("lb1.key", &key);
-    assert_eq!(told(), Ok(()));
+    assert_eq!(outcome(), Ok(()));
     put(
         "ca.pem",
         "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n",
     );
     assert!(
-        told().unwrap_err().contains("unusable together"),
+        outcome().unwrap_err().contains("unusable together"),
         "{:?}",
-        told()
+        outcome()
     );
 }
 

@@ -11,7 +11,7 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server,
 use crate::credential::pem::{TlsError, certificates, private_key};
 
 /// For a handshake: a connection that says nothing is not kept.
-const HANDSHAKE: Duration = Duration::from_secs(5);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where the certificates are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Tls {
             .ca_certificate(ca)
             .identity(identity)
             .domain_name(self.server_name.as_deref().unwrap_or(host))
-            .timeout(HANDSHAKE);
+            .timeout(HANDSHAKE_TIMEOUT);
         endpoint
             .tls_config(tls)
             .map_err(|source| self.unfit(source))
@@ -50,7 +50,7 @@ impl Tls {
         let tls = ServerTlsConfig::new()
             .client_ca_root(ca)
             .identity(identity)
-            .timeout(HANDSHAKE);
+            .timeout(HANDSHAKE_TIMEOUT);
         server.tls_config(tls).map_err(|source| self.unfit(source))
     }
 

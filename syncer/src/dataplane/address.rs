@@ -128,19 +128,22 @@ pub(super) fn adopted(
     ownership: &Ownership,
 ) -> BTreeSet<IpAddr> {
     let in_kernel: BTreeSet<IpAddr> = table.iter().filter_map(|(id, _)| id.vip()).collect();
-    let is_vip = |one: &&Present| {
-        one.here
-            && one.is_host()
-            && ownership.contains(one.address)
-            && (in_kernel.contains(&one.address) || saved.contains(&one.address))
+    let is_vip = |entry: &&Present| {
+        entry.here
+            && entry.is_host()
+            && ownership.contains(entry.address)
+            && (in_kernel.contains(&entry.address) || saved.contains(&entry.address))
     };
     let adopted: BTreeSet<IpAddr> = present
         .iter()
         .filter(is_vip)
-        .map(|one| one.address)
+        .map(|entry| entry.address)
         .collect();
     let keeps_another = |vip: &IpAddr| {
-        let mut others = present.iter().filter(|one| one.here).map(|one| one.address);
+        let mut others = present
+            .iter()
+            .filter(|entry| entry.here)
+            .map(|entry| entry.address);
         others.any(|other| other.is_ipv4() == vip.is_ipv4() && !adopted.contains(&other))
     };
     adopted.iter().copied().filter(keeps_another).collect()
@@ -155,14 +158,14 @@ fn label(interface: &str) -> Option<String> {
 /// All addresses of this machine, and the ends of their networks, where no host can be.
 pub(super) fn occupied(present: &[Present]) -> Occupied {
     let mut all = Occupied::new();
-    for one in present {
-        occupy(&mut all, one);
+    for entry in present {
+        occupy(&mut all, entry);
     }
     all
 }
 
-fn occupy(all: &mut Occupied, one: &Present) {
-    let network = IpNet::new(one.address, one.prefix).ok();
+fn occupy(all: &mut Occupied, entry: &Present) {
+    let network = IpNet::new(entry.address, entry.prefix).ok();
     if let Some(network) = network.map(|network| network.trunc())
         && network
             .max_prefix_len()
@@ -175,8 +178,8 @@ fn occupy(all: &mut Occupied, one: &Present) {
             all.entry(last).or_insert(Holder::Broadcast { network });
         }
     }
-    let interface = Arc::clone(&one.interface);
-    all.insert(one.address, Holder::Machine { interface });
+    let interface = Arc::clone(&entry.interface);
+    all.insert(entry.address, Holder::Machine { interface });
 }
 
 fn host_prefix(vip: IpAddr) -> u8 {
@@ -222,7 +225,7 @@ mod tests {
 
     #[test]
     fn vips_of_a_table_are_found_again_and_the_machine_s_own_addresses_are_not_taken_for_ours() {
-        let there = [
+        let present = [
             present("198.18.0.28", false),
             present("198.18.0.29", true),
             present("198.18.0.30", true),
@@ -243,7 +246,7 @@ mod tests {
             "[fd00::29]",
         ]);
         let saved = addresses(&["198.18.0.30", "198.18.0.99"]);
-        let ours = adopted(&there, &table, &saved, &own());
+        let ours = adopted(&present, &table, &saved, &own());
         let expected = addresses(&["198.18.0.29", "198.18.0.30", "fd00::29"]);
         assert_eq!(
             ours, expected,
@@ -278,7 +281,7 @@ mod tests {
             at("eth1", "10.0.0.1", 31),
             at("eth1", "fe80::1", 64),
         ]);
-        let told: Vec<String> = all
+        let texts: Vec<String> = all
             .iter()
             .map(|(ip, holder)| format!("{ip} is {holder}"))
             .collect();
@@ -291,6 +294,6 @@ mod tests {
             "fe80:: is the network address of fe80::/64",
             "fe80::1 is this machine's own address on eth1",
         ];
-        assert_eq!(told, expected);
+        assert_eq!(texts, expected);
     }
 }

@@ -7,19 +7,19 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-const LIMIT: Duration = Duration::from_secs(10);
+const RUN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a program did not do what it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     #[error("{program} is not installed (PATH is searched)")]
     Missing { program: String },
-    #[error("{told}: cannot be run")]
-    Unrunnable { told: String, source: io::Error },
-    #[error("{told}: not done within {}s", LIMIT.as_secs())]
-    Stalled { told: String },
-    #[error("{told}: {complaint}")]
-    Failed { told: String, complaint: String },
+    #[error("{command}: cannot be run")]
+    Unrunnable { command: String, source: io::Error },
+    #[error("{command}: not done within {}s", RUN_TIMEOUT.as_secs())]
+    Stalled { command: String },
+    #[error("{command}: {complaint}")]
+    Failed { command: String, complaint: String },
 }
 
 /// Runs a program to its end and gives what it wrote.
@@ -28,13 +28,13 @@ pub(super) async fn run(
     arguments: &[&str],
     input: Option<&str>,
 ) -> Result<String, CommandError> {
-    let told = || format!("{program} {}", arguments.join(" "));
+    let command = || format!("{program} {}", arguments.join(" "));
     let unrunnable = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => CommandError::Missing {
             program: program.to_owned(),
         },
         _ => CommandError::Unrunnable {
-            told: told(),
+            command: command(),
             source,
         },
     };
@@ -57,11 +57,11 @@ pub(super) async fn run(
         }
         child.wait_with_output().await
     };
-    let output = tokio::time::timeout(LIMIT, whole)
+    let output = tokio::time::timeout(RUN_TIMEOUT, whole)
         .await
-        .map_err(|_| CommandError::Stalled { told: told() })?
+        .map_err(|_| CommandError::Stalled { command: command() })?
         .map_err(|source| CommandError::Unrunnable {
-            told: told(),
+            command: command(),
             source,
         })?;
     if output.status.success() {
@@ -76,7 +76,7 @@ pub(super) async fn run(
         complaint
     };
     Err(CommandError::Failed {
-        told: told(),
+        command: command(),
         complaint,
     })
 }

@@ -45,10 +45,10 @@ impl Counter {
     where
         F: Future<Output = Option<Reals>> + Send,
     {
-        let (questions, mut asked) = mpsc::channel::<Question>(QUESTIONS);
+        let (questions, mut inbox) = mpsc::channel::<Question>(QUESTIONS);
         tokio::spawn(async move {
             let mut round = Vec::new();
-            while asked.recv_many(&mut round, QUESTIONS).await > 0 {
+            while inbox.recv_many(&mut round, QUESTIONS).await > 0 {
                 let ids = round.iter().flat_map(|question| &question.services);
                 let ids: BTreeSet<ServiceId> = ids.copied().collect();
                 let mut counted: BTreeMap<ServiceId, Reals> = BTreeMap::new();

@@ -86,15 +86,15 @@ mod tests {
         let vips = |texts: &[&str]| -> Vec<IpAddr> {
             texts.iter().map(|text| text.parse().unwrap()).collect()
         };
-        let asked = |texts: &[&str]| -> Vec<String> {
+        let texts_of = |texts: &[&str]| -> Vec<String> {
             networks(&vips(texts))
                 .iter()
                 .map(ToString::to_string)
                 .collect()
         };
-        assert_eq!(asked(&["198.18.0.29"]), ["198.18.0.29/32"]);
+        assert_eq!(texts_of(&["198.18.0.29"]), ["198.18.0.29/32"]);
         assert_eq!(
-            asked(&[
+            texts_of(&[
                 "198.18.0.29",
                 "198.18.0.30",
                 "198.18.0.31",

@@ -24,7 +24,7 @@ pub struct KernelDataPlane {
 
 impl KernelDataPlane {
     /// Opens the kernel's table, with what an earlier process of ours remembered.
-    pub fn open(config: &config::Director, memory: &Memory) -> Result<Self, DataPlaneError> {
+    pub fn open(config: &config::DirectorConfig, memory: &Memory) -> Result<Self, DataPlaneError> {
         Ok(Self {
             table: KernelTable::open()?,
             vips: Vips::open(config, memory)?,

@@ -115,21 +115,26 @@ fn path(sysctl: &Sysctl) -> PathBuf {
 
 /// Connections that a director with SNAT can track at least. Each keeps its entry for two minutes after its end, so a
 /// small machine's default (4096 seen) drops new connections from some thirty a second on.
-const TRACKED: u64 = 262_144;
+const TRACKED_MINIMUM: u64 = 262_144;
 
 /// Raises the connection tracking table's limit; one that is larger stays. The limit is the whole machine's: inside a
 /// namespace it can't be written, and then the machine's owner has to know.
 pub(super) fn track_enough() {
     const NAME: &str = "net/netfilter/nf_conntrack_max";
     let path = PathBuf::from("/proc/sys").join(NAME);
-    let there = std::fs::read_to_string(&path)
+    let current = std::fs::read_to_string(&path)
         .ok()
         .and_then(|text| text.trim().parse::<u64>().ok());
-    let Some(limit) = there.filter(|limit| *limit < TRACKED) else {
+    let Some(limit) = current.filter(|limit| *limit < TRACKED_MINIMUM) else {
         return;
     };
-    match std::fs::write(&path, TRACKED.to_string()) {
-        Ok(()) => info!(sysctl = NAME, from = limit, to = TRACKED, "sysctl set"),
+    match std::fs::write(&path, TRACKED_MINIMUM.to_string()) {
+        Ok(()) => info!(
+            sysctl = NAME,
+            from = limit,
+            to = TRACKED_MINIMUM,
+            "sysctl set"
+        ),
         Err(error) => warn!(
             sysctl = NAME,
             limit,
@@ -150,13 +155,13 @@ pub(super) fn ensure(sysctl: &Sysctl) -> Result<(), SysctlError> {
             source,
         }
     };
-    let there = std::fs::read_to_string(&path).map_err(failed("read"))?;
-    if there.trim() != sysctl.value {
+    let current = std::fs::read_to_string(&path).map_err(failed("read"))?;
+    if current.trim() != sysctl.value {
         std::fs::write(&path, sysctl.value).map_err(failed(
             "write (CAP_NET_ADMIN and a writable /proc/sys are needed)",
         ))?;
         let (name, to) = (&sysctl.name, sysctl.value);
-        info!(sysctl = %name, from = there.trim(), to, "sysctl set");
+        info!(sysctl = %name, from = current.trim(), to, "sysctl set");
     }
     Ok(())
 }

@@ -34,7 +34,10 @@ pub(super) struct Vips {
 
 impl Vips {
     /// Of the calling thread's network namespace, with what an earlier process of ours remembered.
-    pub(super) fn open(config: &config::Director, memory: &Memory) -> Result<Self, DataPlaneError> {
+    pub(super) fn open(
+        config: &config::DirectorConfig,
+        memory: &Memory,
+    ) -> Result<Self, DataPlaneError> {
         let saved = || {
             let saved = memory.services.iter();
             saved.filter_map(|saved| saved.id.vip()).collect()

@@ -21,10 +21,10 @@ use crate::admin::Count;
 use crate::source::Published;
 use crate::source::driver::{Board, Hint, Refusal, Speaker};
 
-const POLL: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A Nomad that answers lists an allocation within this time, or has none of that id.
-const UNLISTED: Duration = Duration::from_secs(2);
+const UNLISTED_WAIT: Duration = Duration::from_secs(2);
 
 /// How a withdrawal ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,9 +117,9 @@ impl Barrier {
         // What serves is looked at before the hint changes it.
         let served = !Self::own(&self.state(), &self.ports(alloc, task), alloc).is_empty();
         self.board.tell(speaker, alloc, task, hint, limit)?;
-        let drained = self.drained(alloc, task, served, self.board.version());
+        let drain = self.drain(alloc, task, served, self.board.version());
         let deadline = Instant::now() + limit;
-        let outcome = timeout_at(deadline, drained).await;
+        let outcome = timeout_at(deadline, drain).await;
         Ok(outcome.unwrap_or(Outcome::TimedOut))
     }
 
@@ -147,7 +147,7 @@ impl Barrier {
     }
 
     /// Waits until nothing flows, as a pass says that has seen the hint.
-    async fn drained(&self, alloc: AllocId, task: &str, mut served: bool, told: u64) -> Outcome {
+    async fn drain(&self, alloc: AllocId, task: &str, mut served: bool, hints: u64) -> Outcome {
         let started = Instant::now();
         // The kernel counts a handshake as active, but what it sent on last may be on its way yet: idle twice in a row is idle.
         let mut idle = 0;
@@ -155,15 +155,17 @@ impl Barrier {
             let state = self.state();
             let ports = self.ports(alloc, task);
             let traffic = self.traffic(&state, &ports, alloc).await;
-            let seen = state.read && state.hints >= told;
+            let is_current = state.read && state.hints >= hints;
             match (traffic, &ports) {
-                (Traffic::None, _) if seen && served => return Outcome::Drained,
-                (Traffic::None, Ports::Known(_)) if seen => return Outcome::Absent,
-                (Traffic::None, Ports::Unlisted) if seen && started.elapsed() >= UNLISTED => {
+                (Traffic::None, _) if is_current && served => return Outcome::Drained,
+                (Traffic::None, Ports::Known(_)) if is_current => return Outcome::Absent,
+                (Traffic::None, Ports::Unlisted)
+                    if is_current && started.elapsed() >= UNLISTED_WAIT =>
+                {
                     return Outcome::Absent;
                 }
                 (Traffic::None, _) => {}
-                (Traffic::Quiesced(0), _) if seen && served => idle += 1,
+                (Traffic::Quiesced(0), _) if is_current && served => idle += 1,
                 (Traffic::Quiesced(_) | Traffic::Flowing, _) => {
                     served = true;
                     idle = 0;
@@ -172,7 +174,7 @@ impl Barrier {
             if idle == 2 {
                 return Outcome::Drained;
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -201,8 +203,8 @@ impl Barrier {
             Ports::Known(ports) => {
                 let at = |address: &SocketAddr| {
                     let address = *address;
-                    let there = state.at(address);
-                    there.map(move |(id, weight)| (id, address, weight))
+                    let reals = state.at(address);
+                    reals.map(move |(id, weight)| (id, address, weight))
                 };
                 ports.iter().flat_map(at).collect()
             }

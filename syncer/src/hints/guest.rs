@@ -128,7 +128,7 @@ where
                         }
                     }
                     Err(error) => {
-                        complaints.failed(&error);
+                        complaints.fail(&error);
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 }

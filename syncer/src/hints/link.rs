@@ -19,7 +19,7 @@ use tokio_stream::StreamExt;
 use tracing::{debug, info, warn};
 
 use self::open::{OpenError, Stream, open};
-use self::pending::{MOST, Order, Pending};
+use self::pending::{Order, PENDING_LIMIT, Pending};
 use super::Outcome;
 use crate::backoff::Backoff;
 use crate::config::{HostPort, Tls};
@@ -27,23 +27,23 @@ use crate::error::chain;
 use crate::source::driver::Hint;
 
 /// For how long a hint that is no withdrawal is of use: Nomad tells it itself by then.
-const USE: Duration = Duration::from_secs(1);
+const HINT_LIFETIME: Duration = Duration::from_secs(1);
 
 /// Beyond a hint's own time. Drivers wait half a second beyond it: a director that hangs must not hide from them what
 /// the others answered.
-const MARGIN: Duration = Duration::from_millis(200);
+const ANSWER_MARGIN: Duration = Duration::from_millis(200);
 
 /// A stream that lived so long was a good one: the next is opened without much waiting.
-const STEADY: Duration = Duration::from_secs(1);
+const STEADY_STREAM: Duration = Duration::from_secs(1);
 
 /// Why a director's outcome is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unsaid {
+pub(super) enum NoAnswer {
     #[error("no answer in time")]
     Late,
     #[error("a later hint about the task came first")]
     Superseded,
-    #[error("more than {MOST} hints wait for this director")]
+    #[error("more than {PENDING_LIMIT} hints wait for this director")]
     TooMany,
     #[error("refused: {0}")]
     Refused(String),
@@ -69,7 +69,7 @@ pub(super) struct Line {
 
 /// A link to that director, and what runs it.
 pub(super) fn link(director: HostPort, tls: Option<Tls>) -> (Link, Line) {
-    let (orders, inbox) = mpsc::channel(MOST);
+    let (orders, inbox) = mpsc::channel(PENDING_LIMIT);
     let link = Link {
         director: director.to_string(),
         inbox: orders,
@@ -96,9 +96,14 @@ impl Link {
         task: &str,
         hint: Hint,
         limit: Duration,
-    ) -> impl Future<Output = Result<Outcome, Unsaid>> + use<> {
+    ) -> impl Future<Output = Result<Outcome, NoAnswer>> + use<> {
         let (answer, answered) = oneshot::channel();
-        let until = Instant::now() + if hint == Hint::Withdrawn { limit } else { USE };
+        let until = Instant::now()
+            + if hint == Hint::Withdrawn {
+                limit
+            } else {
+                HINT_LIFETIME
+            };
         let order = Order {
             alloc: alloc.to_owned(),
             task: task.to_owned(),
@@ -109,11 +114,11 @@ impl Link {
         let full = self.inbox.try_send(order).is_err();
         async move {
             if full {
-                return Err(Unsaid::TooMany);
+                return Err(NoAnswer::TooMany);
             }
-            match timeout_at(until + MARGIN, answered).await {
+            match timeout_at(until + ANSWER_MARGIN, answered).await {
                 Ok(Ok(outcome)) => outcome,
-                Ok(Err(_)) | Err(_) => Err(Unsaid::Late),
+                Ok(Err(_)) | Err(_) => Err(NoAnswer::Late),
             }
         }
     }
@@ -132,7 +137,7 @@ impl Line {
                     let why = self.converse(stream).await;
                     debug!(director = %self.director, why, "the stream of hints is gone");
                     self.pending.broken();
-                    if since.elapsed() >= STEADY {
+                    if since.elapsed() >= STEADY_STREAM {
                         backoff.reset();
                     }
                 }
@@ -189,7 +194,7 @@ impl Line {
                 },
                 answer = stream.answers.next() => match answer {
                     Some(Ok(answer)) => {
-                        if let Some(why) = self.pending.answered(answer) {
+                        if let Some(why) = self.pending.answer(answer) {
                             warn!(director = %self.director, why, "the director refused a hint");
                         }
                     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
-use nomad_ipvs_proto::hints::answer::Result as Said;
+use nomad_ipvs_proto::hints::answer::Result as Verdict;
 use nomad_ipvs_proto::hints::hints_server::{Hints, HintsServer};
 use nomad_ipvs_proto::hints::{Answer, Hint as Message};
 use syncer_core::model::AllocId;
@@ -33,10 +33,10 @@ use crate::files;
 use crate::source::driver::{Hint, Speaker};
 
 /// Withdrawals that may wait on one stream: more than a node stops at once.
-const WAITING: usize = 256;
+const STREAM_WITHDRAWALS: usize = 256;
 
 /// Withdrawals that may wait altogether: each looks at the loop's table many times a second.
-const ALL_WAITING: usize = 1024;
+const ALL_WITHDRAWALS: usize = 1024;
 
 /// Answers that are ready and not yet read by the node; behind them, its hints wait.
 const ANSWERS: usize = 64;
@@ -48,13 +48,13 @@ const CONNECTIONS: usize = 4096;
 const IDLE_CONNECTIONS: usize = 128;
 
 /// A hint is an id and a task's name.
-const LARGEST: usize = 4096;
+const MESSAGE_LIMIT: usize = 4096;
 
 /// A node needs one stream. A few more are left over from connections that broke.
 const STREAMS: u32 = 4;
 
 /// A node that is gone without a word is noticed within twice this.
-const PING: Duration = Duration::from_secs(10);
+const PING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why hints can't be listened for.
 #[derive(Debug, thiserror::Error)]
@@ -81,8 +81,8 @@ pub struct Listener {
 pub async fn listen(address: SocketAddr, tls: Option<&Tls>) -> Result<Listener, ListenError> {
     let plain = Server::builder()
         .max_concurrent_streams(STREAMS)
-        .http2_keepalive_interval(Some(PING))
-        .http2_keepalive_timeout(Some(PING));
+        .http2_keepalive_interval(Some(PING_INTERVAL))
+        .http2_keepalive_timeout(Some(PING_INTERVAL));
     let server = match tls {
         Some(tls) => tls.server(plain)?,
         None => plain,
@@ -110,13 +110,13 @@ impl Listener {
         barrier: Barrier,
         stop: CancellationToken,
     ) -> Result<(), tonic::transport::Error> {
-        let director = Director {
+        let director = HintsService {
             barrier,
             rates: Rates::default(),
-            room: Arc::new(Semaphore::new(ALL_WAITING)),
+            room: Arc::new(Semaphore::new(ALL_WITHDRAWALS)),
             stop: stop.clone(),
         };
-        let service = HintsServer::new(director).max_decoding_message_size(LARGEST);
+        let service = HintsServer::new(director).max_decoding_message_size(MESSAGE_LIMIT);
         let accept = async |listener: &TcpListener| {
             let (stream, address) = listener.accept().await?;
             stream.set_nodelay(true)?;
@@ -130,7 +130,7 @@ impl Listener {
     }
 }
 
-struct Director {
+struct HintsService {
     barrier: Barrier,
     rates: Rates,
     room: Arc<Semaphore>,
@@ -138,7 +138,7 @@ struct Director {
 }
 
 #[tonic::async_trait]
-impl Hints for Director {
+impl Hints for HintsService {
     type TellStream = ReceiverStream<Result<Answer, Status>>;
 
     async fn tell(
@@ -242,7 +242,7 @@ impl Node {
 
     async fn take(&self, message: Message, waiting: usize) -> Taken {
         let number = message.number;
-        let refused = |why: String| Taken::Now(answer(number, Said::Refused(why)));
+        let refused = |why: String| Taken::Now(answer(number, Verdict::Refused(why)));
         let kind = message.kind();
         let (Some(hint), Ok(alloc)) = (wire::hint(kind), message.alloc_id.parse::<AllocId>())
         else {
@@ -255,8 +255,10 @@ impl Node {
         if hint != Hint::Withdrawn {
             return Taken::Now(self.tell(number, alloc, &task, hint, limit).await);
         }
-        if waiting >= WAITING {
-            return refused(format!("{WAITING} withdrawals of this node wait already"));
+        if waiting >= STREAM_WITHDRAWALS {
+            return refused(format!(
+                "{STREAM_WITHDRAWALS} withdrawals of this node wait already"
+            ));
         }
         match Arc::clone(&self.room).try_acquire_owned() {
             Ok(room) => Taken::Later(Withdrawal {
@@ -266,7 +268,7 @@ impl Node {
                 limit,
                 _room: room,
             }),
-            Err(_) => refused(format!("{ALL_WAITING} withdrawals wait here already")),
+            Err(_) => refused(format!("{ALL_WITHDRAWALS} withdrawals wait here already")),
         }
     }
 
@@ -295,18 +297,18 @@ impl Node {
             .take(&self.speaker, alloc, task, hint, limit)
             .await;
         match taken {
-            Ok(outcome) => answer(number, Said::Outcome(wire::told(outcome).into())),
+            Ok(outcome) => answer(number, Verdict::Outcome(wire::wire(outcome).into())),
             Err(refused) => {
                 if let Refused::OtherNode { .. } = refused {
                     warn!(node = ?self.address, %refused, "a hint is refused");
                 }
-                answer(number, Said::Refused(refused.to_string()))
+                answer(number, Verdict::Refused(refused.to_string()))
             }
         }
     }
 }
 
-fn answer(number: u64, result: Said) -> Answer {
+fn answer(number: u64, result: Verdict) -> Answer {
     Answer {
         number,
         result: Some(result),

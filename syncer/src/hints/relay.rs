@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 use tracing::{debug, error};
 
 use super::guest::{Call, Guest, guests};
-use super::link::{Link, Unsaid, link};
+use super::link::{Link, NoAnswer, link};
 use super::socket::{SocketError, SocketLock, WATCH_INTERVAL, bind};
 use super::{Outcome, prompt, wire};
 use crate::config::{self, Tls};
@@ -35,7 +35,7 @@ const CONNECTIONS: usize = 256;
 const IDLE_CONNECTIONS: usize = 64;
 
 /// What each director answered.
-type Answers = Vec<(String, Result<Outcome, Unsaid>)>;
+type Answers = Vec<(String, Result<Outcome, NoAnswer>)>;
 
 /// Listens on the socket, for root only, and keeps a stream open to every director, until `stop`.
 pub fn serve(
@@ -95,7 +95,7 @@ impl Relay {
         limit: Duration,
     ) -> impl Future<Output = Answers> + use<> {
         debug!(alloc, task, ?hint, "hint");
-        let told = self.links.iter().map(|link| {
+        let answers = self.links.iter().map(|link| {
             let (director, answer) = (
                 link.director().to_owned(),
                 link.tell(alloc, task, hint, limit),
@@ -106,7 +106,7 @@ impl Relay {
                 (director, answer)
             }
         });
-        join_all(told.collect::<Vec<_>>())
+        join_all(answers.collect::<Vec<_>>())
     }
 
     /// Nobody waits for what becomes of it.
@@ -167,7 +167,7 @@ impl Syncer for Relay {
         } = request.into_inner();
         let limit = wire::limit(deadline);
         let answers = self.tell(&alloc_id, &task, Hint::Withdrawn, limit).await;
-        let outcome = |(director, answer): (String, Result<Outcome, Unsaid>)| {
+        let outcome = |(director, answer): (String, Result<Outcome, NoAnswer>)| {
             let outcome = match answer {
                 Ok(Outcome::Absent | Outcome::Noted) => return None,
                 Ok(Outcome::Drained) => Wire::Drained,

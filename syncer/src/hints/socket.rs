@@ -59,7 +59,7 @@ pub(super) struct SocketLock {
 impl SocketLock {
     /// Whether what lies in its place is still the socket that was bound.
     pub(super) fn is_in_place(&self) -> bool {
-        identity(&self.path).is_ok_and(|there| there == self.bound)
+        identity(&self.path).is_ok_and(|current| current == self.bound)
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nomad_ipvs_proto::hints::Outcome as Wire;
 use nomad_ipvs_proto::hints::hint::Kind;
 
-use super::{LONGEST, Outcome};
+use super::{Outcome, WITHDRAWAL_LIMIT};
 use crate::source::driver::Hint;
 
 pub(super) fn kind(hint: Hint) -> Kind {
@@ -26,7 +26,7 @@ pub(super) fn hint(kind: Kind) -> Option<Hint> {
     }
 }
 
-pub(super) fn told(outcome: Outcome) -> Wire {
+pub(super) fn wire(outcome: Outcome) -> Wire {
     match outcome {
         Outcome::Noted => Wire::Noted,
         Outcome::Absent => Wire::Absent,
@@ -51,5 +51,5 @@ pub(super) fn limit(deadline: Option<prost_types::Duration>) -> Duration {
     deadline
         .and_then(|deadline| Duration::try_from(deadline).ok())
         .unwrap_or_default()
-        .min(LONGEST)
+        .min(WITHDRAWAL_LIMIT)
 }

@@ -33,11 +33,11 @@ async fn a_redirect_is_an_error_and_the_token_goes_nowhere_else() {
         };
         let address = serve(Requests::default(), redirect).await;
         let http = Http::new(&fixed(&address, "s3cret"), "X-Consul-Token").unwrap();
-        let asked = http.get("/v1/health/service/web", LIMIT).await;
-        let told = http.put("/v1/agent/service/register", Some(b"{}".to_vec()), LIMIT);
-        for error in [asked.unwrap_err(), told.await.unwrap_err()] {
+        let get = http.get("/v1/health/service/web", LIMIT).await;
+        let put = http.put("/v1/agent/service/register", Some(b"{}".to_vec()), LIMIT);
+        for error in [get.unwrap_err(), put.await.unwrap_err()] {
             assert!(matches!(error, HttpError::Redirected { .. }), "{error:?}");
-            let text = error.told();
+            let text = error.chain();
             assert!(
                 text.contains(&other) && !text.contains("s3cret"),
                 "{status}: {text}"
@@ -54,12 +54,12 @@ async fn a_refusal_names_the_rule_that_the_token_lacks() {
     let http = Http::new(&fixed(&address, "s3cret"), "X-Consul-Token").unwrap();
     let error = http.get("/v1/allocations?namespace=*", LIMIT).await;
     assert_eq!(
-        error.unwrap_err().told(),
+        error.unwrap_err().chain(),
         "/v1/allocations?namespace=*: 403 Forbidden: Permission denied [2J; \
          the token needs namespace \"*\" { capabilities = [\"read-job\"] }"
     );
     let path = "/v1/agent/service/register";
-    let error = http.put(path, None, LIMIT).await.unwrap_err().told();
+    let error = http.put(path, None, LIMIT).await.unwrap_err().chain();
     assert!(
         error.contains("service_prefix \"\" { policy = \"write\" }"),
         "{error}"
@@ -77,7 +77,7 @@ async fn neither_an_answer_nor_a_refusal_without_an_end_is_kept() {
     let address = serve(Requests::default(), endless).await;
     let http = Http::new(&Api::at(address.parse().unwrap()), "X-Unused").unwrap();
     let error = http.get("/bad", LIMIT).await.unwrap_err();
-    assert_eq!(error.told(), "/bad: 500 Internal Server Error: ");
+    assert_eq!(error.chain(), "/bad: 500 Internal Server Error: ");
     let response = reqwest_to(&format!("{address}/good")).await;
     assert_eq!(body_of(response, 1024 * 1024).await.unwrap(), None);
 }

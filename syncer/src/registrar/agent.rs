@@ -13,7 +13,7 @@ use crate::source::consul::{TOKEN_HEADER, encoded};
 /// Says that the token's rights made the answer shorter.
 const FILTERED_HEADER: &str = "X-Consul-Results-Filtered-By-ACLs";
 
-const LIMIT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One agent.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Agent {
     /// Everything it has registered, by id.
     pub async fn services(&self) -> Result<BTreeMap<String, Registered>, HttpError> {
         let path = "/v1/agent/services";
-        let answer = self.http.get(path, LIMIT).await?;
+        let answer = self.http.get(path, ANSWER_TIMEOUT).await?;
         if answer.flag(FILTERED_HEADER) == Some(true) {
             // What is not shown would be taken for missing, and registered a second time.
             let why = "the token may not see all services of the agent; it needs service_prefix \"\" { policy = \"read\" }";
@@ -55,29 +55,32 @@ impl Agent {
             });
         }
         let services: BTreeMap<String, Service> = answer.json(path)?;
-        let registered = |one: Service| Registered {
-            name: one.name,
-            address: one.address,
-            port: one.port,
+        let registered = |registration: Service| Registered {
+            name: registration.name,
+            address: registration.address,
+            port: registration.port,
         };
         Ok(services
             .into_iter()
-            .map(|(id, one)| (id, registered(one)))
+            .map(|(id, registration)| (id, registered(registration)))
             .collect())
     }
 
     /// Registers with a TCP check that starts critical: nobody has seen it listen yet.
-    pub async fn register(&self, one: &Registration) -> Result<(), HttpError> {
-        let (ip, port) = (one.address.ip().to_string(), one.address.port());
+    pub async fn register(&self, registration: &Registration) -> Result<(), HttpError> {
+        let (ip, port) = (
+            registration.address.ip().to_string(),
+            registration.address.port(),
+        );
         let body = json!({
-            "ID": one.id,
-            "Name": one.name,
+            "ID": registration.id,
+            "Name": registration.name,
             "Address": ip,
             "Port": port,
-            "Meta": { "external-source": "nomad-ipvs", "alloc": one.alloc.to_string() },
+            "Meta": { "external-source": "nomad-ipvs", "alloc": registration.alloc.to_string() },
             "Check": {
-                "Name": format!("tcp {}", one.address),
-                "TCP": one.address.to_string(),
+                "Name": format!("tcp {}", registration.address),
+                "TCP": registration.address.to_string(),
                 "Interval": format!("{}ms", self.check_interval.as_millis()),
                 "Timeout": "1s",
                 "Status": "critical",
@@ -85,7 +88,7 @@ impl Agent {
         });
         let path = "/v1/agent/service/register?replace-existing-checks=true";
         self.http
-            .put(path, Some(body.to_string().into_bytes()), LIMIT)
+            .put(path, Some(body.to_string().into_bytes()), ANSWER_TIMEOUT)
             .await
             .map(drop)
     }
@@ -97,7 +100,7 @@ impl Agent {
             .put(
                 &format!("/v1/agent/service/deregister/{}", encoded(id)),
                 None,
-                LIMIT,
+                ANSWER_TIMEOUT,
             )
             .await
         {

@@ -2,7 +2,7 @@
 //!
 //! A registration of ours goes when Nomad says that its allocation is over, or does not want it. What Nomad does not
 //! mention is no proof: a token that lost its rights gets a short list, or an empty one, and no error. It is *held* until
-//! it has been missing from answers for [`MISSING`], and for as long as Nomad's list is empty altogether.
+//! it has been missing from answers for [`MISSING_HOLD`], and for as long as Nomad's list is empty altogether.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,8 +15,8 @@ use syncer_core::model::fleet::{Allocation, Fleet, Phase};
 use tokio::time::Instant;
 
 /// For how long, and in how many answers, an allocation has to be missing until its registration goes.
-pub const MISSING: Duration = Duration::from_mins(1);
-const ANSWERS: u32 = 2;
+pub const MISSING_HOLD: Duration = Duration::from_mins(1);
+const MISSING_ANSWERS: u32 = 2;
 
 /// One registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,15 +39,19 @@ pub struct Registered {
 
 /// One thing to do at the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum RegistrarStep {
     Register(Registration),
     Deregister(String),
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for RegistrarStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Register(one) => write!(f, "register {} {} as {}", one.name, one.address, one.id),
+            Self::Register(registration) => write!(
+                f,
+                "register {} {} as {}",
+                registration.name, registration.address, registration.id
+            ),
             Self::Deregister(id) => write!(f, "deregister {id}"),
         }
     }
@@ -58,9 +62,9 @@ impl fmt::Display for Step {
 pub fn wanted<'a>(
     fleet: &Fleet,
     node: &str,
-    there: impl Iterator<Item = &'a str>,
+    current: impl Iterator<Item = &'a str>,
 ) -> Vec<Registration> {
-    let nomads: BTreeSet<&str> = there
+    let nomads: BTreeSet<&str> = current
         .filter_map(|id| id.strip_prefix(NOMAD_REGISTRATIONS))
         .collect();
     let mut wanted = Vec::new();
@@ -192,7 +196,7 @@ impl Absences {
 
     fn is_over(&self, id: &str, now: Instant) -> bool {
         self.0.get(id).is_some_and(|absence| {
-            absence.answers >= ANSWERS && now.duration_since(absence.since) >= MISSING
+            absence.answers >= MISSING_ANSWERS && now.duration_since(absence.since) >= MISSING_HOLD
         })
     }
 }
@@ -210,7 +214,7 @@ pub struct Answered<'a> {
 /// What to do, and what is left although it is not wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Work {
-    pub steps: Vec<Step>,
+    pub steps: Vec<RegistrarStep>,
     /// Registrations that Nomad does not mention, or whose client it has lost.
     pub held: Vec<String>,
 }
@@ -218,29 +222,39 @@ pub struct Work {
 /// From what the agent has to what it should have. Only what has our prefix is ever removed.
 pub fn work(
     wanted: &[Registration],
-    there: &BTreeMap<String, Registered>,
+    current: &BTreeMap<String, Registered>,
     nomad: &Answered<'_>,
     absences: &mut Absences,
 ) -> Work {
-    let same = |one: &Registration| {
-        there.get(&one.id).is_some_and(|other| {
-            other.name == one.name
-                && other.address == one.address.ip().to_string()
-                && other.port == i64::from(one.address.port())
+    let same = |registration: &Registration| {
+        current.get(&registration.id).is_some_and(|other| {
+            other.name == registration.name
+                && other.address == registration.address.ip().to_string()
+                && other.port == i64::from(registration.address.port())
         })
     };
-    let known: BTreeSet<&str> = wanted.iter().map(|one| one.id.as_str()).collect();
+    let known: BTreeSet<&str> = wanted
+        .iter()
+        .map(|registration| registration.id.as_str())
+        .collect();
     let register = wanted
         .iter()
-        .filter(|one| !same(one))
+        .filter(|registration| !same(registration))
         .cloned()
-        .map(Step::Register);
-    let stale: Vec<(&str, Verdict)> = there
+        .map(RegistrarStep::Register);
+    let stale: Vec<(&str, Verdict)> = current
         .iter()
         .filter(|(id, _)| id.starts_with(OUR_REGISTRATIONS) && !known.contains(id.as_str()))
-        .map(|(id, one)| (id.as_str(), verdict(id, one, nomad.fleet, nomad.node)))
+        .map(|(id, registration)| {
+            (
+                id.as_str(),
+                verdict(id, registration, nomad.fleet, nomad.node),
+            )
+        })
         .collect();
-    let missing = stale.iter().filter(|(_, said)| *said == Verdict::Missing);
+    let missing = stale
+        .iter()
+        .filter(|(_, verdict)| *verdict == Verdict::Missing);
     let missing: Vec<&str> = missing.map(|(id, _)| *id).collect();
     absences.note(&missing, nomad.at);
     let goes = |id: &str, verdict: Verdict| match verdict {
@@ -253,7 +267,7 @@ pub fn work(
         .partition(|(id, verdict)| goes(id, *verdict));
     let gone = gone
         .into_iter()
-        .map(|(id, _)| Step::Deregister(id.to_owned()));
+        .map(|(id, _)| RegistrarStep::Deregister(id.to_owned()));
     Work {
         steps: register.chain(gone).collect(),
         held: held.into_iter().map(|(id, _)| id.to_owned()).collect(),

@@ -13,9 +13,9 @@
 //! A service that left the list of names is followed on until its own answer says that it is empty: a list alone takes
 //! nothing away. An answer from Consul's past is not taken (`read`).
 //!
-//! The view is published once all of it has been read, or, where some of it can't be read, after [`PATIENCE`] without
-//! that: one service that a token may not see does not keep all others from being followed. What has not been read is
-//! named in the view, so that nobody takes it for empty.
+//! The view is published once all of it has been read. Where some of it can't be read, it is published without that after
+//! [`FIRST_VIEW_TIMEOUT`]: one service that a token may not see does not keep all others from being followed. The view
+//! names what has not been read, so that nobody takes it for empty.
 
 mod agenda;
 mod confirm;
@@ -39,22 +39,22 @@ use crate::http::{Answer, Api, Http, HttpError, SetupError};
 use crate::parts::Parts;
 
 pub use read::encoded;
-pub use view::PATIENCE;
+pub use view::FIRST_VIEW_TIMEOUT;
 
 use agenda::{Agenda, Outcome, Turn};
 use feed::{Checks, Failing, Feed, Names, News, Tagged};
 use read::Read;
-use view::{Part, View};
+use view::{Subject, View};
 
 /// The header that carries Consul's token.
 pub const TOKEN_HEADER: &str = "X-Consul-Token";
 
 /// How many services are followed on a connection of their own. With three lists, the pool, one that confirms and those
 /// that the HTTP client keeps without need there are 16 connections at most.
-const DIRECT: usize = 4;
+const DIRECT_LIMIT: usize = 4;
 
 /// How many other services are read at once.
-const POOL: usize = 4;
+const POOL_SIZE: usize = 4;
 
 /// The running source.
 #[derive(Debug)]
@@ -112,14 +112,23 @@ impl Reader {
         self.lock().catalog.services.get(name).map(Arc::clone)
     }
 
-    fn failed(&self, name: &Arc<str>, error: &HttpError) {
-        self.lock().failed(Part::Service(Arc::clone(name)), error);
+    fn fail(&self, name: &Arc<str>, error: &HttpError) {
+        self.lock().fail(Subject::Service(Arc::clone(name)), error);
     }
 
     /// An error instead, where ACLs hide what was there before: a token that lost its rights takes nothing away.
     fn unless_hidden(&self, name: &str, read: CatalogService, answer: Answer) -> Read {
-        let has = |address| read.instances.iter().any(|one| one.address == address);
-        let hides = |known: &CatalogService| known.instances.iter().any(|one| !has(one.address));
+        let has = |address| {
+            read.instances
+                .iter()
+                .any(|instance| instance.address == address)
+        };
+        let hides = |known: &CatalogService| {
+            known
+                .instances
+                .iter()
+                .any(|instance| !has(instance.address))
+        };
         if read::is_filtered(&answer) && self.known(name).is_some_and(|known| hides(&known)) {
             return Err(HttpError::Unusable {
                 path: format!("/v1/health/service/{name}"),
@@ -144,7 +153,7 @@ impl Reader {
         let gone = service.is_empty() && !keep;
         let mut view = self.lock();
         if mark.is_some_and(|mark| index < mark) {
-            view.restarted();
+            view.restart();
         }
         view.read(name, service, keep, named_at, (answer.arrived, index));
         gone
@@ -254,7 +263,7 @@ impl Follower {
             return;
         }
         self.reader.lock().catalog.unread.insert(Arc::clone(name));
-        if self.direct.len() < DIRECT {
+        if self.direct.len() < DIRECT_LIMIT {
             let reader = self.reader.clone();
             self.direct.spawn(direct::follow(reader, Arc::clone(name)));
             return;
@@ -270,7 +279,7 @@ impl Follower {
 
     /// Starts as many reads as may run; says when there will be more to do.
     fn fill(&mut self) -> Option<Instant> {
-        while self.awaited.is_empty() && self.pool.len() < POOL {
+        while self.awaited.is_empty() && self.pool.len() < POOL_SIZE {
             let turn = match self.agenda.next(Instant::now()) {
                 Ok(turn) => turn,
                 Err(wake) => return wake,
@@ -292,7 +301,7 @@ impl Follower {
                 let is_ailing = service
                     .instances
                     .iter()
-                    .any(|one| one.health != Health::Passing);
+                    .any(|instance| instance.health != Health::Passing);
                 if is_ailing {
                     self.ailing.insert(Arc::clone(&turn.name));
                 } else {
@@ -315,11 +324,11 @@ impl Follower {
                 }
             }
             Err(error) => {
-                self.reader.failed(&turn.name, &error);
+                self.reader.fail(&turn.name, &error);
                 Outcome::Failed
             }
         };
-        self.agenda.done(&turn.name, outcome, Instant::now());
+        self.agenda.finish(&turn.name, outcome, Instant::now());
     }
 
     fn hear(&mut self, news: News) {
@@ -328,7 +337,7 @@ impl Follower {
             News::Checks(checks) => self.hear_checks(checks),
             News::Failed(feed, error) => {
                 self.awaited.remove(&feed);
-                self.reader.lock().failed(Part::Feed(feed), &error);
+                self.reader.lock().fail(Subject::Feed(feed), &error);
             }
         }
     }
@@ -342,7 +351,7 @@ impl Follower {
         } = names;
         // A Consul that lives lists itself.
         if index < self.names_mark || is_blank && !self.was_blank {
-            self.reader.lock().restarted();
+            self.reader.lock().restart();
         }
         self.was_blank = is_blank;
         for (name, tags) in &tagged {
@@ -353,7 +362,7 @@ impl Follower {
             }
         }
         // Not before what is new counts as unread.
-        self.reader.lock().listed(arrived, index, &tagged);
+        self.reader.lock().list(arrived, index, &tagged);
         for name in self
             .tagged
             .keys()
@@ -375,18 +384,18 @@ impl Follower {
             arrived,
         } = checks;
         self.awaited.remove(&feed);
-        self.reader.lock().well(&Part::Feed(feed));
+        self.reader.lock().well(&Subject::Feed(feed));
         let Some(before) = self.failing.insert(feed, failing) else {
             self.agenda.doubt(arrived);
             return;
         };
         let now = &self.failing[&feed];
         let mut nodes = BTreeSet::new();
-        for one in before.symmetric_difference(now) {
-            if one.service.is_empty() {
-                nodes.insert(&one.node);
+        for check in before.symmetric_difference(now) {
+            if check.service.is_empty() {
+                nodes.insert(&check.node);
             } else {
-                self.agenda.name(&one.service, arrived);
+                self.agenda.name(&check.service, arrived);
             }
         }
         if !nodes.is_empty() {
@@ -395,25 +404,25 @@ impl Follower {
                 if service
                     .instances
                     .iter()
-                    .any(|one| nodes.contains(&one.node))
+                    .any(|check| nodes.contains(&check.node))
                 {
                     self.agenda.name(name, arrived);
                 }
             }
         }
-        self.recovered(arrived);
+        self.recover(arrived);
     }
 
     /// Names what was not passing when it was read and is in no list: it recovered between two lists.
-    fn recovered(&mut self, arrived: Instant) {
+    fn recover(&mut self, arrived: Instant) {
         if self.ailing.is_empty() {
             return;
         }
         let listed = || self.failing.values().flatten();
-        let services: BTreeSet<&str> = listed().map(|one| &*one.service).collect();
+        let services: BTreeSet<&str> = listed().map(|check| &*check.service).collect();
         let nodes: BTreeSet<&Arc<str>> = listed()
-            .filter(|one| one.service.is_empty())
-            .map(|one| &one.node)
+            .filter(|check| check.service.is_empty())
+            .map(|check| &check.node)
             .collect();
         let view = self.reader.lock();
         for name in self
@@ -426,7 +435,7 @@ impl Follower {
                 service
                     .instances
                     .iter()
-                    .any(|one| nodes.contains(&one.node))
+                    .any(|check| nodes.contains(&check.node))
             });
             if !on_failing {
                 self.agenda.name(name, arrived);

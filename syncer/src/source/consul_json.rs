@@ -96,12 +96,12 @@ pub(super) fn service(entries: &Entries) -> CatalogService {
     }
     // The allocation last, so that the order of the answer decides nothing.
     let alloc = |instance: &Instance| instance.origin.as_ref().map(|origin| origin.alloc);
-    instances.sort_by(|one: &Instance, other: &Instance| {
-        let key = |it: &Instance| (it.address, rank(it.health), alloc(it));
-        let tags = || one.tags.words.cmp(&other.tags.words);
-        key(one).cmp(&key(other)).then_with(tags)
+    instances.sort_by(|left: &Instance, right: &Instance| {
+        let key = |instance: &Instance| (instance.address, rank(instance.health), alloc(instance));
+        let tags = || left.tags.words.cmp(&right.tags.words);
+        key(left).cmp(&key(right)).then_with(tags)
     });
-    left_out.sort_by(|one, other| one.what.cmp(&other.what));
+    left_out.sort_by(|left, right| left.what.cmp(&right.what));
     let more = left_out.len().saturating_sub(LEFT_OUT_NAMED);
     if more > 0 {
         left_out.truncate(LEFT_OUT_NAMED);
@@ -198,7 +198,7 @@ fn health(checks: &[Field<Check>]) -> Health {
         let id = check.id.text();
         id == "_node_maintenance" || id.starts_with("_service_maintenance:")
     };
-    let one = |check: &Field<Check>| match check.value() {
+    let status = |check: &Field<Check>| match check.value() {
         Some(check) if maintained(check) => Health::Maintenance,
         Some(check) if check.status.text() == "passing" => Health::Passing,
         Some(check) if check.status.text() == "warning" => Health::Warning,
@@ -206,7 +206,7 @@ fn health(checks: &[Field<Check>]) -> Health {
     };
     checks
         .iter()
-        .map(one)
+        .map(status)
         .max_by_key(|health| rank(*health))
         .unwrap_or(Health::Passing)
 }
@@ -221,7 +221,7 @@ fn hosts(entries: &Entries) -> Vec<(IpAddr, Arc<str>)> {
         for address in addresses.chain([node.address.text()]) {
             // A node may be known by a name only.
             let Ok(ip) = address.parse() else { continue };
-            if !hosts.iter().any(|(there, _)| *there == ip) {
+            if !hosts.iter().any(|(host, _)| *host == ip) {
                 hosts.push((ip, Arc::from(node.name.text())));
             }
         }

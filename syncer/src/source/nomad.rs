@@ -39,7 +39,7 @@ const SHAPES_AT_ONCE: usize = 4;
 const FIRST_SHAPES_WAIT: Duration = Duration::from_millis(500);
 
 /// How long jobs that were read may wait for others, so that a thousand of them do not make a thousand views.
-const SHAPES_COLLECTED_FOR: Duration = Duration::from_millis(50);
+const SHAPES_COLLECTION: Duration = Duration::from_millis(50);
 
 /// How many things of a list are named that can't be used.
 const LEFT_OUT_NAMED: usize = 50;
@@ -116,7 +116,7 @@ impl Follower {
                             (next, pace.due())
                         }
                         Err(error) => {
-                            self.failed(error.told());
+                            self.fail(error.chain());
                             (Cursor::default(), backoff.fail())
                         }
                     };
@@ -151,12 +151,12 @@ impl Follower {
             Ok(groups) => {
                 self.shapes.errors.remove(&job);
                 self.shapes.known.insert(job, groups);
-                let soon = Instant::now() + SHAPES_COLLECTED_FOR;
+                let soon = Instant::now() + SHAPES_COLLECTION;
                 self.publish_at.get_or_insert(soon);
             }
             Err(error) => {
-                if self.shapes.failed(job, allocation, &error) {
-                    let soon = Instant::now() + SHAPES_COLLECTED_FOR;
+                if self.shapes.fail(job, allocation, &error) {
+                    let soon = Instant::now() + SHAPES_COLLECTION;
                     self.publish_at.get_or_insert(soon);
                 }
             }
@@ -171,7 +171,7 @@ impl Follower {
         self.publisher.borrow().view.is_none()
     }
 
-    fn failed(&self, error: String) {
+    fn fail(&self, error: String) {
         self.publisher.send_if_modified(|published| {
             if published.error.is_some() {
                 debug!(error, "Nomad");
@@ -284,11 +284,11 @@ impl Shapes {
     }
 
     /// Says whether that is news.
-    fn failed(&mut self, job: JobVersion, allocation: String, error: &HttpError) -> bool {
+    fn fail(&mut self, job: JobVersion, allocation: String, error: &HttpError) -> bool {
         let known = self.errors.contains_key(&job);
         self.errors
             .entry(job.clone())
-            .or_insert_with(|| error.told());
+            .or_insert_with(|| error.chain());
         self.failed.insert(job, allocation);
         // One wait for all that fail together.
         if self.retry_at.is_none() {

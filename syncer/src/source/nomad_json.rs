@@ -31,7 +31,7 @@ pub(super) struct Stub {
     allocated_resources: Field<Resources>,
     desired_status: Field<String>,
     client_status: Field<String>,
-    task_states: Field<HashMap<String, Field<State>>>,
+    task_states: Field<HashMap<String, Field<TaskEntry>>>,
     create_index: Field<Clamped>,
 }
 
@@ -74,7 +74,7 @@ struct Mapping {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct State {
+struct TaskEntry {
     state: Field<String>,
     started_at: Field<String>,
 }
@@ -315,7 +315,7 @@ fn address(ip: &str, number: &Field<Clamped>) -> Option<SocketAddr> {
 }
 
 /// `None` if its state can't be read.
-fn task(name: &str, state: Option<&State>) -> Option<Task> {
+fn task(name: &str, state: Option<&TaskEntry>) -> Option<Task> {
     let state = state?;
     let started = state.started_at.text();
     let started =

@@ -62,8 +62,8 @@ pub fn follow(
 }
 
 async fn resolve(host: &str) -> Option<Vec<IpAddr>> {
-    let asked = tokio::net::lookup_host((host, 0));
-    let found = tokio::time::timeout(RESOLVE_LIMIT, asked)
+    let answer = tokio::net::lookup_host((host, 0));
+    let found = tokio::time::timeout(RESOLVE_LIMIT, answer)
         .await
         .ok()?
         .ok()?;

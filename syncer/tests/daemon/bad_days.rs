@@ -94,7 +94,7 @@ async fn a_consul_that_was_started_again_empty_is_not_believed_while_nomad_says_
     let (lab, daemon) = with_both().await;
     lab.consul.change_at(|_| 1, |world| world.services.clear());
     lab.stays(&BOTH).await;
-    let held = daemon.told().await.held.unwrap();
+    let held = daemon.status().await.held.unwrap();
     assert_eq!(held.real_servers, 2);
     assert!(
         held.reason.contains("Nomad says that they run"),
@@ -108,8 +108,10 @@ async fn a_consul_that_was_started_again_empty_is_not_believed_while_nomad_says_
         );
     });
     lab.stays(&BOTH).await;
-    daemon.becomes("let go", |told| told.held.is_none()).await;
-    assert_eq!(lab.director.told().len(), 2);
+    daemon
+        .becomes("let go", |status| status.held.is_none())
+        .await;
+    assert_eq!(lab.director.rows().len(), 2);
 }
 
 #[tokio::test]
@@ -162,7 +164,7 @@ async fn a_kernel_that_refuses_one_step_does_the_others_and_gets_it_again() {
     lab.director.inside().kernel.faults = [0, errno::EINVAL, 0].into();
     let daemon = lab.daemon();
     lab.expect(&BOTH).await;
-    let errors = daemon.told().await.errors;
+    let errors = daemon.status().await.errors;
     assert!(errors[0].what.contains("198.18.0.11:20000"), "{errors:?}");
     assert!(errors[0].what.contains("attribute invalid"), "{errors:?}");
 }
@@ -199,10 +201,10 @@ async fn while_nomad_has_not_answered_nothing_new_of_nomads_is_let_in() {
     lab.nomad.change(|world| world.fault = Fault::Status500);
     let daemon = lab.daemon();
     lab.stays(&[]).await;
-    let told = daemon.told().await;
+    let status = daemon.status().await;
     assert_eq!(
-        told.services[0].real_servers[0].state, "waiting",
-        "{told:?}"
+        status.services[0].real_servers[0].state, "waiting",
+        "{status:?}"
     );
     lab.nomad.change(|world| world.fault = Fault::None);
     lab.expect(&["198.18.0.11:20000 1"]).await;
@@ -217,7 +219,7 @@ async fn servers_that_are_down_at_first_are_found_when_they_come() {
     }
     let daemon = lab.daemon();
     lab.stays(&[]).await;
-    assert!(!daemon.told().await.ready);
+    assert!(!daemon.status().await.ready);
     for fake in down {
         fake.change(|world| world.fault = Fault::None);
     }
@@ -258,7 +260,7 @@ async fn what_may_not_be_read_after_a_restart_stays_as_it_is_and_the_rest_is_fol
         let secret = "tcp://198.18.0.30:80 -> 198.18.0.11:20003 1".to_owned();
         web.into_iter().chain([secret]).collect()
     };
-    lab.eventually(|| lab.director.told(), &three()).await;
+    lab.eventually(|| lab.director.rows(), &three()).await;
     daemon.end().await;
     lab.consul.change(|world| {
         world.unreadable.insert("secret".into());
@@ -266,18 +268,18 @@ async fn what_may_not_be_read_after_a_restart_stays_as_it_is_and_the_rest_is_fol
     });
     let daemon = lab.daemon();
     daemon
-        .becomes("fresh", |told| {
-            if told.stale {
-                assert_eq!(lab.director.told(), three());
+        .becomes("fresh", |status| {
+            if status.stale {
+                assert_eq!(lab.director.rows(), three());
             }
-            !told.stale
+            !status.stale
         })
         .await;
     let mut quiesced = three();
     quiesced[1] = "tcp://198.18.0.29:80 -> 198.18.0.11:20001 0".to_owned();
-    lab.eventually(|| lab.director.told(), &quiesced).await;
+    lab.eventually(|| lab.director.rows(), &quiesced).await;
     daemon.is_audited_twice().await;
-    assert_eq!(lab.director.told(), quiesced);
+    assert_eq!(lab.director.rows(), quiesced);
 }
 
 #[tokio::test]
@@ -289,7 +291,7 @@ async fn a_scheduler_that_the_kernel_has_not_is_told_once_and_costs_no_reading_o
     lab.consul
         .change(|world| drop(world.services.insert("odd".into(), vec![tagged])));
     daemon
-        .becomes("in error", |told| !told.errors.is_empty())
+        .becomes("in error", |status| !status.errors.is_empty())
         .await;
     let tries = || {
         let inside = lab.director.inside();
@@ -304,18 +306,22 @@ async fn a_scheduler_that_the_kernel_has_not_is_told_once_and_costs_no_reading_o
     }
     lab.expect(&BOTH).await;
     assert_eq!(tries(), before, "not at every pass");
-    let told = daemon.told().await;
-    assert_eq!(told.errors.len(), 1, "{:?}", told.errors);
+    let status = daemon.status().await;
+    assert_eq!(status.errors.len(), 1, "{:?}", status.errors);
     assert!(
-        told.errors[0].what.contains("no such scheduler"),
+        status.errors[0].what.contains("no such scheduler"),
         "{:?}",
-        told.errors
+        status.errors
     );
-    assert!(told.ready);
+    assert!(status.ready);
     lab.eventually(|| tries() > before, &true).await;
-    assert_eq!(daemon.told().await.errors.len(), 1, "the same error is one");
     assert_eq!(
-        lab.director.told().len(),
+        daemon.status().await.errors.len(),
+        1,
+        "the same error is one"
+    );
+    assert_eq!(
+        lab.director.rows().len(),
         2,
         "no real servers without a service"
     );
@@ -340,17 +346,17 @@ async fn a_consul_that_lost_its_data_empties_nothing() {
         );
         // They would have been enough.
         while daemon.confirmations() < 2 {
-            assert_eq!(lab.director.told().len(), 2, "blank: {blank}");
+            assert_eq!(lab.director.rows().len(), 2, "blank: {blank}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         lab.stays(&BOTH).await;
-        let held = daemon.told().await.held.unwrap();
+        let held = daemon.status().await.held.unwrap();
         assert!(held.reason.contains("lost its data"), "{}", held.reason);
         lab.consul.change(|world| {
             world.blank = false;
             world.services.insert("web".into(), web());
         });
-        while daemon.told().await.held.is_some() {
+        while daemon.status().await.held.is_some() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         lab.stays(&BOTH).await;

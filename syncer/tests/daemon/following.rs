@@ -30,10 +30,10 @@ async fn instances_come_change_their_health_and_go() {
     lab.nomad
         .change(|world| world.allocations[1] = allocation(1, "complete", "stop", "dead"));
     lab.expect(&["198.18.0.11:20000 1"]).await;
-    let told = daemon.told().await;
+    let status = daemon.status().await;
     assert!(
-        told.ready && !told.stale && told.errors.is_empty(),
-        "{told:?}"
+        status.ready && !status.stale && status.errors.is_empty(),
+        "{status:?}"
     );
     assert_eq!(lab.director.inside().snat.as_ref().unwrap().len(), 1);
 }
@@ -127,12 +127,12 @@ async fn without_a_check_an_endpoint_serves_once_it_takes_a_connection() {
         .change(|world| world.services.get_mut("web").unwrap().push(unchecked));
     let daemon = lab.daemon();
     daemon
-        .becomes("warming", |told| {
-            let mut reals = told.services.iter().flat_map(|it| &it.real_servers);
+        .becomes("warming", |status| {
+            let mut reals = status.services.iter().flat_map(|it| &it.real_servers);
             reals.next().is_some_and(|real| real.state == "warming")
         })
         .await;
-    assert!(lab.director.told().is_empty());
+    assert!(lab.director.rows().is_empty());
     let _listener = reserved.listen(16).unwrap();
     lab.expect(&[&format!("{late} 1")]).await;
 }
@@ -160,9 +160,9 @@ async fn tags_give_a_vip_and_bad_tags_are_told_while_the_rest_goes_on() {
         "tcp://198.18.0.29:80 -> 198.18.0.11:20000 1",
         "tcp://198.18.0.30:80 -> 198.18.0.11:20001 1",
     ];
-    lab.eventually(|| lab.director.told(), &both.map(String::from).to_vec())
+    lab.eventually(|| lab.director.rows(), &both.map(String::from).to_vec())
         .await;
-    let rejected = daemon.told().await.rejected;
+    let rejected = daemon.status().await.rejected;
     let reasons: Vec<String> = rejected
         .into_iter()
         .map(|one| format!("{}: {}", one.service, one.reason))
@@ -181,9 +181,9 @@ async fn tags_give_a_vip_and_bad_tags_are_told_while_the_rest_goes_on() {
     lab.consul
         .change(|world| drop(world.services.insert("tagged".into(), vec![tagged])));
     daemon
-        .becomes("rejecting three", |told| told.rejected.len() == 3)
+        .becomes("rejecting three", |status| status.rejected.len() == 3)
         .await;
-    assert_eq!(lab.director.told(), both);
+    assert_eq!(lab.director.rows(), both);
 }
 
 #[tokio::test]

@@ -149,8 +149,8 @@ impl Lab {
     /// Tells something about that allocation's task, as its driver does.
     pub(crate) fn tell(&self, alloc: AllocId, hint: Hint) {
         let speaker = &Speaker::Anybody;
-        let told = self.board.tell(speaker, alloc, "www", hint, Duration::ZERO);
-        told.unwrap();
+        let status = self.board.tell(speaker, alloc, "www", hint, Duration::ZERO);
+        status.unwrap();
     }
 
     /// Waits until the real servers are these.
@@ -159,7 +159,7 @@ impl Lab {
             .iter()
             .map(|real| format!("tcp://198.18.0.29:80 -> {real}"))
             .collect();
-        self.eventually(|| self.director.told(), &expected).await;
+        self.eventually(|| self.director.rows(), &expected).await;
     }
 
     /// Polls until it is so; fails with what it was last.
@@ -182,7 +182,7 @@ impl Lab {
             .map(|real| format!("tcp://198.18.0.29:80 -> {real}"))
             .collect();
         for _ in 0..80 {
-            assert_eq!(self.director.told(), expected);
+            assert_eq!(self.director.rows(), expected);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -206,7 +206,7 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// As it is served.
-    pub(crate) async fn told(&self) -> Status {
+    pub(crate) async fn status(&self) -> Status {
         // Whoever waits for it in a loop lets others go on.
         tokio::task::yield_now().await;
         self.admin.status(&Counts::new())
@@ -224,13 +224,13 @@ impl Daemon {
     pub(crate) async fn becomes(&self, what: &str, so: impl Fn(&Status) -> bool) -> Status {
         let end = Instant::now() + IN_TIME;
         loop {
-            let told = self.told().await;
-            if so(&told) {
-                return told;
+            let status = self.status().await;
+            if so(&status) {
+                return status;
             }
             assert!(
                 Instant::now() < end,
-                "not {what} within {IN_TIME:?}: {told:?}"
+                "not {what} within {IN_TIME:?}: {status:?}"
             );
             tokio::time::sleep(POLL).await;
         }
@@ -238,17 +238,17 @@ impl Daemon {
 
     /// Waits for two more passes that nothing but the audit's timer has set off: what was going to happen has happened.
     pub(crate) async fn is_audited_twice(&self) {
-        let audits = |told: &Status| {
-            let pass = told.pass.as_ref();
+        let audits = |status: &Status| {
+            let pass = status.pass.as_ref();
             pass.filter(|pass| pass.reason == "audit")
                 .map(|pass| pass.number)
         };
-        let mut last = self.told().await.pass.map_or(0, |pass| pass.number);
+        let mut last = self.status().await.pass.map_or(0, |pass| pass.number);
         for _ in 0..2 {
-            let told = self
-                .becomes("audited", |told| audits(told).is_some_and(|n| n > last))
+            let status = self
+                .becomes("audited", |status| audits(status).is_some_and(|n| n > last))
                 .await;
-            last = audits(&told).unwrap();
+            last = audits(&status).unwrap();
         }
     }
 

@@ -44,7 +44,7 @@ impl FakeDirector {
     }
 
     /// Each real server as `service -> address weight`.
-    pub(crate) fn told(&self) -> Vec<String> {
+    pub(crate) fn rows(&self) -> Vec<String> {
         let inside = self.inside();
         let services = inside.kernel.table.iter();
         services

@@ -176,5 +176,5 @@ async fn changes_of_many_services_in_a_real_consul() {
         "at rest: {:.2} % of a core",
         100.0 * (cpu().saturating_sub(before)).as_secs_f64() / started.elapsed().as_secs_f64()
     );
-    assert!(daemon.told().await.ready);
+    assert!(daemon.status().await.ready);
 }

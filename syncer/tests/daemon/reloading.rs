@@ -49,7 +49,7 @@ async fn a_service_that_is_new_in_the_config_is_followed_and_one_that_left_it_is
         "tcp://198.18.0.29:80 -> 198.18.0.11:20000 1",
         "tcp://198.18.0.31:80 -> 198.18.0.11:20001 1",
     ];
-    lab.eventually(|| lab.director.told(), &both.map(str::to_owned).to_vec())
+    lab.eventually(|| lab.director.rows(), &both.map(str::to_owned).to_vec())
         .await;
     daemon.reload(&text);
     lab.expect(&["198.18.0.11:20000 1"]).await;

@@ -28,10 +28,10 @@ async fn a_restart_does_not_touch_the_table() {
     let daemon = lab.daemon();
     lab.expect(&BOTH).await;
     daemon.end().await;
-    assert_eq!(lab.director.told().len(), 2, "on exit the data plane stays");
+    assert_eq!(lab.director.rows().len(), 2, "on exit the data plane stays");
     lab.director.inside().steps.clear();
     let daemon = lab.daemon();
-    daemon.becomes("ready", |told| told.ready).await;
+    daemon.becomes("ready", |status| status.ready).await;
     lab.stays(&BOTH).await;
     assert!(touched(&lab).is_empty(), "{:?}", touched(&lab));
 }
@@ -65,9 +65,9 @@ async fn after_a_boot_with_its_sources_down_the_last_table_serves_marked_stale()
     }
     let daemon = lab.daemon();
     lab.expect(&BOTH).await;
-    let told = daemon.told().await;
-    assert!(told.stale && !told.ready, "{told:?}");
-    assert_eq!(told.services[0].declared, "disk");
+    let status = daemon.status().await;
+    assert!(status.stale && !status.ready, "{status:?}");
+    assert_eq!(status.services[0].declared, "disk");
     assert!(
         lab.director
             .inside()
@@ -78,8 +78,8 @@ async fn after_a_boot_with_its_sources_down_the_last_table_serves_marked_stale()
     for fake in [&lab.consul, &lab.nomad] {
         fake.change(|world| world.fault = Fault::None);
     }
-    daemon.becomes("fresh", |told| !told.stale).await;
-    assert_eq!(lab.director.told().len(), 2);
+    daemon.becomes("fresh", |status| !status.stale).await;
+    assert_eq!(lab.director.rows().len(), 2);
 }
 
 #[tokio::test]
@@ -102,14 +102,14 @@ async fn a_drain_keeps_its_deadline_over_a_kill() {
     lab.expect(&["198.18.0.11:20000 1", "198.18.0.11:20001 0"])
         .await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let before = daemon.told().await.services[0].real_servers[1]
+    let before = daemon.status().await.services[0].real_servers[1]
         .deadline_ms
         .unwrap();
     daemon.kill().await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     let daemon = lab.daemon();
-    daemon.becomes("ready", |told| told.ready).await;
-    let after = daemon.told().await.services[0].real_servers[1]
+    daemon.becomes("ready", |status| status.ready).await;
+    let after = daemon.status().await.services[0].real_servers[1]
         .deadline_ms
         .unwrap();
     assert!(after + 400 < before, "{before} ms were left, then {after}");

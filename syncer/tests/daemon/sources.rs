@@ -10,7 +10,7 @@ use super::harness::{ALLOCS, Daemon, Lab, allocation, instance, running, strange
 const BOTH: [&str; 2] = ["198.18.0.11:20000 1", "198.18.0.11:20001 1"];
 
 async fn rejected(daemon: &Daemon) -> Vec<String> {
-    let rejected = daemon.told().await.rejected;
+    let rejected = daemon.status().await.rejected;
     rejected
         .into_iter()
         .map(|one| format!("{}: {}", one.service, one.reason))
@@ -155,11 +155,11 @@ async fn many_services_are_followed_over_few_connections() {
     });
     let _daemon = lab.daemon();
     let serving = || {
-        let told = lab.director.told();
-        told.iter().filter(|real| real.ends_with(" 1")).count()
+        let status = lab.director.rows();
+        status.iter().filter(|real| real.ends_with(" 1")).count()
     };
     lab.eventually(serving, &MANY).await;
-    let has = |real: String| lab.director.told().contains(&real);
+    let has = |real: String| lab.director.rows().contains(&real);
     let set = |n: usize, entries: Vec<Value>| {
         lab.consul
             .change(|world| drop(world.services.insert(format!("many-{n}"), entries)));
@@ -219,10 +219,13 @@ async fn services_that_no_path_can_name_are_refused_by_name_and_not_asked_for() 
         "tcp://198.18.0.29:80 -> 198.18.0.11:20000 1".to_owned(),
         of_many(9, 1),
     ];
-    lab.eventually(|| lab.director.told(), &both.to_vec()).await;
-    let told = daemon.told().await;
-    assert!(told.ready && daemon.consul_error().is_none(), "{told:?}");
-    let names: Vec<String> = told.rejected.into_iter().map(|one| one.service).collect();
+    lab.eventually(|| lab.director.rows(), &both.to_vec()).await;
+    let status = daemon.status().await;
+    assert!(
+        status.ready && daemon.consul_error().is_none(),
+        "{status:?}"
+    );
+    let names: Vec<String> = status.rejected.into_iter().map(|one| one.service).collect();
     assert_eq!(names, [".", "..", "a\nb", "a/../b"]);
     let asked = lab.consul.look(|world| world.asked.clone());
     assert!(
@@ -253,7 +256,7 @@ async fn a_server_that_replays_its_log_is_not_believed_in_its_past() {
         });
         for _ in 0..20 {
             assert_eq!(
-                lab.director.told(),
+                lab.director.rows(),
                 ["tcp://198.18.0.29:80 -> 198.18.0.11:20000 1"],
                 "index {index}"
             );

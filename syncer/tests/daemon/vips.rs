@@ -22,7 +22,7 @@ fn register(lab: &Lab, name: &str, instances: Vec<Value>) {
 }
 
 async fn reasons(daemon: &Daemon) -> Vec<String> {
-    let rejected = daemon.told().await.rejected.into_iter();
+    let rejected = daemon.status().await.rejected.into_iter();
     rejected
         .map(|one| format!("{}: {}", one.service, one.reason))
         .collect()
@@ -32,7 +32,7 @@ async fn reasons(daemon: &Daemon) -> Vec<String> {
 async fn rejected(daemon: &Daemon, reason: &str) {
     for _ in 0..800 {
         let reasons = reasons(daemon).await;
-        if reasons.iter().any(|told| told.contains(reason)) {
+        if reasons.iter().any(|status| status.contains(reason)) {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -55,7 +55,7 @@ async fn a_vip_at_a_nodes_address_is_refused_and_real_servers_there_serve_on() {
         "thief: 198.18.0.11 is the address of Consul's node node1",
     )
     .await;
-    assert_eq!(lab.director.told(), [WEB]);
+    assert_eq!(lab.director.rows(), [WEB]);
     let present = lab.director.inside().addresses.present.clone();
     assert_eq!(present, ["198.18.0.29".parse::<IpAddr>().unwrap()].into());
 }
@@ -92,7 +92,7 @@ async fn a_vip_that_a_neighbour_answers_for_is_refused_until_it_is_free() {
     lab.expect(&["198.18.0.11:20000 1"]).await;
     lab.director.inside().neighbours.clear();
     let both = [WEB, "tcp://198.18.0.30:80 -> 198.18.0.11:20001 1"];
-    lab.eventually(|| lab.director.told(), &both.map(String::from).to_vec())
+    lab.eventually(|| lab.director.rows(), &both.map(String::from).to_vec())
         .await;
     assert!(lab.director.inside().addresses.present.contains(&vip));
     assert!(reasons(&daemon).await.is_empty());
@@ -116,7 +116,7 @@ async fn each_instance_serves_its_own_vip_and_who_asks_for_none_is_named() {
         "tcp://198.18.0.30:80 -> 198.18.0.11:20001 1",
         "tcp://198.18.0.31:80 -> 198.18.0.11:20002 1",
     ];
-    lab.eventually(|| lab.director.told(), &all.map(String::from).to_vec())
+    lab.eventually(|| lab.director.rows(), &all.map(String::from).to_vec())
         .await;
     rejected(&daemon, "api: instance 198.18.0.11:20003: left out").await;
 }
@@ -147,7 +147,7 @@ async fn the_last_instance_of_a_tagged_service_drains_as_long_as_its_tag_said() 
     let _daemon = lab.daemon();
     let real = |weight: u8| format!("tcp://198.18.0.30:80 -> 198.18.0.11:20001 {weight}");
     let both = vec![WEB.to_owned(), real(1)];
-    lab.eventually(|| lab.director.told(), &both).await;
+    lab.eventually(|| lab.director.rows(), &both).await;
     let busy = Connections {
         active: 1,
         ..Connections::default()
@@ -156,8 +156,8 @@ async fn the_last_instance_of_a_tagged_service_drains_as_long_as_its_tag_said() 
     lab.director.inside().kernel.connections.insert(key, busy);
     register(&lab, "api", Vec::new());
     let draining = vec![WEB.to_owned(), real(0)];
-    lab.eventually(|| lab.director.told(), &draining).await;
+    lab.eventually(|| lab.director.rows(), &draining).await;
     // A minute would be far too long for this.
-    lab.eventually(|| lab.director.told(), &vec![WEB.to_owned()])
+    lab.eventually(|| lab.director.rows(), &vec![WEB.to_owned()])
         .await;
 }

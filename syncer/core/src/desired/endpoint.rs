@@ -67,7 +67,7 @@ pub(super) fn endpoint(
         _ => (None, alloc.is_none()),
     };
     let phase = snapshots.hints.get(&instance.address).copied().or(phase);
-    let mut want = rule::want(phase, Some(rule::Seen::of(instance)));
+    let mut want = rule::want(phase, Some(rule::Facts::of(instance)));
     if let Want::Serve(weight) = want
         && (!instance.checked || !known)
         && service.protocol() == Some(Protocol::Tcp)

@@ -74,7 +74,7 @@ impl<'a> Asks<'a> {
         let Some(first) = instances.first() else {
             return asks;
         };
-        let alike = |one: &Instance| Arc::ptr_eq(&one.tags, &first.tags);
+        let alike = |instance: &Instance| Arc::ptr_eq(&instance.tags, &first.tags);
         match &first.tags.ask {
             Some(Ask::Vip(vip)) if instances.iter().all(alike) => {
                 asks.groups.push((*vip, Members::All(instances)));
@@ -137,7 +137,7 @@ impl<'a> Asks<'a> {
             let Some(Ask::Vip(vip)) = &instance.tags.ask else {
                 continue;
             };
-            match votes.iter_mut().find(|(there, _)| there == vip) {
+            match votes.iter_mut().find(|(candidate, _)| candidate == vip) {
                 Some((_, count)) => *count = count.saturating_add(1),
                 None => votes.push((*vip, 1)),
             }
@@ -178,11 +178,11 @@ pub(super) fn refused<'a>(
     instances: impl IntoIterator<Item = &'a Instance>,
     why: &str,
 ) -> Vec<Refused<'a>> {
-    let one = |instance| Refused {
+    let refusal = |instance| Refused {
         instance,
         why: Rejected::because(why),
     };
-    instances.into_iter().map(one).collect()
+    instances.into_iter().map(refusal).collect()
 }
 
 /// One sentence a reason; it names the instances unless it is about `all` of them.

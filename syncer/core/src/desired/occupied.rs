@@ -71,10 +71,10 @@ pub type Occupied = BTreeMap<IpAddr, Holder>;
 pub(super) fn nodes(catalog: &Catalog, snapshots: &Snapshots<'_>, policy: &Policy) -> Occupied {
     let mut nodes = Occupied::new();
     if let FleetView::Known(fleet) = snapshots.fleet {
-        let ours = fleet
+        let own = fleet
             .hosts()
             .filter(|(ip, _)| policy.ownership.contains(*ip));
-        nodes.extend(ours.map(|(ip, name)| {
+        nodes.extend(own.map(|(ip, name)| {
             let name = Arc::clone(name);
             (ip, Holder::NomadNode { name })
         }));

@@ -94,7 +94,7 @@ fn renewed(
     };
     let trials = basis.warmed.symmetric_difference(snapshots.warmed);
     let trials = trials.map(|(id, _)| *id);
-    let ids: BTreeSet<ServiceId> = trials.chain(told_of(&before, snapshots.hints)).collect();
+    let ids: BTreeSet<ServiceId> = trials.chain(hinted(&before, snapshots.hints)).collect();
     for id in ids {
         if let Some(service) = before.services.get(&id) {
             anew.ids.insert(id);
@@ -169,12 +169,12 @@ impl Anew {
                 .collect();
             for claim in of_service.claims {
                 let id = claim.vip.id;
-                let there = desired.services.get_mut(&id)?;
+                let current = desired.services.get_mut(&id)?;
                 let anew = service_of(claim, snapshots, grounds.policy, &mut rejected);
-                if *entry == Entry::Changed || **there != anew {
+                if *entry == Entry::Changed || **current != anew {
                     self.ids.insert(id);
                 }
-                *there = Arc::new(anew);
+                *current = Arc::new(anew);
                 if is_looped(desired.services.get(&id)?, desired, grounds.policy) {
                     return None;
                 }
@@ -229,7 +229,7 @@ fn changed(before: &Catalog, now: &Catalog) -> Option<BTreeMap<Arc<str>, Entry>>
 }
 
 /// Those of whose instances drivers tell something else than before.
-fn told_of<'a>(before: &'a Desired, hints: &'a Hinted) -> impl Iterator<Item = ServiceId> + 'a {
+fn hinted<'a>(before: &'a Desired, hints: &'a Hinted) -> impl Iterator<Item = ServiceId> + 'a {
     let differs = |address: &&SocketAddr| before.hints.get(address) != hints.get(address);
     let addresses: BTreeSet<SocketAddr> = before
         .hints
@@ -238,7 +238,7 @@ fn told_of<'a>(before: &'a Desired, hints: &'a Hinted) -> impl Iterator<Item = S
         .filter(differs)
         .copied()
         .collect();
-    let told = move |service: &DesiredService| {
+    let is_hinted = move |service: &DesiredService| {
         let endpoints = &service.endpoints;
         addresses.iter().any(|address| {
             let at = endpoints.binary_search_by_key(address, |endpoint| endpoint.address);
@@ -247,7 +247,7 @@ fn told_of<'a>(before: &'a Desired, hints: &'a Hinted) -> impl Iterator<Item = S
     };
     let services = before.services.iter();
     services
-        .filter(move |(_, service)| told(service))
+        .filter(move |(_, service)| is_hinted(service))
         .map(|(id, _)| *id)
 }
 

@@ -23,13 +23,13 @@ use crate::model::fleet::Phase;
 
 /// What matters of an instance here.
 #[derive(Debug, Clone, Copy)]
-pub struct Seen {
+pub struct Facts {
     pub health: Health,
     pub weight_passing: u32,
     pub weight_warning: u32,
 }
 
-impl Seen {
+impl Facts {
     /// Of an instance.
     pub fn of(instance: &Instance) -> Self {
         let Instance {
@@ -59,23 +59,23 @@ impl Seen {
     }
 }
 
-/// `phase` is `None` for what is not from Nomad, `seen` is `None` for what the catalogue has not.
+/// `phase` is `None` for what is not from Nomad, `facts` is `None` for what the catalogue has not.
 #[expect(clippy::match_same_arms, reason = "one arm for each row of the table")]
-pub fn want(phase: Option<Phase>, seen: Option<Seen>) -> Want {
-    match (phase, seen) {
+pub fn want(phase: Option<Phase>, facts: Option<Facts>) -> Want {
+    match (phase, facts) {
         (Some(Phase::Pending | Phase::Restarting), _) => Want::Quiesce,
         (Some(Phase::Stopping), _) => Want::Drain,
         (Some(Phase::Complete | Phase::Failed), _) => Want::Remove,
         (
             Some(Phase::Lost),
-            Some(Seen {
+            Some(Facts {
                 health: Health::Passing,
                 ..
             }),
         ) => Want::Drain,
         (Some(Phase::Lost), _) => Want::Remove,
         (Some(Phase::Unknown), None) => Want::Keep,
-        (Some(Phase::Running | Phase::Unknown) | None, Some(seen)) => seen.want(),
+        (Some(Phase::Running | Phase::Unknown) | None, Some(facts)) => facts.want(),
         (Some(Phase::Running) | None, None) => Want::Drain,
     }
 }
@@ -84,8 +84,8 @@ pub fn want(phase: Option<Phase>, seen: Option<Seen>) -> Want {
 mod tests {
     use super::*;
 
-    fn seen(health: Health) -> Seen {
-        Seen {
+    fn facts(health: Health) -> Facts {
+        Facts {
             health,
             weight_passing: 10,
             weight_warning: 3,
@@ -131,7 +131,7 @@ mod tests {
         for (phase, wants) in rows {
             for (health, expected) in HEALTHS.into_iter().zip(wants) {
                 assert_eq!(
-                    want(phase, health.map(seen)),
+                    want(phase, health.map(facts)),
                     expected,
                     "{phase:?} {health:?}"
                 );
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_weight_of_zero_from_the_catalogue_quiesces() {
-        let warned = Seen {
+        let warned = Facts {
             health: Health::Warning,
             weight_passing: 1,
             weight_warning: 0,

@@ -1,10 +1,10 @@
 //! A loss that is held back: since when, how many reads agree, and until when. Pure.
 
-use super::{APART, DATA_LOSS_PATIENCE, Extent, PATIENCE};
+use super::{CONFIRMATION_SPACING, CONTRADICTION_HOLD, DATA_LOSS_HOLD, Extent};
 use crate::model::Moment;
 
 /// How many reads confirm a loss.
-pub(super) const READS: u32 = 2;
+pub(super) const CONFIRMING_READS: u32 = 2;
 
 /// A catalogue that is not believed for now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Hold {
 impl Hold {
     /// Whether as many reads agree as are asked for; what it waits for is time, or Nomad.
     pub fn is_confirmed(&self) -> bool {
-        self.confirmed.reads >= READS
+        self.confirmed.reads >= CONFIRMING_READS
     }
 
     /// In words, with what would end it.
@@ -37,7 +37,7 @@ impl Hold {
         match self.data_lost {
             None => format!("{lost}{nomad}; they are kept until two more reads agree"),
             Some(at) => {
-                let left = DATA_LOSS_PATIENCE.saturating_sub(now.since(at)).as_secs();
+                let left = DATA_LOSS_HOLD.saturating_sub(now.since(at)).as_secs();
                 format!(
                     "{lost}{nomad}, and Consul has lost its data or has got other data; they are kept until they are \
                      registered again, Nomad says that they go, or {left} s are over"
@@ -52,7 +52,7 @@ impl Hold {
 struct Confirmed {
     reads: u32,
     /// Confirming reads that had been made when this was last looked at.
-    seen: u64,
+    confirmations: u64,
     /// When the last one that counts was seen.
     at: Moment,
 }
@@ -62,9 +62,9 @@ impl Confirmed {
     fn note(&mut self, confirmations: u64, now: Moment) {
         // A clock that was set back must not prolong it.
         self.at = self.at.min(now);
-        let another = confirmations > self.seen;
-        self.seen = confirmations;
-        if another && (self.reads == 0 || now.since(self.at) >= APART) {
+        let another = confirmations > self.confirmations;
+        self.confirmations = confirmations;
+        if another && (self.reads == 0 || now.since(self.at) >= CONFIRMATION_SPACING) {
             self.reads += 1;
             self.at = now;
         }
@@ -82,7 +82,7 @@ pub(super) fn hold(
         || {
             let none = Confirmed {
                 reads: 0,
-                seen: confirmations,
+                confirmations,
                 at: now,
             };
             (now, none)
@@ -91,8 +91,8 @@ pub(super) fn hold(
         |before| (before.since.min(now), before.confirmed),
     );
     confirmed.note(confirmations, now);
-    let patient = !extent.contradicted || now.since(since) >= PATIENCE;
-    let over = confirmed.reads >= READS && patient && extent.data_lost.is_none();
+    let patient = !extent.contradicted || now.since(since) >= CONTRADICTION_HOLD;
+    let over = confirmed.reads >= CONFIRMING_READS && patient && extent.data_lost.is_none();
     (!over).then_some(Hold {
         since,
         lost: extent.lost,

@@ -66,7 +66,7 @@ impl Lost {
         };
         desired.basis = None;
         let endpoints = &mut Arc::make_mut(service).endpoints;
-        if let Err(at) = endpoints.binary_search_by_key(&endpoint.address, |there| there.address) {
+        if let Err(at) = endpoints.binary_search_by_key(&endpoint.address, |other| other.address) {
             endpoints.insert(at, endpoint);
         }
     }
@@ -90,23 +90,25 @@ impl Elsewhere {
     /// Whether it has the very one that Nomad runs there.
     fn has(&self, desired: &Desired, address: SocketAddr) -> bool {
         let fleet = desired.fleet.as_ref();
-        let runs = fleet.and_then(|fleet| fleet.at(address)).map(|it| it.id);
-        let there = self.0.get(&address);
-        there.is_some_and(|allocs| runs.is_none() || allocs.contains(&runs))
+        let runs = fleet
+            .and_then(|fleet| fleet.at(address))
+            .map(|alloc| alloc.id);
+        let elsewhere = self.0.get(&address);
+        elsewhere.is_some_and(|allocs| runs.is_none() || allocs.contains(&runs))
     }
 }
 
 /// Whether the catalogue has it no more without Nomad's consent.
 pub(super) fn is_lost(desired: &Desired, id: &ServiceId, address: SocketAddr) -> bool {
     let service = desired.services.get(id);
-    let there = service.is_some_and(|service| {
+    let is_listed = service.is_some_and(|service| {
         !service.complete
             || service
                 .endpoints
                 .binary_search_by_key(&address, |endpoint| endpoint.address)
                 .is_ok()
     });
-    !there && unexplained(desired.fate(address))
+    !is_listed && unexplained(desired.fate(address))
 }
 
 fn unexplained((want, phase): (Want, Option<Phase>)) -> bool {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ipvs::{Forwarding, Scheduler, ServiceSettings, Thresholds, VirtualService, Weight};
 
-use super::hold::READS;
+use super::hold::CONFIRMING_READS;
 use super::*;
 use crate::desired::{Declared, DesiredService, Endpoint, Want};
 use crate::model::AllocId;
@@ -198,7 +198,7 @@ fn of_what_nomad_does_not_know_two_reads_some_time_apart_are_enough() {
         day.pass(empty());
     }
     assert_eq!(day.serving(), 10, "many reads in two seconds are one");
-    day.later(APART.as_millis().try_into().unwrap());
+    day.later(CONFIRMATION_SPACING.as_millis().try_into().unwrap());
     day.pass(empty());
     assert_eq!(day.serving(), 10, "time alone confirms nothing");
     day.confirmations += 1;

@@ -171,14 +171,14 @@ impl Director {
                     _ => false,
                 };
                 if is_refused {
-                    pass.gate.failed(step, table);
+                    pass.gate.fail(step, table);
                     pass.done.failed += 1;
                     pass.done.refused += 1;
                 } else if pass.gate.lets(step, &pass.desired, table) {
                     pass.sent.push(step.clone());
                 } else {
                     self.notices.push(Notice::Withheld(step.clone()));
-                    pass.gate.failed(step, table);
+                    pass.gate.fail(step, table);
                 }
             }
         }
@@ -195,9 +195,9 @@ impl Director {
         pass.done.steps += pass.sent.len();
         for (step, outcome) in pass.sent.iter().zip(outcomes) {
             match outcome {
-                Ok(()) => self.did(step),
+                Ok(()) => self.succeed(step),
                 Err(failure) => {
-                    pass.gate.failed(step, &self.mirror.table);
+                    pass.gate.fail(step, &self.mirror.table);
                     pass.done.failed += 1;
                     match self.fail(step, &failure, now) {
                         Aftermath::Refusal => pass.done.refused += 1,
@@ -209,9 +209,9 @@ impl Director {
         }
     }
 
-    fn did(&mut self, step: &Step) {
+    fn succeed(&mut self, step: &Step) {
         if let Step::Ipvs(command) = step {
-            self.refusals.done(command);
+            self.refusals.forget(command);
         }
         if !step.reflect(&mut self.mirror) {
             self.trust.doubt();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const REST_PER_READ: u32 = 200;
 
 /// However long a read takes, the next one comes after that.
-const LONGEST: Duration = Duration::from_mins(1);
+const LONGEST_REST: Duration = Duration::from_mins(1);
 
 /// The times of audits.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Audits {
 
     /// The kernel has just been read, for whatever reason.
     pub(super) fn read_took(&mut self, took: Duration, now: Instant) {
-        let rest = took.saturating_mul(REST_PER_READ).min(LONGEST);
+        let rest = took.saturating_mul(REST_PER_READ).min(LONGEST_REST);
         self.interval = self.shortest.max(rest);
         self.read_at = now;
     }

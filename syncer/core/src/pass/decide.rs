@@ -9,15 +9,15 @@ use super::look::Begun;
 use super::view::View;
 use super::{Director, Notice, Now};
 use crate::desired::{Desired, Holder, Occupied, Scope, Snapshots, renew};
-use crate::guard::{APART, Evidence, guard};
+use crate::guard::{CONFIRMATION_SPACING, Evidence, guard};
 use crate::model::catalog::Catalog;
 use crate::plan::{Observed, Plan, plan};
 
 /// How often a held-back loss is read again: so that answers that take their time are apart as well.
-const CONFIRM_EVERY: Duration = APART.saturating_add(Duration::from_secs(1));
+const CONFIRMATION_INTERVAL: Duration = CONFIRMATION_SPACING.saturating_add(Duration::from_secs(1));
 
 /// How often a loss is read again that was confirmed, and is held on for other reasons.
-const CONFIRM_AGAIN_EVERY: Duration = Duration::from_mins(1);
+const RECONFIRMATION_INTERVAL: Duration = Duration::from_mins(1);
 
 impl Director {
     /// Plans, from what was looked at and what the sources say.
@@ -99,18 +99,18 @@ impl Director {
             (Some(_), None) => self.notices.push(Notice::Released),
             (None, None) | (Some(_), Some(_)) => {}
         }
-        self.confirm_every = match &losses.hold {
-            Some(hold) if hold.is_confirmed() => CONFIRM_AGAIN_EVERY,
-            Some(_) | None => CONFIRM_EVERY,
+        self.confirmation_interval = match &losses.hold {
+            Some(hold) if hold.is_confirmed() => RECONFIRMATION_INTERVAL,
+            Some(_) | None => CONFIRMATION_INTERVAL,
         };
         let mut confirmation = Confirmation::NotDue;
         if losses.hold.is_none() {
-            self.confirm_asked = None;
+            self.confirmation_request = None;
         } else {
-            let is_due = |at: Instant| now.steady.duration_since(at) >= self.confirm_every;
-            if self.confirm_asked.is_none_or(is_due) {
+            let is_due = |at: Instant| now.steady.duration_since(at) >= self.confirmation_interval;
+            if self.confirmation_request.is_none_or(is_due) {
                 confirmation = Confirmation::Due;
-                self.confirm_asked = Some(now.steady);
+                self.confirmation_request = Some(now.steady);
             }
             self.scope = Scope::Whole;
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::act::{Done, Pass};
 use super::look::Begun;
 use super::state::{PassRecord, PassState, Unread, World};
-use super::view::{NOMAD_AWAITED, Nomad, View};
+use super::view::{NOMAD_TIMEOUT, Nomad, View};
 use super::{Director, Key, Now, Trust};
 use crate::desired::{Desired, Scope, Want};
 use crate::memory::Memory;
@@ -130,10 +130,13 @@ impl Director {
             self.failures.reset();
         }
         wakes.extend(view.hint_ends);
-        wakes.extend(self.confirm_asked.map(|asked| asked + self.confirm_every));
-        let patience = self.started + NOMAD_AWAITED;
-        if matches!(view.nomad, Nomad::Awaited) && now.steady < patience {
-            wakes.push(patience);
+        wakes.extend(
+            self.confirmation_request
+                .map(|at| at + self.confirmation_interval),
+        );
+        let timeout = self.started + NOMAD_TIMEOUT;
+        if matches!(view.nomad, Nomad::Awaited) && now.steady < timeout {
+            wakes.push(timeout);
         }
         wakes.into_iter().min()
     }

@@ -89,7 +89,7 @@ impl Director {
     }
 
     /// The connections that were counted, or why they could not be.
-    pub fn counted(&mut self, answer: Result<Counts, String>, now: Now) {
+    pub fn count(&mut self, answer: Result<Counts, String>, now: Now) {
         match answer {
             Ok(counts) => self.mirror.counts = counts,
             Err(error) => self

@@ -58,7 +58,7 @@ impl Refusals {
     }
 
     /// Notes that the command was done.
-    pub(super) fn done(&mut self, command: &Command) {
+    pub(super) fn forget(&mut self, command: &Command) {
         if !self.0.is_empty() {
             self.0.remove(&key(command));
         }

@@ -262,11 +262,11 @@ impl PassState {
 
     /// The virtual services that the kernel has.
     pub fn in_kernel(&self) -> impl Iterator<Item = ServiceId> {
-        let there = self
+        let services = self
             .services
             .iter()
             .filter(|(_, service)| service.actual.is_some());
-        there.map(|(id, _)| *id)
+        services.map(|(id, _)| *id)
     }
 }
 

@@ -143,7 +143,7 @@ fn is_whole(finish: &Finish) -> bool {
 fn warmed() -> (Director, Now) {
     let now = start();
     let mut director = Director::new(policy(), Duration::from_secs(30), Memory::default(), now);
-    director.warmed([(id(), "198.18.0.11:20000".parse().unwrap())]);
+    director.warm([(id(), "198.18.0.11:20000".parse().unwrap())]);
     (director, now)
 }
 

@@ -8,7 +8,7 @@ use crate::model::catalog::Catalog;
 use crate::model::fleet::Fleet;
 
 /// How long Nomad is waited for before Consul alone decides about new instances.
-pub(super) const NOMAD_AWAITED: Duration = Duration::from_secs(10);
+pub(super) const NOMAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All of it.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ impl Nomad {
     pub(super) fn fleet(&self, since_start: Duration) -> FleetView<'_> {
         match self {
             Self::Known(fleet) => FleetView::Known(fleet),
-            Self::Awaited if since_start < NOMAD_AWAITED => FleetView::Awaited,
+            Self::Awaited if since_start < NOMAD_TIMEOUT => FleetView::Awaited,
             Self::Awaited | Self::Unconfigured => FleetView::Absent,
         }
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::Moment;
 
 /// How often the connections of a draining real server are counted.
-pub const POLL: Duration = Duration::from_millis(200);
+pub const COUNT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// One real server on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -45,7 +45,7 @@ impl Gate {
     }
 
     /// A step failed, or was not done because it would have.
-    pub fn failed(&mut self, step: &Step, table: &Table) {
+    pub fn fail(&mut self, step: &Step, table: &Table) {
         step.fail(self, table);
     }
 
@@ -71,7 +71,7 @@ impl Gate {
         !self.stuck.iter().any(|id| id.vip() == Some(vip))
     }
 
-    pub(super) fn command_failed(&mut self, command: &Command, table: &Table) {
+    pub(super) fn fail_command(&mut self, command: &Command, table: &Table) {
         match command {
             Command::AddService(id, _) => {
                 self.absent.insert(*id);
@@ -80,8 +80,8 @@ impl Gate {
                 self.short.insert(*id);
             }
             Command::EditReal(id, real) => {
-                let there = table.get(id).and_then(|service| service.real(real.address));
-                if there.is_none_or(|there| real.weight >= there.weight) {
+                let current = table.get(id).and_then(|service| service.real(real.address));
+                if current.is_none_or(|current| real.weight >= current.weight) {
                     self.short.insert(*id);
                 }
             }
@@ -103,8 +103,8 @@ impl Gate {
             Command::EditService(..) => true,
             Command::AddReal(id, _) => !self.absent.contains(id) && self.is_rewritten(id, desired),
             Command::EditReal(id, real) if real.weight.serves() => {
-                let there = table.get(id).and_then(|service| service.real(real.address));
-                let raised = there.is_none_or(|there| real.weight >= there.weight);
+                let current = table.get(id).and_then(|service| service.real(real.address));
+                let raised = current.is_none_or(|current| real.weight >= current.weight);
                 !raised || (!self.absent.contains(id) && self.is_rewritten(id, desired))
             }
             Command::EditReal(id, real) => self.spares(id, table, real.address),
@@ -114,7 +114,7 @@ impl Gate {
     }
 
     fn is_rewritten(&self, id: &ServiceId, desired: &Desired) -> bool {
-        let wanted = desired.services.get(id).is_some_and(|one| one.snat);
+        let wanted = desired.services.get(id).is_some_and(|service| service.snat);
         !(self.snat_failed && wanted) || self.snat.contains(id)
     }
 

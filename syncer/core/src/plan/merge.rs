@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipvs::{Command, Protocol, RealServer, ServiceId, Thresholds, VirtualService, Weight};
 
-use super::drain::{Drains, Next, POLL};
+use super::drain::{COUNT_INTERVAL, Drains, Next};
 use super::order::Phases;
 use super::{Observed, Plan, Step, edit};
 use crate::desired::{Desired, DesiredService, Endpoint, Scope, Want};
@@ -56,28 +56,28 @@ impl<'a> Merge<'a> {
         &mut self,
         id: &ServiceId,
         wanted: &DesiredService,
-        there: Option<&VirtualService>,
+        current: Option<&VirtualService>,
     ) {
         if !(self.desired.complete && wanted.complete)
-            && let Some(there) = there
-            && !there.reals().is_empty()
+            && let Some(current) = current
+            && !current.reals().is_empty()
         {
             // The disk may be older than the kernel: what was quiesced since must not serve again.
-            return self.leave_as_it_is(id, there);
+            return self.leave_as_it_is(id, current);
         }
-        match there {
+        match current {
             None => self
                 .phases
                 .make
                 .push(Step::Ipvs(Command::AddService(*id, wanted.settings))),
-            Some(there) if there.settings != wanted.settings => {
+            Some(current) if current.settings != wanted.settings => {
                 self.phases
                     .make
                     .push(Step::Ipvs(Command::EditService(*id, wanted.settings)));
             }
             Some(_) => {}
         }
-        let mut reals = there
+        let mut reals = current
             .map(VirtualService::reals)
             .unwrap_or_default()
             .iter()
@@ -108,16 +108,16 @@ impl<'a> Merge<'a> {
         }
     }
 
-    fn leave_as_it_is(&mut self, id: &ServiceId, there: &VirtualService) {
-        for real in there.reals() {
+    fn leave_as_it_is(&mut self, id: &ServiceId, current: &VirtualService) {
+        for real in current.reals() {
             self.leave(id, None, real, Want::Keep);
         }
     }
 
     /// A virtual service of ours that should not be: it goes once its real servers are gone.
-    pub(super) fn forsaken(&mut self, id: &ServiceId, there: &VirtualService) {
+    pub(super) fn forsaken(&mut self, id: &ServiceId, current: &VirtualService) {
         let mut removed = 0;
-        for real in there.reals() {
+        for real in current.reals() {
             let want = if self.desired.complete {
                 self.desired.fate(real.address).0
             } else {
@@ -125,7 +125,7 @@ impl<'a> Merge<'a> {
             };
             removed += usize::from(self.leave(id, None, real, want));
         }
-        if self.desired.complete && removed == there.reals().len() {
+        if self.desired.complete && removed == current.reals().len() {
             self.phases
                 .finish
                 .push(Step::Ipvs(Command::RemoveService(*id)));
@@ -262,7 +262,7 @@ impl<'a> Merge<'a> {
                         Next::Wait(drain) => drain,
                     };
                 self.kept.0.insert(key, drain);
-                self.wake(drain.deadline.min(self.now.after(POLL)));
+                self.wake(drain.deadline.min(self.now.after(COUNT_INTERVAL)));
                 false
             }
             Want::Keep | Want::Serve(_) | Want::Warm(_) => {
@@ -277,11 +277,11 @@ impl<'a> Merge<'a> {
     /// Whether this one has to serve on because nobody else does yet.
     fn bridges(&self, id: &ServiceId, wanted: Option<&DesiredService>, real: &RealServer) -> bool {
         let Some(wanted) = wanted else { return false };
-        let there = self.observed.table.get(id);
+        let current = self.observed.table.get(id);
         let serves = |endpoint: &Endpoint| match endpoint.want {
             Want::Serve(weight) => weight.serves(),
-            Want::Warm(_) | Want::Keep => there
-                .and_then(|there| there.real(endpoint.address))
+            Want::Warm(_) | Want::Keep => current
+                .and_then(|current| current.real(endpoint.address))
                 .is_some_and(|real| real.weight.serves()),
             Want::Quiesce | Want::Drain | Want::Remove => false,
         };
@@ -306,6 +306,6 @@ impl<'a> Merge<'a> {
     }
 
     fn wake(&mut self, at: Moment) {
-        self.wake_at = Some(self.wake_at.map_or(at, |there| there.min(at)));
+        self.wake_at = Some(self.wake_at.map_or(at, |current| current.min(at)));
     }
 }

@@ -52,7 +52,7 @@ fn table(reals: &[(u16, u32)]) -> Table {
     .collect()
 }
 
-struct Seen {
+struct Machine {
     table: Table,
     connections: BTreeMap<(ServiceId, SocketAddr), Connections>,
     addresses: Addresses,
@@ -62,7 +62,7 @@ struct Seen {
     drains: Drains,
 }
 
-impl Seen {
+impl Machine {
     fn of(table: Table) -> Self {
         let vip: BTreeSet<IpAddr> = ["198.18.0.29".parse().unwrap()].into();
         let addresses = Addresses {
@@ -112,7 +112,7 @@ impl Seen {
     }
 }
 
-fn told(plan: &Plan) -> Vec<String> {
+fn texts(plan: &Plan) -> Vec<String> {
     plan.steps.iter().map(ToString::to_string).collect()
 }
 
@@ -120,13 +120,13 @@ fn told(plan: &Plan) -> Vec<String> {
 fn a_new_service_gets_snat_then_its_vip_then_itself_then_its_real_servers_then_a_clean_start() {
     let mut wanted = service_with(&[(1, Want::Serve(weight(5)))]);
     wanted.snat = true;
-    let seen = Seen {
+    let machine = Machine {
         addresses: Addresses::default(),
-        ..Seen::of(Table::default())
+        ..Machine::of(Table::default())
     };
-    let plan = seen.plan(&desired(vec![(id(80), wanted)]), 0);
+    let plan = machine.plan(&desired(vec![(id(80), wanted)]), 0);
     assert_eq!(
-        told(&plan),
+        texts(&plan),
         [
             "rewrite clients' addresses for 1 services",
             "add address 198.18.0.29",
@@ -139,15 +139,15 @@ fn a_new_service_gets_snat_then_its_vip_then_itself_then_its_real_servers_then_a
 
 #[test]
 fn new_real_servers_come_before_old_ones_are_quiesced() {
-    let seen = Seen::of(table(&[(1, 1), (2, 0)]));
+    let machine = Machine::of(table(&[(1, 1), (2, 0)]));
     let wants = [
         (1, Want::Drain),
         (2, Want::Serve(weight(1))),
         (3, Want::Serve(weight(1))),
     ];
-    let plan = seen.plan(&desired(vec![(id(80), service_with(&wants))]), 0);
+    let plan = machine.plan(&desired(vec![(id(80), service_with(&wants))]), 0);
     assert_eq!(
-        told(&plan),
+        texts(&plan),
         [
             "edit tcp://198.18.0.29:80 -> 198.18.0.11:2 weight 1",
             "add tcp://198.18.0.29:80 -> 198.18.0.11:3 weight 1",
@@ -161,12 +161,12 @@ fn wants_that_depend_on_what_is_there_are_resolved() {
     let wants = [Want::Quiesce, Want::Drain, Want::Remove, Want::Keep];
     for want in wants {
         let plan =
-            Seen::of(table(&[])).plan(&desired(vec![(id(80), service_with(&[(1, want)]))]), 0);
+            Machine::of(table(&[])).plan(&desired(vec![(id(80), service_with(&[(1, want)]))]), 0);
         assert!(plan.steps.is_empty(), "{want:?}: none if new");
     }
     let known = |want| {
-        told(
-            &Seen::of(table(&[(1, 4)]))
+        texts(
+            &Machine::of(table(&[(1, 4)]))
                 .plan(&desired(vec![(id(80), service_with(&[(1, want)]))]), 0),
         )
     };
@@ -187,9 +187,9 @@ fn wants_that_depend_on_what_is_there_are_resolved() {
 
 #[test]
 fn a_cold_endpoint_is_tried_first_whether_new_or_quiesced() {
-    for there in [table(&[]), table(&[(1, 0)])] {
+    for current in [table(&[]), table(&[(1, 0)])] {
         let warm = desired(vec![(id(80), service_with(&[(1, Want::Warm(weight(1)))]))]);
-        let plan = Seen::of(there).plan(&warm, 0);
+        let plan = Machine::of(current).plan(&warm, 0);
         assert!(plan.steps.is_empty());
         assert_eq!(plan.probes, [(id(80), address(1))]);
     }
@@ -198,19 +198,19 @@ fn a_cold_endpoint_is_tried_first_whether_new_or_quiesced() {
 #[test]
 fn a_service_that_should_not_be_goes_after_its_last_real_server_and_takes_its_vip_along() {
     let none = desired(Vec::new());
-    let mut seen = Seen::of(table(&[(1, 1)]));
-    let first = seen.plan(&none, 0);
+    let mut machine = Machine::of(table(&[(1, 1)]));
+    let first = machine.plan(&none, 0);
     assert_eq!(
-        told(&first),
+        texts(&first),
         ["edit tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 0"]
     );
-    seen = Seen {
+    machine = Machine {
         drains: first.drains,
-        ..Seen::of(table(&[(1, 0)]))
+        ..Machine::of(table(&[(1, 0)]))
     };
-    seen.count(1, 0);
+    machine.count(1, 0);
     assert_eq!(
-        told(&seen.plan(&none, 200)),
+        texts(&machine.plan(&none, 200)),
         [
             "remove tcp://198.18.0.29:80 -> 198.18.0.11:1",
             "remove tcp://198.18.0.29:80",
@@ -221,16 +221,16 @@ fn a_service_that_should_not_be_goes_after_its_last_real_server_and_takes_its_vi
 
 #[test]
 fn before_the_sources_are_read_nothing_is_taken_away() {
-    let seen = Seen {
+    let machine = Machine {
         snat: Some([id(80)].into()),
-        ..Seen::of(table(&[(1, 1)]))
+        ..Machine::of(table(&[(1, 1)]))
     };
     let incomplete = Desired {
         complete: false,
         ..desired(vec![(id(80), service_with(&[(2, Want::Serve(weight(1)))]))])
     };
-    assert!(seen.plan(&incomplete, 0).steps.is_empty());
-    assert!(seen.plan(&Desired::default(), 0).steps.is_empty());
+    assert!(machine.plan(&incomplete, 0).steps.is_empty());
+    assert!(machine.plan(&Desired::default(), 0).steps.is_empty());
 }
 
 #[test]
@@ -239,17 +239,17 @@ fn what_was_quiesced_after_the_disk_was_written_does_not_serve_again_before_the_
         complete: false,
         ..service_with(&[(1, Want::Serve(weight(1))), (2, Want::Serve(weight(1)))])
     };
-    let seen = Seen::of(table(&[(1, 0)]));
+    let machine = Machine::of(table(&[(1, 0)]));
     let unread = Desired {
         complete: false,
         ..desired(vec![(id(80), of_disk())])
     };
-    assert!(seen.plan(&unread, 0).steps.is_empty());
+    assert!(machine.plan(&unread, 0).steps.is_empty());
     let one_unread = desired(vec![(id(80), of_disk())]);
-    assert!(seen.plan(&one_unread, 0).steps.is_empty());
-    let empty = Seen::of(table(&[]));
+    assert!(machine.plan(&one_unread, 0).steps.is_empty());
+    let empty = Machine::of(table(&[]));
     assert_eq!(
-        told(&empty.plan(&unread, 0)),
+        texts(&empty.plan(&unread, 0)),
         [
             "add tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 1",
             "add tcp://198.18.0.29:80 -> 198.18.0.11:2 weight 1"
@@ -263,24 +263,24 @@ fn what_is_not_ours_is_not_touched() {
     let foreign: ServiceId = "192.0.2.1:80".parse().unwrap();
     let mark: ServiceId = "fwmark:1".parse().unwrap();
     let service = ipvs::VirtualService::new(world::settings("rr"), vec![real(1, 1)]);
-    let seen = Seen::of(
+    let machine = Machine::of(
         [(foreign, service.clone()), (mark, service)]
             .into_iter()
             .collect(),
     );
     assert_eq!(
-        told(&seen.plan(&desired(Vec::new()), 0)),
+        texts(&machine.plan(&desired(Vec::new()), 0)),
         ["remove address 198.18.0.29"]
     );
 }
 
 #[test]
 fn settings_and_forwarding_that_differ_are_edited() {
-    let seen = Seen::of(table(&[(1, 1)]));
+    let machine = Machine::of(table(&[(1, 1)]));
     let mut wanted = service_with(&[(1, Want::Serve(weight(1)))]);
     wanted.settings = world::settings("wlc");
     wanted.forwarding = ipvs::Forwarding::DirectRouting;
-    let plan = seen.plan(&desired(vec![(id(80), wanted)]), 0);
+    let plan = machine.plan(&desired(vec![(id(80), wanted)]), 0);
     assert_eq!(plan.steps.len(), 2);
     assert!(matches!(
         plan.steps[0],
@@ -297,9 +297,9 @@ fn words_of_the_steps_name_what_they_touch() {
         Step::RemoveVip("198.18.0.29".parse().unwrap()),
         Step::ForgetFlows(id(80), address(1)),
     ];
-    let told: Vec<String> = steps.iter().map(ToString::to_string).collect();
+    let texts: Vec<String> = steps.iter().map(ToString::to_string).collect();
     assert_eq!(
-        told,
+        texts,
         [
             "remove address 198.18.0.29",
             "forget flows tcp://198.18.0.29:80 -> 198.18.0.11:1"

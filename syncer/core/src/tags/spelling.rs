@@ -59,12 +59,12 @@ pub(super) fn nearest<'a>(written: &str, words: &[&'a str]) -> Option<&'a str> {
 }
 
 /// How many letters have to be put in, left out, replaced or swapped with their neighbour.
-fn distance(one: &str, other: &str) -> usize {
-    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
-    for (i, a) in one.iter().enumerate() {
+fn distance(left: &str, right: &str) -> usize {
+    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=right.len()).collect()];
+    for (i, a) in left.iter().enumerate() {
         let mut row = vec![i.saturating_add(1)];
-        for (j, b) in other.iter().enumerate() {
+        for (j, b) in right.iter().enumerate() {
             let at = |row: Option<&Vec<usize>>, column: usize| {
                 row.and_then(|row| row.get(column).copied())
                     .unwrap_or(usize::MAX)
@@ -72,9 +72,9 @@ fn distance(one: &str, other: &str) -> usize {
             let (above, here) = (rows.last(), Some(&row));
             let replaced = at(above, j).saturating_add(usize::from(a != b));
             let put = at(here, j).saturating_add(1);
-            let left = at(above, j.saturating_add(1)).saturating_add(1);
-            let mut least = replaced.min(put).min(left);
-            let is_swap = |i: usize, j: usize| one.get(i) == Some(b) && other.get(j) == Some(a);
+            let dropped = at(above, j.saturating_add(1)).saturating_add(1);
+            let mut least = replaced.min(put).min(dropped);
+            let is_swap = |i: usize, j: usize| left.get(i) == Some(b) && right.get(j) == Some(a);
             if let (Some(before), Some(beside)) = (i.checked_sub(1), j.checked_sub(1))
                 && is_swap(before, beside)
             {
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_swap_is_one_slip_as_a_letter_more_or_less_is() {
-        for (one, other, expected) in [
+        for (left, right, expected) in [
             ("vip", "vip", 0),
             ("vpi", "vip", 1),
             ("vips", "vip", 1),
@@ -104,7 +104,7 @@ mod tests {
             ("", "vip", 3),
             ("shceduler", "scheduler", 1),
         ] {
-            assert_eq!(distance(one, other), expected, "{one} {other}");
+            assert_eq!(distance(left, right), expected, "{left} {right}");
         }
     }
 

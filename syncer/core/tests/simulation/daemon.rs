@@ -73,7 +73,7 @@ impl Daemon {
     }
 
     pub(crate) fn warm(&mut self, key: Key) {
-        self.director.warmed([key]);
+        self.director.warm([key]);
     }
 
     pub(crate) fn hold(&self) -> Option<&Hold> {
@@ -101,7 +101,7 @@ impl Daemon {
         let (begun, look) = self.director.begin(reason, now);
         match look {
             Look::Nothing => {}
-            Look::Count(services) => self.director.counted(Ok(machine.counts(&services)), now),
+            Look::Count(services) => self.director.count(Ok(machine.counts(&services)), now),
             Look::Read => {
                 let reading = machine.read(&self.director);
                 assert!(self.director.read(Ok(reading), now.steady, now));

@@ -11,7 +11,7 @@ use ipvs::{
     Command, Connections, Forwarding, Kernel, ServiceId, ServiceSettings, Table, VirtualService,
     Weight, errno,
 };
-use syncer_core::guard::PATIENCE;
+use syncer_core::guard::CONTRADICTION_HOLD;
 use syncer_core::memory::Memory;
 use syncer_core::model::Moment;
 use syncer_core::model::policy::{Ownership, Policy, VipPolicy};
@@ -202,7 +202,8 @@ impl World {
         let before = self.machine.kernel.table.clone();
         let hold = self.daemon.hold();
         let since = hold.map(|hold| self.now.wall.since(hold.since));
-        let trusted = !self.daemon.is_failing() && since.is_none_or(|since| since < PATIENCE);
+        let trusted =
+            !self.daemon.is_failing() && since.is_none_or(|since| since < CONTRADICTION_HOLD);
         let chance = Some(&mut self.random);
         match self.daemon.pass(&mut self.machine, self.now, life, chance) {
             Ended::Alive(plan) => {

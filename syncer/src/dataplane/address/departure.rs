@@ -50,11 +50,11 @@ impl Departures {
     /// Waits until one of these leaves, or may have left for all that is known. Cancel-safe.
     pub async fn of(&mut self, addresses: &BTreeSet<IpAddr>) {
         while let Some(socket) = &self.socket {
-            let heard = match socket.readable().await {
+            let answer = match socket.readable().await {
                 Ok(mut ready) => ready.try_io(|socket| receive(socket.get_ref())),
                 Err(error) => Ok(Err(error)),
             };
-            match heard {
+            match answer {
                 Ok(Ok(news)) if departed(&news).any(|address| addresses.contains(&address)) => {
                     return;
                 }

@@ -39,9 +39,9 @@ pub(super) struct Link {
 impl Link {
     /// `None` where there are no neighbours: a loopback, a tunnel.
     pub(super) fn open(name: &str) -> io::Result<Option<Self>> {
-        let of_link = getifaddrs()?.find_map(|one| {
-            let address = *one.address.as_ref()?.as_link_addr()?;
-            (one.interface_name == name).then_some(address)
+        let of_link = getifaddrs()?.find_map(|interface| {
+            let address = *interface.address.as_ref()?.as_link_addr()?;
+            (interface.interface_name == name).then_some(address)
         });
         let Some((address, mac)) = of_link.and_then(|link| Some((link, link.addr()?))) else {
             return Ok(None);

@@ -14,7 +14,7 @@ use crate::dataplane::command::{CommandError, run};
 const CHAIN: &str = "NOMAD-IPVS-SNAT";
 
 /// How many jumps to it are removed at most; ours is one.
-const JUMPS: usize = 16;
+const JUMPS_LIMIT: usize = 16;
 
 /// Tables that somebody uses the legacy programs for.
 const LEGACY_TABLES: [(Family, &str); 2] = [
@@ -132,7 +132,7 @@ impl Iptables {
     async fn remove_family(&self, family: Family) {
         let program = self.program(family);
         let jump = "-D POSTROUTING -m ipvs --ipvs -j";
-        for _ in 0..JUMPS {
+        for _ in 0..JUMPS_LIMIT {
             if !nat(&program, jump).await {
                 break;
             }
@@ -226,9 +226,9 @@ impl Snat for Iptables {
                 self.remove_family(Family::V6).await;
             }
             if self.is_in_use().await? {
-                let told = format!("{} -t nat -X {CHAIN}", self.program(Family::V4));
+                let command = format!("{} -t nat -X {CHAIN}", self.program(Family::V4));
                 let complaint = "the chain is still there".to_owned();
-                return Err(CommandError::Failed { told, complaint });
+                return Err(CommandError::Failed { command, complaint });
             }
             Ok(())
         })

@@ -93,7 +93,7 @@ pub(in crate::hints) struct Around {
 
 /// A loop that has one real server of that weight, or none, and makes a pass every few milliseconds.
 pub(in crate::hints) fn around(weight: Option<u32>) -> Around {
-    let (fleet, seen) = watch::channel(Published::default());
+    let (fleet, fleet_feed) = watch::channel(Published::default());
     let (publisher, passes) = watch::channel(Arc::new(passed(weight, 0)));
     let (weight, active) = (Arc::new(Mutex::new(weight)), Arc::new(Mutex::new(Some(0))));
     let (hangs, board) = (Arc::new(AtomicBool::new(false)), Board::default());
@@ -126,7 +126,7 @@ pub(in crate::hints) fn around(weight: Option<u32>) -> Around {
     });
     let barrier = Barrier {
         board,
-        fleet: seen,
+        fleet: fleet_feed,
         passes,
         count,
     };
@@ -170,7 +170,10 @@ async fn what_nomad_does_not_list_is_known_by_the_catalogue_and_else_absent_soon
     around.read(Fleet::default());
     let (outcome, took) = around.withdraw("www").await;
     assert_eq!(outcome, Outcome::Absent);
-    assert!(took >= UNLISTED && took < UNLISTED * 2, "{took:?}");
+    assert!(
+        took >= UNLISTED_WAIT && took < UNLISTED_WAIT * 2,
+        "{took:?}"
+    );
     *around.weight.lock().unwrap() = Some(1);
     let quiesce = async {
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -227,9 +230,9 @@ async fn an_exit_that_comes_while_a_withdrawal_waits_stays() {
     around.read(fleet());
     let exit = async {
         let board = &around.barrier.board;
-        let anybody = &Speaker::Anybody;
+        let speaker = &Speaker::Anybody;
         board
-            .tell(anybody, ID, "www", Hint::Exited, Duration::ZERO)
+            .tell(speaker, ID, "www", Hint::Exited, Duration::ZERO)
             .unwrap();
         *around.weight.lock().unwrap() = None;
     };
@@ -245,8 +248,8 @@ async fn what_a_task_that_serves_nothing_does_reaches_neither_board_nor_loop() {
     around.read(fleet());
     for hint in [Hint::Exited, Hint::Withdrawn, Hint::Running] {
         let barrier = &around.barrier;
-        let told = barrier.take(&Speaker::Anybody, ID, "sidecar", hint, LIMIT);
-        assert!(told.await.is_ok());
+        let outcome = barrier.take(&Speaker::Anybody, ID, "sidecar", hint, LIMIT);
+        assert!(outcome.await.is_ok());
     }
     assert_eq!(around.barrier.board.version(), 0);
     let unknown = around

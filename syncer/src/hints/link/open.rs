@@ -9,16 +9,16 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
-use super::pending::MOST;
+use super::pending::PENDING_LIMIT;
 use crate::config::{HostPort, Tls};
 use crate::credential::pem::TlsError;
 use crate::error::chain;
 
 /// From nothing to an open stream.
-const OPEN: Duration = Duration::from_secs(2);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A path that is dead is noticed within twice this, inside a drain's usual limit of some seconds.
-const PING: Duration = Duration::from_secs(2);
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// An open stream.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(super) enum OpenError {
         "connected, and then no stream: both sides need certificates of one CA, or neither any"
     )]
     Refused(#[source] Box<Status>),
-    #[error("no answer within {} s", OPEN.as_secs())]
+    #[error("no answer within {} s", OPEN_TIMEOUT.as_secs())]
     Slow,
 }
 
@@ -63,15 +63,15 @@ pub(super) async fn open(director: HostPort, tls: Option<Tls>) -> Result<Stream,
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{director}"))
             .map_err(OpenError::Address)?
             .tcp_nodelay(true)
-            .http2_keep_alive_interval(PING)
-            .keep_alive_timeout(PING)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_INTERVAL)
             .keep_alive_while_idle(true);
         if let Some(tls) = &tls {
             endpoint = tls.client(&director.host, endpoint)?;
         }
         let channel = endpoint.connect().await.map_err(OpenError::Connect)?;
         let mut client = HintsClient::new(channel);
-        let (hints, outgoing) = mpsc::channel(MOST);
+        let (hints, outgoing) = mpsc::channel(PENDING_LIMIT);
         let answers = client
             .tell(ReceiverStream::new(outgoing))
             .await
@@ -83,7 +83,7 @@ pub(super) async fn open(director: HostPort, tls: Option<Tls>) -> Result<Stream,
             _client: client,
         })
     };
-    tokio::time::timeout(OPEN, opened)
+    tokio::time::timeout(OPEN_TIMEOUT, opened)
         .await
         .unwrap_or(Err(OpenError::Slow))
 }

@@ -8,17 +8,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use nomad_ipvs_proto::hints::answer::Result as Said;
+use nomad_ipvs_proto::hints::answer::Result as Verdict;
 use nomad_ipvs_proto::hints::{Answer, Hint as Message};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::Unsaid;
+use super::NoAnswer;
 use crate::hints::{Outcome, wire};
 use crate::source::driver::Hint;
 
 /// More than a node's tasks at once: with a director that answers, there are a few.
-pub(super) const MOST: usize = 1024;
+pub(super) const PENDING_LIMIT: usize = 1024;
 
 /// One hint to one director.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Order {
     pub(super) hint: Hint,
     /// Of no use after it.
     pub(super) until: Instant,
-    pub(super) answer: oneshot::Sender<Result<Outcome, Unsaid>>,
+    pub(super) answer: oneshot::Sender<Result<Outcome, NoAnswer>>,
 }
 
 #[derive(Debug)]
@@ -60,8 +60,8 @@ impl Pending {
             waiting.superseded = true;
         }
         self.end_superseded();
-        if self.hints.len() >= MOST {
-            let _ = order.answer.send(Err(Unsaid::TooMany));
+        if self.hints.len() >= PENDING_LIMIT {
+            let _ = order.answer.send(Err(NoAnswer::TooMany));
             return;
         }
         self.count += 1;
@@ -77,7 +77,7 @@ impl Pending {
                 continue;
             };
             if order.until <= now {
-                self.end(number, Err(Unsaid::Late));
+                self.end(number, Err(NoAnswer::Late));
                 continue;
             }
             let left = order.until - now;
@@ -96,17 +96,17 @@ impl Pending {
     }
 
     /// The director has answered; why, if it refused.
-    pub(super) fn answered(&mut self, answer: Answer) -> Option<String> {
+    pub(super) fn answer(&mut self, answer: Answer) -> Option<String> {
         let outcome = match answer.result {
-            Some(Said::Outcome(number)) => {
+            Some(Verdict::Outcome(number)) => {
                 let known = number.try_into().ok().and_then(wire::outcome);
                 known.ok_or_else(|| "an outcome that is not known here".to_owned())
             }
-            Some(Said::Refused(why)) => Err(why),
+            Some(Verdict::Refused(why)) => Err(why),
             None => Err("an answer without an outcome".to_owned()),
         };
         let why = outcome.as_ref().err().cloned();
-        self.end(answer.number, outcome.map_err(Unsaid::Refused));
+        self.end(answer.number, outcome.map_err(NoAnswer::Refused));
         why
     }
 
@@ -118,16 +118,16 @@ impl Pending {
 
     /// Of those that are not told, ends what a later one has come for.
     fn end_superseded(&mut self) {
-        let superseded = |number: &u64| self.hints.get(number).is_some_and(|one| one.superseded);
+        let superseded = |number: &u64| self.hints.get(number).is_some_and(|hint| hint.superseded);
         let (over, untold) = self.untold.iter().copied().partition(superseded);
         self.untold = untold;
         let over: VecDeque<u64> = over;
         for number in over {
-            self.end(number, Err(Unsaid::Superseded));
+            self.end(number, Err(NoAnswer::Superseded));
         }
     }
 
-    fn end(&mut self, number: u64, outcome: Result<Outcome, Unsaid>) {
+    fn end(&mut self, number: u64, outcome: Result<Outcome, NoAnswer>) {
         if let Some(waiting) = self.hints.remove(&number) {
             let _ = waiting.order.answer.send(outcome);
         }

@@ -10,25 +10,25 @@ use super::certificates::Authority;
 use super::harness::{Log, director, node, until};
 use crate::config::Tls;
 use crate::hints::barrier::tests::ID;
-use crate::hints::link::Unsaid;
+use crate::hints::link::NoAnswer;
 use crate::source::driver::Hint;
 
 /// The one line that a node says of a director that it tries again and again.
-async fn told(director: SocketAddr, tls: Option<&Tls>) -> String {
+async fn complaint(director: SocketAddr, tls: Option<&Tls>) -> String {
     let (log, _guard) = Log::start();
     let node = node(director, tls);
     let limit = Duration::from_millis(1500);
     let outcome = node
         .tell(&ID.to_string(), "www", Hint::Withdrawn, limit)
         .await;
-    assert_eq!(outcome, Err(Unsaid::Late));
+    assert_eq!(outcome, Err(NoAnswer::Late));
     until("a word on it", || {
         !log.with("does not take hints").is_empty()
     })
     .await;
-    let said = log.with("does not take hints");
-    assert_eq!(said.len(), 1, "{said:#?}");
-    said[0].clone()
+    let text = log.with("does not take hints");
+    assert_eq!(text.len(), 1, "{text:#?}");
+    text[0].clone()
 }
 
 #[tokio::test]
@@ -39,10 +39,10 @@ async fn a_node_whose_certificate_is_of_another_ca_is_refused_and_says_so_once()
         ca_file: ca.ca_file(),
         ..other.issue("node")
     };
-    let said = told(director.address, Some(&theirs)).await;
+    let text = complaint(director.address, Some(&theirs)).await;
     assert!(
-        said.contains("both sides need certificates of one CA"),
-        "{said}"
+        text.contains("both sides need certificates of one CA"),
+        "{text}"
     );
 }
 
@@ -50,12 +50,12 @@ async fn a_node_whose_certificate_is_of_another_ca_is_refused_and_says_so_once()
 async fn a_director_of_another_ca_or_for_another_name_is_not_told_and_the_node_says_so_once() {
     let (ca, other) = (Authority::new(), Authority::new());
     let foreign = director("127.0.0.1:0", Some(&other.issue("director")), Some(0)).await;
-    let said = told(foreign.address, Some(&ca.issue("node"))).await;
-    assert!(said.contains("invalid peer certificate"), "{said}");
+    let text = complaint(foreign.address, Some(&ca.issue("node"))).await;
+    assert!(text.contains("invalid peer certificate"), "{text}");
     let tls = ca.issue_for("director", "lb1.example.org");
     let named = director("127.0.0.1:0", Some(&tls), Some(0)).await;
-    let said = told(named.address, Some(&ca.issue("node"))).await;
-    assert!(said.contains("not valid for name"), "{said}");
+    let text = complaint(named.address, Some(&ca.issue("node"))).await;
+    assert!(text.contains("not valid for name"), "{text}");
     let mut by_name = ca.issue("node2");
     by_name.server_name = Some("lb1.example.org".to_owned());
     let node = node(named.address, Some(&by_name));
@@ -67,13 +67,13 @@ async fn a_director_of_another_ca_or_for_another_name_is_not_told_and_the_node_s
 async fn who_has_no_certificate_is_refused() {
     let ca = Authority::new();
     let director = director("127.0.0.1:0", Some(&ca.issue("director")), Some(0)).await;
-    let said = told(director.address, None).await;
-    assert!(said.contains("or neither any"), "{said}");
+    let text = complaint(director.address, None).await;
+    assert!(text.contains("or neither any"), "{text}");
     // And who speaks TLS without showing one.
     let pem = std::fs::read(ca.ca_file()).unwrap();
     let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
     let endpoint = Endpoint::from_shared(format!("https://{}", director.address)).unwrap();
-    let told = async {
+    let complaint = async {
         let channel = endpoint
             .tls_config(tls)
             .unwrap()
@@ -83,7 +83,7 @@ async fn who_has_no_certificate_is_refused() {
         let hints = tokio_stream::pending();
         HintsClient::new(channel).tell(hints).await.map_err(drop)
     };
-    assert!(told.await.is_err());
+    assert!(complaint.await.is_err());
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use super::certificates::Authority;
 use super::harness::{Listening, Log, director, node, until};
 use crate::hints::Outcome;
 use crate::hints::barrier::tests::ID;
-use crate::hints::link::{Link, Unsaid};
+use crate::hints::link::{Link, NoAnswer};
 use crate::source::driver::Hint;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -24,7 +24,7 @@ const OTHER: &str = "00000000-0000-0000-0000-000000000002";
 async fn withdrawn(
     link: &Link,
     limit: Duration,
-) -> tokio::task::JoinHandle<Result<Outcome, Unsaid>> {
+) -> tokio::task::JoinHandle<Result<Outcome, NoAnswer>> {
     let answer = tokio::spawn(link.tell(&ID.to_string(), "www", Hint::Withdrawn, limit));
     tokio::time::sleep(Duration::from_millis(200)).await;
     answer
@@ -43,13 +43,13 @@ async fn an_exit_overtakes_a_withdrawal_that_waits_on_the_same_stream() {
     let node = node(director.address, Some(&ca.issue("node")));
     let withdrawal = withdrawn(&node, LIMIT).await;
     for alloc in [OTHER.to_owned(), ID.to_string()] {
-        let told = Instant::now();
+        let start = Instant::now();
         let outcome = node.tell(&alloc, "www", Hint::Exited, Duration::ZERO).await;
         assert_eq!(outcome, Ok(Outcome::Noted));
         assert!(
-            told.elapsed() < Duration::from_millis(100),
+            start.elapsed() < Duration::from_millis(100),
             "{:?}",
-            told.elapsed()
+            start.elapsed()
         );
     }
     assert!(!withdrawal.is_finished());
@@ -104,13 +104,13 @@ async fn a_hint_ends_a_long_wait_for_a_director_that_was_gone() {
     // By now the waits are longer than a hint is of use.
     tokio::time::sleep(Duration::from_millis(3500)).await;
     let _director = director(&address.to_string(), None, Some(1)).await;
-    let told = Instant::now();
+    let start = Instant::now();
     let outcome = node.tell(OTHER, "www", Hint::Exited, Duration::ZERO).await;
     assert_eq!(outcome, Ok(Outcome::Noted));
     assert!(
-        told.elapsed() < Duration::from_millis(300),
+        start.elapsed() < Duration::from_millis(300),
         "{:?}",
-        told.elapsed()
+        start.elapsed()
     );
 }
 
@@ -122,12 +122,12 @@ async fn a_director_that_hangs_costs_no_more_than_the_deadline_and_a_margin() {
     let tls = ca.issue("node");
     for tls in [None, Some(&tls)] {
         let node = node(hanging.local_addr().unwrap(), tls);
-        let (limit, told) = (Duration::from_millis(500), Instant::now());
+        let (limit, start) = (Duration::from_millis(500), Instant::now());
         let outcome = node
             .tell(&ID.to_string(), "www", Hint::Withdrawn, limit)
             .await;
-        assert_eq!(outcome, Err(Unsaid::Late));
-        assert!(told.elapsed() < limit + GRANTED, "{:?}", told.elapsed());
+        assert_eq!(outcome, Err(NoAnswer::Late));
+        assert!(start.elapsed() < limit + GRANTED, "{:?}", start.elapsed());
     }
 }
 
@@ -164,12 +164,12 @@ async fn a_path_that_is_dead_is_noticed_and_another_taken() {
     assert_eq!(open, Ok(Outcome::Noted));
     cut.store(true, Ordering::SeqCst);
     dead.notify_waiters();
-    let told = Instant::now();
+    let start = Instant::now();
     let outcome = node
         .tell(&ID.to_string(), "www", Hint::Withdrawn, LIMIT)
         .await;
     assert_eq!(outcome, Ok(Outcome::Drained));
-    let took = told.elapsed();
+    let took = start.elapsed();
     assert!(
         took > Duration::from_millis(500) && took < Duration::from_secs(6),
         "{took:?}"
@@ -196,7 +196,7 @@ async fn a_hint_that_makes_no_sense_is_refused_and_the_stream_goes_on() {
         .await;
     let why = "\"no-id\" is no allocation's id";
     assert!(
-        matches!(&refused, Err(Unsaid::Refused(told)) if told.contains(why)),
+        matches!(&refused, Err(NoAnswer::Refused(start)) if start.contains(why)),
         "{refused:?}"
     );
     assert_eq!(log.with("refused a hint").len(), 1);
@@ -218,7 +218,7 @@ async fn only_so_many_withdrawals_of_a_node_wait() {
     let outcomes = futures_util::future::join_all(answers).await;
     let refused = outcomes
         .iter()
-        .filter(|outcome| matches!(outcome, Err(Unsaid::Refused(_))));
+        .filter(|outcome| matches!(outcome, Err(NoAnswer::Refused(_))));
     assert_eq!(refused.count(), 300 - 256);
 }
 
@@ -267,9 +267,9 @@ async fn a_node_says_nothing_about_tasks_of_another_node_and_is_told_why() {
     let director = busy(Some(&ca.issue("director"))).await;
     let thief = node(director.address, Some(&ca.issue_for("node2", "node2")));
     for hint in [Hint::Exited, Hint::Withdrawn, Hint::Running] {
-        let told = thief.tell(&ID.to_string(), "www", hint, LIMIT).await;
-        let Err(Unsaid::Refused(why)) = told else {
-            panic!("{told:?}");
+        let answer = thief.tell(&ID.to_string(), "www", hint, LIMIT).await;
+        let Err(NoAnswer::Refused(why)) = answer else {
+            panic!("{answer:?}");
         };
         assert!(why.contains("is on Nomad node node1 (n)"), "{why}");
         assert!(why.contains("subject alternative names"), "{why}");
@@ -278,8 +278,8 @@ async fn a_node_says_nothing_about_tasks_of_another_node_and_is_told_why() {
     assert!(!log.with("a hint is refused").is_empty());
     for name in ["node1", "198.18.0.11"] {
         let own = node(director.address, Some(&ca.issue_for(name, name)));
-        let told = own.tell(&ID.to_string(), "www", Hint::Exited, Duration::ZERO);
-        assert_eq!(told.await, Ok(Outcome::Noted), "{name}");
+        let answer = own.tell(&ID.to_string(), "www", Hint::Exited, Duration::ZERO);
+        assert_eq!(answer.await, Ok(Outcome::Noted), "{name}");
     }
 }
 
@@ -295,13 +295,13 @@ async fn a_flood_of_one_node_is_slowed_down_and_another_node_does_not_notice() {
     let flood = tokio::spawn(futures_util::future::join_all(flood));
     tokio::time::sleep(Duration::from_millis(300)).await;
     let other = node(director.address, Some(&ca.issue("node1-again")));
-    let told = Instant::now();
+    let start = Instant::now();
     let exit = other.tell(&ID.to_string(), "www", Hint::Exited, Duration::ZERO);
     assert_eq!(exit.await, Ok(Outcome::Noted));
     assert!(
-        told.elapsed() < Duration::from_millis(700),
+        start.elapsed() < Duration::from_millis(700),
         "{:?}",
-        told.elapsed()
+        start.elapsed()
     );
     let outcomes = flood.await.unwrap();
     let taken = outcomes.iter().filter(|outcome| outcome.is_ok()).count();

@@ -82,23 +82,23 @@ fn put(folder: &Path, file: &str, text: &str) -> PathBuf {
     path
 }
 
-async fn asked(http: &Http) -> Result<(), String> {
+async fn outcome(http: &Http) -> Result<(), String> {
     let answer = http.get("/v1/catalog/services", LIMIT).await;
-    answer.map(drop).map_err(|error| error.told())
+    answer.map(drop).map_err(|error| error.chain())
 }
 
 #[tokio::test]
 async fn both_sides_are_verified_and_the_token_arrives() {
-    let (ours, other) = (authority(), authority());
+    let (own, other) = (authority(), authority());
     let requests = Requests::default();
-    let port = agent(&ours, "localhost", requests.clone()).await;
+    let port = agent(&own, "localhost", requests.clone()).await;
     let api = |tls: HttpsTls| Api {
         tls,
         ..fixed(&format!("https://localhost:{port}"), "s3cret")
     };
-    let (_folder, good) = files(&ours, "syncer");
+    let (_folder, good) = files(&own, "syncer");
     let http = Http::new(&api(good.clone()), "X-Consul-Token").unwrap();
-    assert_eq!(asked(&http).await, Ok(()));
+    assert_eq!(outcome(&http).await, Ok(()));
     assert_eq!(requests.all(), ["/v1/catalog/services s3cret"]);
 
     let (_other_folder, foreign) = files(&other, "syncer");
@@ -110,7 +110,7 @@ async fn both_sides_are_verified_and_the_token_arrives() {
         identity: foreign.identity,
         ..good.clone()
     };
-    let nobody = HttpsTls {
+    let without_client = HttpsTls {
         identity: None,
         ..good.clone()
     };
@@ -122,10 +122,10 @@ async fn both_sides_are_verified_and_the_token_arrives() {
         (strange_ca, "invalid peer certificate"),
         (machine, "invalid peer certificate"),
         (strange_identity, ""),
-        (nobody, ""),
+        (without_client, ""),
     ] {
         let http = Http::new(&api(tls), "X-Consul-Token").unwrap();
-        let error = asked(&http).await.unwrap_err();
+        let error = outcome(&http).await.unwrap_err();
         assert!(error.contains(expected), "{expected}: {error}");
     }
     assert_eq!(requests.all().len(), 1);
@@ -133,9 +133,9 @@ async fn both_sides_are_verified_and_the_token_arrives() {
 
 #[tokio::test]
 async fn the_server_s_name_may_be_another_than_its_host() {
-    let ours = authority();
-    let port = agent(&ours, "server.dc1.consul", Requests::default()).await;
-    let (_folder, tls) = files(&ours, "syncer");
+    let own = authority();
+    let port = agent(&own, "server.dc1.consul", Requests::default()).await;
+    let (_folder, tls) = files(&own, "syncer");
     for host in ["127.0.0.1", "localhost"] {
         let api = |server_name: Option<&str>| Api {
             tls: HttpsTls {
@@ -145,10 +145,10 @@ async fn the_server_s_name_may_be_another_than_its_host() {
             ..Api::at(format!("https://{host}:{port}").parse().unwrap())
         };
         let named = Http::new(&api(Some("server.dc1.consul")), "X-Consul-Token").unwrap();
-        assert_eq!(asked(&named).await, Ok(()), "{host}");
+        assert_eq!(outcome(&named).await, Ok(()), "{host}");
         for wrong in [None, Some("server.dc2.consul")] {
             let http = Http::new(&api(wrong), "X-Consul-Token").unwrap();
-            let error = asked(&http).await.unwrap_err();
+            let error = outcome(&http).await.unwrap_err();
             assert!(error.contains("not valid for name"), "{host}: {error}");
         }
     }
@@ -156,8 +156,8 @@ async fn the_server_s_name_may_be_another_than_its_host() {
 
 #[tokio::test]
 async fn certificates_that_are_replaced_are_used_from_then_on() {
-    let (ours, other) = (authority(), authority());
-    let port = agent(&ours, "localhost", Requests::default()).await;
+    let (own, other) = (authority(), authority());
+    let port = agent(&own, "localhost", Requests::default()).await;
     let (folder, tls) = files(&other, "syncer");
     let address = format!("https://localhost:{port}");
     let api = Api {
@@ -165,14 +165,14 @@ async fn certificates_that_are_replaced_are_used_from_then_on() {
         ..Api::at(address.parse().unwrap())
     };
     let http = Http::new(&api, "X-Consul-Token").unwrap();
-    asked(&http).await.unwrap_err();
-    let (cert, key) = issued(&ours, "syncer");
+    outcome(&http).await.unwrap_err();
+    let (cert, key) = issued(&own, "syncer");
     put(folder.path(), "us.pem", &cert);
-    let error = asked(&http).await.unwrap_err();
+    let error = outcome(&http).await.unwrap_err();
     assert!(error.contains("unusable together"), "{error}");
     put(folder.path(), "us.key", &key);
-    put(folder.path(), "ca.pem", &ours.pem());
-    assert_eq!(asked(&http).await, Ok(()));
+    put(folder.path(), "ca.pem", &own.pem());
+    assert_eq!(outcome(&http).await, Ok(()));
 }
 
 #[tokio::test]
@@ -186,18 +186,18 @@ async fn a_token_file_that_is_replaced_is_read_again() {
         ..Api::at(address.parse().unwrap())
     };
     let http = Http::new(&api, "X-Consul-Token").unwrap();
-    assert_eq!(asked(&http).await, Ok(()));
+    assert_eq!(outcome(&http).await, Ok(()));
     put(folder.path(), "new", "second\n");
     std::fs::rename(folder.path().join("new"), &path).unwrap();
-    assert_eq!(asked(&http).await, Ok(()));
+    assert_eq!(outcome(&http).await, Ok(()));
     std::fs::remove_file(&path).unwrap();
-    let error = asked(&http).await.unwrap_err();
+    let error = outcome(&http).await.unwrap_err();
     assert!(
         error.contains("token: cannot be read: No such file") && !error.contains("second"),
         "{error}"
     );
     put(folder.path(), "token", "third");
-    assert_eq!(asked(&http).await, Ok(()));
+    assert_eq!(outcome(&http).await, Ok(()));
     let tokens = ["first", "second", "third"];
     assert_eq!(
         requests.all(),

@@ -29,8 +29,8 @@ fn allocation(id: u128) -> Allocation {
     }
 }
 
-fn wanted_of(alloc: Allocation, there: &[&str]) -> Vec<Registration> {
-    wanted(&Fleet::new([alloc]), "node1", there.iter().copied())
+fn wanted_of(alloc: Allocation, current: &[&str]) -> Vec<Registration> {
+    wanted(&Fleet::new([alloc]), "node1", current.iter().copied())
 }
 
 #[test]
@@ -106,39 +106,42 @@ fn a_label_that_ends_like_another_is_not_the_other() {
     assert_eq!(found[0].address.port(), 20000);
 }
 
-fn there(id: u128) -> BTreeMap<String, Registered> {
-    let one = Registered {
+fn current(id: u128) -> BTreeMap<String, Registered> {
+    let alloc = Registered {
         name: "my-job-web-http".into(),
         address: "198.18.0.11".into(),
         port: 20000,
     };
-    BTreeMap::from([(format!("{OUR_REGISTRATIONS}{}-www-http", AllocId(id)), one)])
+    BTreeMap::from([(
+        format!("{OUR_REGISTRATIONS}{}-www-http", AllocId(id)),
+        alloc,
+    )])
 }
 
 fn work_on(
-    there: &BTreeMap<String, Registered>,
+    current: &BTreeMap<String, Registered>,
     fleet: &Fleet,
     absences: &mut Absences,
     at: Instant,
 ) -> Work {
-    let wanted = wanted(fleet, "node1", there.keys().map(String::as_str));
+    let wanted = wanted(fleet, "node1", current.keys().map(String::as_str));
     let nomad = Answered {
         fleet,
         node: "node1",
         at,
         now: at,
     };
-    work(&wanted, there, &nomad, absences)
+    work(&wanted, current, &nomad, absences)
 }
 
 #[test]
 fn what_nomad_says_is_over_goes_at_once_and_others_stay() {
-    let mut there = there(1);
-    there.insert("theirs".into(), there.values().next().unwrap().clone());
-    let ours = there.keys().next().unwrap().clone();
+    let mut current = current(1);
+    current.insert("theirs".into(), current.values().next().unwrap().clone());
+    let own = current.keys().next().unwrap().clone();
     let on = |alloc: Allocation| {
         let fleet = Fleet::new([alloc]);
-        work_on(&there, &fleet, &mut Absences::default(), Instant::now()).steps
+        work_on(&current, &fleet, &mut Absences::default(), Instant::now()).steps
     };
     assert_eq!(on(allocation(1)), []);
     let over = [ClientStatus::Complete, ClientStatus::Failed].map(|client| Allocation {
@@ -149,15 +152,15 @@ fn what_nomad_says_is_over_goes_at_once_and_others_stay() {
         wanted: false,
         ..allocation(1)
     };
-    for one in over.into_iter().chain([unwanted]) {
-        assert_eq!(on(one), [Step::Deregister(ours.clone())]);
+    for alloc in over.into_iter().chain([unwanted]) {
+        assert_eq!(on(alloc), [RegistrarStep::Deregister(own.clone())]);
     }
     let mut declared = allocation(1);
     declared.ports[0].registered_by_nomad = Some(true);
-    assert_eq!(on(declared), [Step::Deregister(ours.clone())]);
+    assert_eq!(on(declared), [RegistrarStep::Deregister(own.clone())]);
     let mut moved = allocation(1);
     moved.ports[0].address = "198.18.0.11:20001".parse().unwrap();
-    assert!(matches!(on(moved)[..], [Step::Register(_)]));
+    assert!(matches!(on(moved)[..], [RegistrarStep::Register(_)]));
 }
 
 #[test]
@@ -169,9 +172,14 @@ fn what_nomad_lost_or_does_not_know_the_job_of_stays() {
         wanted: false,
         ..allocation(1)
     });
-    for one in lost.into_iter().chain([strange]) {
-        let fleet = Fleet::new([one]);
-        let work = work_on(&there(1), &fleet, &mut Absences::default(), Instant::now());
+    for alloc in lost.into_iter().chain([strange]) {
+        let fleet = Fleet::new([alloc]);
+        let work = work_on(
+            &current(1),
+            &fleet,
+            &mut Absences::default(),
+            Instant::now(),
+        );
         assert_eq!((work.steps.len(), work.held.len()), (0, 1));
     }
     let lost = Allocation {
@@ -179,13 +187,18 @@ fn what_nomad_lost_or_does_not_know_the_job_of_stays() {
         ..allocation(1)
     };
     let fleet = Fleet::new([lost, allocation(2)]);
-    let work = work_on(&there(1), &fleet, &mut Absences::default(), Instant::now());
+    let work = work_on(
+        &current(1),
+        &fleet,
+        &mut Absences::default(),
+        Instant::now(),
+    );
     assert!(work.held.is_empty(), "the port is another's by now");
 }
 
 #[test]
 fn what_nomad_does_not_mention_is_held_for_a_minute_and_two_answers() {
-    let (there, start) = (there(1), Instant::now());
+    let (current, start) = (current(1), Instant::now());
     let elsewhere = Allocation {
         node_id: "n2".into(),
         node_name: "node2".into(),
@@ -195,7 +208,7 @@ fn what_nomad_does_not_mention_is_held_for_a_minute_and_two_answers() {
     let mut absences = Absences::default();
     let mut gone = |seconds, fleet: &Fleet| {
         let at = start + Duration::from_secs(seconds);
-        let work = work_on(&there, fleet, &mut absences, at);
+        let work = work_on(&current, fleet, &mut absences, at);
         assert_eq!(work.steps.len() + work.held.len(), 1);
         work.held.is_empty()
     };
@@ -206,11 +219,11 @@ fn what_nomad_does_not_mention_is_held_for_a_minute_and_two_answers() {
 
 #[test]
 fn an_empty_list_of_nomad_takes_nothing_away_however_long_it_lasts() {
-    let (there, start) = (there(1), Instant::now());
+    let (current, start) = (current(1), Instant::now());
     let mut absences = Absences::default();
     for minutes in 0..10 {
         let at = start + Duration::from_mins(minutes);
-        let work = work_on(&there, &Fleet::default(), &mut absences, at);
+        let work = work_on(&current, &Fleet::default(), &mut absences, at);
         assert_eq!((work.steps.len(), work.held.len()), (0, 1));
     }
 }

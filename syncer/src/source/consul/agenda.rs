@@ -14,10 +14,10 @@ use tokio::time::Instant;
 use crate::backoff::Backoff;
 
 /// After that long every service is read again, whatever the lists say.
-const ROUND: Duration = Duration::from_mins(10);
+const ROUND_INTERVAL: Duration = Duration::from_mins(10);
 
 /// How many of those that changed last are read first when something changed and nobody says what.
-const LIKELY: usize = 32;
+const LIKELY_LIMIT: usize = 32;
 
 /// How many reads have to fail in a row, none succeeding, until it is the server.
 const OUTAGE_FAILURES: u32 = 4;
@@ -46,7 +46,7 @@ pub(super) struct Agenda {
 
 #[derive(Debug, Default)]
 struct Service {
-    state: State,
+    state: ReadState,
     /// When the answer came that named it.
     named_at: Option<Instant>,
     /// The highest index of its answers.
@@ -55,7 +55,7 @@ struct Service {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum State {
+enum ReadState {
     /// Waits in `named`.
     #[default]
     Named,
@@ -129,19 +129,19 @@ impl Agenda {
         let (name, state) = (Arc::clone(name), service.state);
         match state {
             // Read when its turn comes, at the latest after the read that is under way.
-            State::Named | State::Reading(_) => {}
-            State::Rested(since) if since > at => return,
-            State::Rested(since) => {
+            ReadState::Named | ReadState::Reading(_) => {}
+            ReadState::Rested(since) if since > at => return,
+            ReadState::Rested(since) => {
                 self.rested.remove(&(since, Arc::clone(&name)));
                 self.named.push_back(Arc::clone(&name));
             }
             // Its next try comes anyway.
-            State::Failed(_) => return,
+            ReadState::Failed(_) => return,
         }
         if let Some(service) = self.services.get_mut(&name) {
             service.named_at.get_or_insert(at);
-            if !matches!(state, State::Reading(_)) {
-                service.state = State::Named;
+            if !matches!(state, ReadState::Reading(_)) {
+                service.state = ReadState::Named;
             }
         }
     }
@@ -161,7 +161,7 @@ impl Agenda {
             self.paused = None;
         }
         while let Some(name) = self.named.pop_front() {
-            if self.state(&name) == Some(State::Named) {
+            if self.state(&name) == Some(ReadState::Named) {
                 return Ok(self.turn(name, now));
             }
         }
@@ -176,7 +176,7 @@ impl Agenda {
         let doubted = |since: Instant| doubted_at.is_some_and(|at| since <= at);
         while let Some(name) = self.likely.front() {
             match self.state(name) {
-                Some(State::Rested(since)) if doubted(since) => return Ok(Arc::clone(name)),
+                Some(ReadState::Rested(since)) if doubted(since) => return Ok(Arc::clone(name)),
                 _ => self.likely.pop_front(),
             };
         }
@@ -185,7 +185,7 @@ impl Agenda {
         if let Some((_, name)) = retry.filter(|(at, _)| *at <= now) {
             return Ok(Arc::clone(name));
         }
-        let round = rested.map(|(since, _)| *since + ROUND);
+        let round = rested.map(|(since, _)| *since + ROUND_INTERVAL);
         if let Some((since, name)) = rested
             && (doubted(*since) || round.is_some_and(|round| round <= now))
         {
@@ -194,7 +194,7 @@ impl Agenda {
         Err(retry.map(|(at, _)| *at).into_iter().chain(round).min())
     }
 
-    fn state(&self, name: &str) -> Option<State> {
+    fn state(&self, name: &str) -> Option<ReadState> {
         self.services.get(name).map(|service| service.state)
     }
 
@@ -207,11 +207,15 @@ impl Agenda {
         };
         if let Some(service) = self.services.get_mut(&turn.name) {
             match service.state {
-                State::Rested(since) => drop(self.rested.remove(&(since, Arc::clone(&turn.name)))),
-                State::Failed(at) => drop(self.retries.remove(&(at, Arc::clone(&turn.name)))),
-                State::Named | State::Reading(_) => {}
+                ReadState::Rested(since) => {
+                    self.rested.remove(&(since, Arc::clone(&turn.name)));
+                }
+                ReadState::Failed(at) => {
+                    self.retries.remove(&(at, Arc::clone(&turn.name)));
+                }
+                ReadState::Named | ReadState::Reading(_) => {}
             }
-            service.state = State::Reading(now);
+            service.state = ReadState::Reading(now);
             turn.named_at = service.named_at.take().or(doubted);
             turn.mark = service.mark;
         }
@@ -219,7 +223,7 @@ impl Agenda {
     }
 
     /// A read has ended.
-    pub(super) fn done(&mut self, name: &Arc<str>, outcome: Outcome, now: Instant) {
+    pub(super) fn finish(&mut self, name: &Arc<str>, outcome: Outcome, now: Instant) {
         if outcome == Outcome::Failed {
             self.failures_in_row = self.failures_in_row.saturating_add(1);
             if self.failures_in_row >= OUTAGE_FAILURES && self.paused.is_none() {
@@ -232,7 +236,7 @@ impl Agenda {
         let Some(service) = self.services.get_mut(name) else {
             return;
         };
-        let State::Reading(since) = service.state else {
+        let ReadState::Reading(since) = service.state else {
             return;
         };
         match outcome {
@@ -243,7 +247,7 @@ impl Agenda {
             }
             Outcome::Failed => {
                 let at = now + service.backoff.fail();
-                service.state = State::Failed(at);
+                service.state = ReadState::Failed(at);
                 self.retries.insert((at, Arc::clone(name)));
                 return;
             }
@@ -253,16 +257,16 @@ impl Agenda {
                 if changed {
                     self.changed.retain(|other| other != name);
                     self.changed.push_front(Arc::clone(name));
-                    self.changed.truncate(LIKELY);
+                    self.changed.truncate(LIKELY_LIMIT);
                 }
             }
         }
         // Named while it was being read: what came may be older.
         if service.named_at.is_some() {
-            service.state = State::Named;
+            service.state = ReadState::Named;
             self.named.push_back(Arc::clone(name));
         } else {
-            service.state = State::Rested(since);
+            service.state = ReadState::Rested(since);
             self.rested.insert((since, Arc::clone(name)));
         }
     }

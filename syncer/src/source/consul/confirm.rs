@@ -7,7 +7,7 @@ use syncer_core::model::catalog::CatalogService;
 use tokio::time::Instant;
 
 use super::read::{self, Consistency};
-use super::view::Part;
+use super::view::Subject;
 use super::{Reader, TOKEN_HEADER};
 use crate::http::{Api, Http, HttpError};
 
@@ -31,10 +31,10 @@ pub(super) async fn confirm(reader: Reader, api: Api, followed: BTreeSet<Arc<str
                 }
             }
             view.catalog.confirmations = view.catalog.confirmations.saturating_add(1);
-            view.well(&Part::Confirmation);
+            view.well(&Subject::Confirmation);
             view.publish(true, Some((Instant::now(), 0)));
         }
-        Err(error) => view.failed(Part::Confirmation, &error),
+        Err(error) => view.fail(Subject::Confirmation, &error),
     }
 }
 

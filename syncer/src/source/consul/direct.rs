@@ -14,8 +14,8 @@ pub(super) async fn follow(reader: Reader, name: Arc<str>) -> Arc<str> {
     // The highest index so far, beyond failures.
     let mut mark = None;
     loop {
-        let asked = read::health(&reader.http, &name, Consistency::of(cursor)).await;
-        match asked.and_then(|(read, answer)| reader.unless_hidden(&name, read, answer)) {
+        let answer = read::health(&reader.http, &name, Consistency::of(cursor)).await;
+        match answer.and_then(|(read, answer)| reader.unless_hidden(&name, read, answer)) {
             Ok((_, answer)) if cursor.is_after(read::index(&answer)) => {
                 cursor = Cursor::default();
                 pace.take().await;
@@ -32,7 +32,7 @@ pub(super) async fn follow(reader: Reader, name: Arc<str>) -> Arc<str> {
                 pace.take().await;
             }
             Err(error) => {
-                reader.failed(&name, &error);
+                reader.fail(&name, &error);
                 cursor = Cursor::default();
                 tokio::time::sleep(backoff.fail()).await;
             }

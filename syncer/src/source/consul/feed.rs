@@ -84,24 +84,24 @@ pub(super) async fn follow(http: Http, feed: Feed, news: mpsc::Sender<News>) {
     let (mut cursor, mut backoff, mut pace) =
         (Cursor::default(), Backoff::default(), Bucket::new());
     loop {
-        let (told, wait) = match list(&http, feed, cursor).await {
+        let (entry, wait) = match list(&http, feed, cursor).await {
             // It speaks of the past, or of another history: whoever has to say is asked.
             Ok((_, answer)) if cursor.is_after(read::index(&answer)) => {
                 cursor = Cursor::default();
                 (None, pace.due())
             }
-            Ok((told, answer)) => {
+            Ok((entry, answer)) => {
                 backoff.reset();
                 cursor = cursor.after(Some(read::index(&answer)));
-                (Some(told), pace.due().max(cost(&answer)))
+                (Some(entry), pace.due().max(cost(&answer)))
             }
             Err(error) => {
                 cursor = Cursor::default();
                 (Some(News::Failed(feed, error)), backoff.fail())
             }
         };
-        if let Some(told) = told
-            && news.send(told).await.is_err()
+        if let Some(entry) = entry
+            && news.send(entry).await.is_err()
         {
             return;
         }

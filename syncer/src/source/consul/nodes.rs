@@ -6,7 +6,7 @@ use std::sync::Arc;
 use syncer_core::model::catalog::CatalogService;
 
 /// So many names are not worth a look for those that nobody has any more.
-const FEW: usize = 1024;
+const SWEEP_THRESHOLD: usize = 1024;
 
 /// The names that services mention.
 #[derive(Debug, Default)]
@@ -19,7 +19,10 @@ pub(super) struct Nodes {
 impl Nodes {
     /// Puts the copies that are there already in place of the service's own.
     pub(super) fn share(&mut self, service: &mut CatalogService) {
-        let instances = service.instances.iter_mut().map(|it| &mut it.node);
+        let instances = service
+            .instances
+            .iter_mut()
+            .map(|instance| &mut instance.node);
         let hosts = service.hosts.iter_mut().map(|(_, node)| node);
         for name in instances.chain(hosts) {
             match self.names.get(name) {
@@ -27,7 +30,7 @@ impl Nodes {
                 None => drop(self.names.insert(Arc::clone(name))),
             }
         }
-        if self.names.len() >= FEW.max(self.kept.saturating_mul(2)) {
+        if self.names.len() >= SWEEP_THRESHOLD.max(self.kept.saturating_mul(2)) {
             self.names.retain(|name| Arc::strong_count(name) > 1);
             self.kept = self.names.len();
         }
@@ -50,10 +53,10 @@ mod tests {
     #[test]
     fn two_services_on_one_node_have_its_name_together() {
         let mut nodes = Nodes::default();
-        let (mut one, mut other) = (on("node1"), on("node1"));
-        nodes.share(&mut one);
-        nodes.share(&mut other);
-        assert!(Arc::ptr_eq(&one.hosts[0].1, &other.hosts[0].1));
+        let (mut first, mut second) = (on("node1"), on("node1"));
+        nodes.share(&mut first);
+        nodes.share(&mut second);
+        assert!(Arc::ptr_eq(&first.hosts[0].1, &second.hosts[0].1));
     }
 
     #[test]
@@ -61,9 +64,9 @@ mod tests {
         let mut nodes = Nodes::default();
         let mut kept = on("kept");
         nodes.share(&mut kept);
-        for number in 0..3 * FEW {
+        for number in 0..3 * SWEEP_THRESHOLD {
             nodes.share(&mut on(&number.to_string()));
-            assert!(nodes.names.len() <= FEW);
+            assert!(nodes.names.len() <= SWEEP_THRESHOLD);
         }
         assert!(nodes.names.contains("kept"));
     }

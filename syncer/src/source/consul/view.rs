@@ -16,7 +16,7 @@ use crate::http::HttpError;
 use crate::source::Published;
 
 /// How long the first view waits for what can't be read.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const FIRST_VIEW_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What all tasks write into.
 #[derive(Debug)]
@@ -25,20 +25,20 @@ pub(super) struct View {
     nodes: Nodes,
     pub(super) started: Instant,
     /// What can't be read now, and why.
-    pub(super) errors: BTreeMap<Part, String>,
+    pub(super) errors: BTreeMap<Subject, String>,
     pub(super) publisher: watch::Sender<Published<Catalog>>,
 }
 
 /// What can be read well or not.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Part {
+pub(super) enum Subject {
     Feed(Feed),
     Service(Arc<str>),
     Confirmation,
 }
 
 /// How many services are named in the log that can't be read; all of them are in the status.
-const WARNED: usize = 3;
+const WARNINGS_LIMIT: usize = 3;
 
 impl View {
     /// Nothing has been read.
@@ -56,14 +56,14 @@ impl View {
     }
 
     /// The list of services has been read; `tagged` are those that ask for a VIP.
-    pub(super) fn listed(&mut self, arrived: Instant, index: u64, tagged: &Tagged) {
+    pub(super) fn list(&mut self, arrived: Instant, index: u64, tagged: &Tagged) {
         let first = std::mem::take(&mut self.catalog.unlisted);
         let refused = self.catalog.refused.len();
         self.catalog
             .refused
             .retain(|name, _| tagged.contains_key(name));
         let fewer = self.catalog.refused.len() != refused;
-        self.well(&Part::Feed(Feed::Names));
+        self.well(&Subject::Feed(Feed::Names));
         self.publish(first || fewer, Some((arrived, index)));
     }
 
@@ -90,7 +90,7 @@ impl View {
     }
 
     /// What is read now is another history than what was read before: Consul lost its data, or got other data.
-    pub(super) fn restarted(&mut self) {
+    pub(super) fn restart(&mut self) {
         warn!(
             "Consul's index went back, or it lists nothing at all: it has lost its data, or has got other data"
         );
@@ -108,7 +108,7 @@ impl View {
         at: (Instant, u64),
     ) {
         let changed = self.take(Arc::clone(name), read, keep);
-        self.well(&Part::Service(Arc::clone(name)));
+        self.well(&Subject::Service(Arc::clone(name)));
         self.publish_since(changed, Some(at), Some(named_at));
     }
 
@@ -120,10 +120,10 @@ impl View {
             return services.remove(&name).is_some() || first;
         }
         let before = services.get(&name);
-        let changed = before.is_none_or(|there| **there != read);
+        let changed = before.is_none_or(|current| **current != read);
         if changed {
             let known = before.map_or(&[][..], |before| &before.left_out);
-            for new in read.left_out.iter().filter(|one| !known.contains(one)) {
+            for new in read.left_out.iter().filter(|entry| !known.contains(entry)) {
                 warn!(
                     service = &*name,
                     instance = new.what,
@@ -138,7 +138,8 @@ impl View {
     }
 
     pub(super) fn is_failing(&self, name: &Arc<str>) -> bool {
-        self.errors.contains_key(&Part::Service(Arc::clone(name)))
+        self.errors
+            .contains_key(&Subject::Service(Arc::clone(name)))
     }
 
     /// A view that does not differ wakes nobody.
@@ -190,33 +191,33 @@ impl View {
             return true;
         }
         let anything = !unlisted || !self.catalog.services.is_empty();
-        let list = !unlisted || self.errors.contains_key(&Part::Feed(Feed::Names));
+        let list = !unlisted || self.errors.contains_key(&Subject::Feed(Feed::Names));
         anything
             && list
-            && self.started.elapsed() >= PATIENCE
+            && self.started.elapsed() >= FIRST_VIEW_TIMEOUT
             && unread.iter().all(|name| self.is_failing(name))
     }
 
-    pub(super) fn failed(&mut self, part: Part, error: &HttpError) {
-        let told = error.told();
+    pub(super) fn fail(&mut self, subject: Subject, error: &HttpError) {
+        let text = error.chain();
         // A server that is down fails for ten thousand services, and is one thing to be told of.
-        if self.errors.contains_key(&part) || self.errors.len() >= WARNED {
-            debug!(error = told, "Consul");
+        if self.errors.contains_key(&subject) || self.errors.len() >= WARNINGS_LIMIT {
+            debug!(error = text, "Consul");
         } else {
             warn!(
-                error = told,
+                error = text,
                 "Consul can't be read; what was known holds on"
             );
         }
-        self.errors.insert(part, told);
+        self.errors.insert(subject, text);
         self.publish(false, None);
     }
 
-    pub(super) fn well(&mut self, part: &Part) {
-        if self.errors.remove(part).is_some() && self.errors.len() < WARNED {
-            match part {
-                Part::Service(name) => info!(service = &**name, "Consul is read again"),
-                Part::Feed(_) | Part::Confirmation => info!("Consul is read again"),
+    pub(super) fn well(&mut self, subject: &Subject) {
+        if self.errors.remove(subject).is_some() && self.errors.len() < WARNINGS_LIMIT {
+            match subject {
+                Subject::Service(name) => info!(service = &**name, "Consul is read again"),
+                Subject::Feed(_) | Subject::Confirmation => info!("Consul is read again"),
             }
         }
     }

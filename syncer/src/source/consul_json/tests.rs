@@ -38,7 +38,7 @@ fn an_answer_becomes_instances_with_their_worst_health() {
     );
     assert!(instance.origin.is_some());
     assert_eq!(service.left_out[0].what, "named");
-    let asked: Vec<Option<String>> = service
+    let asks: Vec<Option<String>> = service
         .instances
         .iter()
         .map(|instance| match &instance.tags.ask {
@@ -46,7 +46,7 @@ fn an_answer_becomes_instances_with_their_worst_health() {
             _ => None,
         })
         .collect();
-    assert_eq!(asked, [Some("tcp://198.18.0.29:80".to_owned()), None]);
+    assert_eq!(asks, [Some("tcp://198.18.0.29:80".to_owned()), None]);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn an_instance_that_cannot_be_used_is_left_out_by_name_and_its_neighbour_is_not(
         let addresses: Vec<String> = service
             .instances
             .iter()
-            .map(|one| one.address.to_string())
+            .map(|instance| instance.address.to_string())
             .collect();
         assert_eq!(addresses, ["198.18.0.11:80"], "{odd}");
         let [left_out] = service.left_out.as_slice() else {
@@ -232,14 +232,14 @@ fn what_an_instance_can_do_without_does_not_leave_it_out() {
         );
         let read = read(&answer);
         assert!(read.left_out.is_empty(), "{answer}: {:?}", read.left_out);
-        let one = &read.instances[0];
-        assert_eq!(one.health, health, "{answer}");
+        let instance = &read.instances[0];
+        assert_eq!(instance.health, health, "{answer}");
         assert_eq!(
-            (one.weight_passing, one.weight_warning),
+            (instance.weight_passing, instance.weight_warning),
             weights,
             "{answer}"
         );
-        assert_eq!(one.tags.ask.is_some(), tagged, "{answer}");
+        assert_eq!(instance.tags.ask.is_some(), tagged, "{answer}");
     }
 }
 

@@ -13,7 +13,7 @@ use super::{EXIT_LIMIT, Hint, LONGEST_WITHDRAWAL, Speaker, WITHDRAWAL_MARGIN};
 
 /// A hint of one kind.
 #[derive(Debug, Clone, Copy)]
-struct Told {
+struct Record {
     until: Instant,
     /// Not taken back by a later *running*.
     holds: bool,
@@ -23,8 +23,8 @@ struct Told {
 #[derive(Debug, Clone)]
 pub(super) struct Note {
     pub(super) speaker: Speaker,
-    exited: Option<Told>,
-    withdrawn: Option<Told>,
+    exited: Option<Record>,
+    withdrawn: Option<Record>,
     /// The task's start as Nomad showed it when it was first looked at: another one is a later one.
     start: Option<Arc<str>>,
 }
@@ -41,11 +41,11 @@ impl Note {
 
     /// Takes a hint in. `limit` is how long a withdrawal has.
     pub(super) fn tell(&mut self, hint: Hint, limit: Duration, now: Instant) {
-        let (told, lasts) = match hint {
+        let (record, lasts) = match hint {
             Hint::Running => {
                 let all = [&mut self.exited, &mut self.withdrawn];
-                for told in all.into_iter().flatten() {
-                    told.holds = false;
+                for record in all.into_iter().flatten() {
+                    record.holds = false;
                 }
                 return;
             }
@@ -56,12 +56,14 @@ impl Note {
             }
         };
         let until = now + lasts;
-        told.get_or_insert(Told { until, holds: true }).holds = true;
+        record.get_or_insert(Record { until, holds: true }).holds = true;
     }
 
     /// What it makes of the task's ports now.
     pub(super) fn phase(&self, now: Instant) -> Option<Phase> {
-        let counts = |told: Option<Told>| told.is_some_and(|told| told.holds && now < told.until);
+        let counts = |record: Option<Record>| {
+            record.is_some_and(|record| record.holds && now < record.until)
+        };
         if counts(self.exited) {
             Some(Phase::Complete)
         } else {
@@ -71,15 +73,15 @@ impl Note {
 
     /// When the next of what counts now is over.
     pub(super) fn next_end(&self, now: Instant) -> Option<Instant> {
-        let told = [self.exited, self.withdrawn].into_iter().flatten();
-        let counting = told.filter(|told| told.holds && now < told.until);
-        counting.map(|told| told.until).min()
+        let record = [self.exited, self.withdrawn].into_iter().flatten();
+        let counting = record.filter(|record| record.holds && now < record.until);
+        counting.map(|record| record.until).min()
     }
 
     /// All of it is over: it is of use only to know that it was told already.
     pub(super) fn is_spent(&self, now: Instant) -> bool {
-        let mut told = [self.exited, self.withdrawn].into_iter().flatten();
-        told.all(|told| told.until <= now)
+        let mut record = [self.exited, self.withdrawn].into_iter().flatten();
+        record.all(|record| record.until <= now)
     }
 
     /// Whether Nomad shows that the task was started after this was told.

@@ -140,7 +140,7 @@ fn an_odd_field_costs_what_it_is_about_and_the_allocation_goes_on() {
         assert_eq!(allocation.phase(address), phase, "{text}");
         match (named, left_out.as_slice()) {
             (None, []) => {}
-            (Some(named), [one]) => assert!(one.what.starts_with(named), "{text}: {one:?}"),
+            (Some(named), [entry]) => assert!(entry.what.starts_with(named), "{text}: {entry:?}"),
             _ => panic!("{text}: {left_out:?}"),
         }
     }

@@ -60,7 +60,10 @@ fn keep<'a>(
             let Some(claim) = claims.get_mut(at).filter(|claim| claim.name == name) else {
                 return false;
             };
-            claim.members = claim.members.as_ref().map(|there| there.with(instances));
+            claim.members = claim
+                .members
+                .as_ref()
+                .map(|members| members.with(instances));
         }
         Err(at) => {
             let none = Members::Some(Vec::new());

@@ -183,10 +183,10 @@ fn of_very_many_instances_a_sentence_names_a_few() {
     let mut instances: Vec<Instance> = many;
     instances.push(asks_for(99, VIP));
     let case = Case::new().service("web", None, instances);
-    let told = &reasons(&case)[0];
+    let text = &reasons(&case)[0];
     assert!(
-        told.contains("39 instances") && told.contains('…'),
-        "{told}"
+        text.contains("39 instances") && text.contains('…'),
+        "{text}"
     );
-    assert!(told.len() < 300, "{told}");
+    assert!(text.len() < 300, "{text}");
 }

@@ -17,7 +17,12 @@ fn a_configured_service_finds_its_instances_whatever_else_the_catalogue_has() {
         .service("wiki", None, passing())
         .service("zzz", None, Vec::new());
     assert_eq!(case.wants(), [Want::Serve(Weight::ONE); 2]);
-    assert!(case.desired().services.values().all(|one| one.complete));
+    assert!(
+        case.desired()
+            .services
+            .values()
+            .all(|service| service.complete)
+    );
 }
 
 #[test]

@@ -7,8 +7,8 @@ const THREE: Duration = Duration::from_secs(3);
 fn of(case: &Case) -> ipvs::Table {
     let reals = vec![saved("web", VIP, &[1]).reals[0]];
     let service = ipvs::VirtualService::new(vip(VIP).settings, reals);
-    let there = case.desired().services.len() + case.last.iter().count();
-    (there > 0)
+    let count = case.desired().services.len() + case.last.iter().count();
+    (count > 0)
         .then_some((id(VIP), service))
         .into_iter()
         .collect()
@@ -16,12 +16,12 @@ fn of(case: &Case) -> ipvs::Table {
 
 #[test]
 fn the_drain_deadline_that_was_in_force_outlives_the_service_until_it_is_gone() {
-    let asked = VipPolicy {
+    let vip = VipPolicy {
         drain: Some(THREE),
         ..vip(VIP)
     };
-    let one = vec![instance(1, Health::Passing, None)];
-    let mut case = Case::new().service("web", Ask::Vip(asked), one);
+    let instances = vec![instance(1, Health::Passing, None)];
+    let mut case = Case::new().service("web", Ask::Vip(vip), instances);
     let table = of(&case);
     let keep = |case: &mut Case, table: &ipvs::Table| {
         let desired = case.desired();

@@ -32,7 +32,7 @@ fn host(case: &mut Case, ip: IpAddr) {
 #[test]
 fn what_the_machine_a_neighbour_or_a_source_has_is_refused_by_tags_and_by_the_config_file() {
     let network = "198.18.0.0/24".parse().unwrap();
-    for (holder, told) in [
+    for (holder, phrase) in [
         (
             Holder::Machine {
                 interface: "eth1".into(),
@@ -59,7 +59,7 @@ fn what_the_machine_a_neighbour_or_a_source_has_is_refused_by_tags_and_by_the_co
             case.occupied = Arc::new([(vip_address(), holder.clone())].into());
             assert!(case.owners().is_empty());
             let reason = reason(&case);
-            assert!(reason.contains(told), "{reason}");
+            assert!(reason.contains(phrase), "{reason}");
             // Not even where it was there before: nobody else could be reached.
             let case = case.last(saved("web", VIP, &[1]));
             assert!(case.owners().is_empty());
@@ -72,10 +72,10 @@ fn a_node_of_either_catalogue_keeps_its_address_and_nobody_else_is_hurt() {
     let mut consul = tagged();
     host(&mut consul, vip_address());
     let mut nomad = tagged();
-    let mut there = allocation(1, ClientStatus::Running);
-    there.ports[0].address = SocketAddr::new(vip_address(), 20_000);
-    nomad.fleet = Some(Arc::new(Fleet::new([there])));
-    for (case, told) in [
+    let mut alloc = allocation(1, ClientStatus::Running);
+    alloc.ports[0].address = SocketAddr::new(vip_address(), 20_000);
+    nomad.fleet = Some(Arc::new(Fleet::new([alloc])));
+    for (case, phrase) in [
         (consul, "Consul's node node7"),
         (nomad, "Nomad's node node1"),
     ] {
@@ -88,7 +88,7 @@ fn a_node_of_either_catalogue_keeps_its_address_and_nobody_else_is_hurt() {
         assert_eq!(case.owners(), ["tcp://198.18.0.30:80 api"]);
         assert_eq!(case.wants(), [Want::Serve(Weight::ONE)]);
         let reason = reason(&case);
-        assert!(reason.contains(told), "{reason}");
+        assert!(reason.contains(phrase), "{reason}");
     }
 }
 

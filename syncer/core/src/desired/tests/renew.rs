@@ -22,7 +22,7 @@ enum Event {
     Tagged(usize, Option<u16>, Option<Result<usize, ()>>),
     ServiceGone(usize),
     Unread(bool),
-    Told(u16, Option<Phase>),
+    Hint(u16, Option<Phase>),
     Took(usize, u16),
     Nomad(Option<ClientStatus>),
     /// A node is known at that address, maybe at a VIP's.
@@ -49,20 +49,20 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Phase::Complete)
     ]);
     let client = prop_oneof![Just(ClientStatus::Running), Just(ClientStatus::Lost)];
-    let asked = prop_oneof![3 => (0..IN_THE_RANGE.len()).prop_map(Ok), 1 => Just(Err(()))];
+    let ask = prop_oneof![3 => (0..IN_THE_RANGE.len()).prop_map(Ok), 1 => Just(Err(()))];
     let port = 1_u16..5;
     prop_oneof![
         8 => (name.clone(), port.clone(), health).prop_map(|(n, p, h)| Event::Instance(n, p, h)),
         1 => (name.clone(), any::<bool>()).prop_map(|(n, looped)| Event::Impossible(n, looped)),
         3 => (name.clone(), port.clone()).prop_map(|(n, p)| Event::Gone(n, p)),
-        4 => (name.clone(), proptest::option::of(port.clone()), proptest::option::of(asked))
+        4 => (name.clone(), proptest::option::of(port.clone()), proptest::option::of(ask))
             .prop_map(|(n, p, a)| Event::Tagged(n, p, a)),
         1 => (name.clone(), 0..HOSTS.len()).prop_map(|(n, h)| Event::Host(n, h)),
         1 => any::<bool>().prop_map(Event::Occupied),
         1 => Just(Event::Applied),
         1 => name.clone().prop_map(Event::ServiceGone),
         1 => any::<bool>().prop_map(Event::Unread),
-        4 => (port.clone(), phase).prop_map(|(p, told)| Event::Told(p, told)),
+        4 => (port.clone(), phase).prop_map(|(p, hint)| Event::Hint(p, hint)),
         3 => (name, port).prop_map(|(n, p)| Event::Took(n, p)),
         1 => proptest::option::of(client).prop_map(Event::Nomad),
         1 => any::<bool>().prop_map(Event::Awaited),
@@ -126,38 +126,38 @@ impl World {
                 let alloc = (port < 3).then_some(u128::from(port));
                 let instances = &mut self.service(NAMES[name]).instances;
                 // It keeps its tags.
-                let there = instances
+                let current = instances
                     .iter()
-                    .position(|one| one.address.port() == port)
+                    .position(|instance| instance.address.port() == port)
                     .map(|at| instances.remove(at));
                 let neighbours = instances.first();
-                let tags = there
+                let tags = current
                     .as_ref()
                     .or(neighbours)
-                    .map(|one| Arc::clone(&one.tags));
+                    .map(|instance| Arc::clone(&instance.tags));
                 instances.push(Instance {
                     checked: port % 2 == 0,
                     tags: tags.unwrap_or_default(),
                     ..instance(port, health, alloc)
                 });
-                instances.sort_by_key(|one| one.address);
+                instances.sort_by_key(|instance| instance.address);
             }
             Event::Impossible(name, looped) => {
                 let address = if looped { OTHER } else { "[2001:db8:1::1]:4" };
                 let instances = &mut self.service(NAMES[name]).instances;
-                instances.retain(|one| one.address.port() != 4);
+                instances.retain(|instance| instance.address.port() != 4);
                 instances.push(Instance {
                     address: address.parse().unwrap(),
                     ..instance(4, Health::Passing, None)
                 });
-                instances.sort_by_key(|one| one.address);
+                instances.sort_by_key(|instance| instance.address);
             }
             Event::Gone(name, port) => {
                 let instances = &mut self.service(NAMES[name]).instances;
-                instances.retain(|one| one.address.port() != port);
+                instances.retain(|instance| instance.address.port() != port);
             }
-            Event::Tagged(name, port, asked) => {
-                let tags = match asked {
+            Event::Tagged(name, port, ask) => {
+                let tags = match ask {
                     Some(Ok(at)) => asking(Ask::Vip(vip(IN_THE_RANGE[at]))),
                     Some(Err(())) => asking(unreadable()),
                     None => Arc::default(),
@@ -174,7 +174,7 @@ impl World {
                     .remove(NAMES[name]);
             }
             Event::Unread(unread) => Arc::make_mut(&mut self.catalog).unlisted = unread,
-            Event::Told(port, phase) => {
+            Event::Hint(port, phase) => {
                 let address = instance(port, Health::Passing, None).address;
                 match phase {
                     Some(phase) => self.hints.insert(address, phase),
@@ -347,13 +347,13 @@ fn what_happens_to_one_service_concerns_no_other() {
         only(&[VIP])
     );
     assert_eq!(after(&Event::Gone(1, 3)), only(&[OTHER]));
-    assert_eq!(after(&Event::Told(2, Some(Phase::Stopping))), only(&[VIP]));
+    assert_eq!(after(&Event::Hint(2, Some(Phase::Stopping))), only(&[VIP]));
     assert_eq!(after(&Event::Took(1, 3)), only(&[OTHER]));
 }
 
 #[test]
 fn what_nobody_balances_concerns_nobody() {
-    assert_eq!(after(&Event::Told(4, Some(Phase::Stopping))), only(&[]));
+    assert_eq!(after(&Event::Hint(4, Some(Phase::Stopping))), only(&[]));
     let mut world = two();
     world.service("db").instances = Vec::new();
     let mut desired = world.whole();

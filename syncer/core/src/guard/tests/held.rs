@@ -42,14 +42,14 @@ fn a_service_that_vanished_with_its_instances_is_held_as_the_disk_has_it() {
     };
     keep_of(&mut none, [saved(1, "other"), saved(0, "web")]);
     let web = &none.services[&id(0)];
-    let said = (&*web.name, web.forwarding, web.snat, web.declared);
+    let service = (&*web.name, web.forwarding, web.snat, web.declared);
     let expected = ("web", Forwarding::DirectRouting, true, Declared::Disk);
-    assert_eq!(said, expected);
+    assert_eq!(service, expected);
     assert_eq!(web.endpoints[0].want, Want::Keep);
     let unknown = &none.services[&id(2)];
-    let said = (&*unknown.name, unknown.forwarding, unknown.snat);
+    let service = (&*unknown.name, unknown.forwarding, unknown.snat);
     let expected = ("tcp://198.18.0.29:82", Forwarding::Masquerade, false);
-    assert_eq!(said, expected);
+    assert_eq!(service, expected);
 }
 
 #[test]

@@ -23,8 +23,8 @@ fn held(desired: &Desired) -> usize {
 
 /// Two reads that agree, far enough apart.
 fn confirm(day: &mut Day, desired: impl Fn() -> Desired) {
-    for _ in 0..READS {
-        day.later(APART.as_millis().try_into().unwrap());
+    for _ in 0..CONFIRMING_READS {
+        day.later(CONFIRMATION_SPACING.as_millis().try_into().unwrap());
         day.confirmations += 1;
         stuck(day, desired());
     }
@@ -32,8 +32,8 @@ fn confirm(day: &mut Day, desired: impl Fn() -> Desired) {
 
 #[test]
 fn a_loss_counts_with_later_ones_until_patience_is_over() {
-    let patience = u64::try_from(PATIENCE.as_millis()).unwrap();
-    for (wait, serving) in [(patience - 1, 7), (patience, 4)] {
+    let hold = u64::try_from(CONTRADICTION_HOLD.as_millis()).unwrap();
+    for (wait, serving) in [(hold - 1, 7), (hold, 4)] {
         let mut day = Day::new();
         day.pass(desired(|service| service >= 3, None));
         assert_eq!(day.serving(), 7);
@@ -154,12 +154,12 @@ fn newcomers_before_and_after_it_do_not_hide_one_that_is_present() {
     let mut day = Day::new();
     let mut all = desired(|_| true, None);
     for service in all.services.values_mut() {
-        let there = service.endpoints[0];
+        let endpoint = service.endpoints[0];
         let beside = |port| Endpoint {
-            address: SocketAddr::new(there.address.ip(), port),
-            ..there
+            address: SocketAddr::new(endpoint.address.ip(), port),
+            ..endpoint
         };
-        Arc::make_mut(service).endpoints = vec![beside(1), beside(2), there, beside(60_000)];
+        Arc::make_mut(service).endpoints = vec![beside(1), beside(2), endpoint, beside(60_000)];
     }
     stuck(&mut day, all);
     assert_eq!(day.losses, Losses::default());
@@ -196,8 +196,8 @@ fn before_the_sources_are_read_nothing_is_lost_and_what_was_let_go_is_remembered
 
 #[test]
 fn a_contradiction_is_held_exactly_as_long_as_patience_lasts() {
-    let patience = u64::try_from(PATIENCE.as_millis()).unwrap();
-    for (wait, expected) in [(patience - 1, 1), (patience, 0)] {
+    let hold = u64::try_from(CONTRADICTION_HOLD.as_millis()).unwrap();
+    for (wait, expected) in [(hold - 1, 1), (hold, 0)] {
         let mut day = Day::new();
         let gone = || desired(|one| one > 0, Some(running()));
         stuck(&mut day, gone());
@@ -214,16 +214,16 @@ fn a_clock_that_was_set_back_prolongs_neither_a_hold_nor_a_loss() {
     let gone = || desired(|_| false, None);
     stuck(&mut day, gone());
     day.confirmations += 1;
-    day.later(APART.as_millis().try_into().unwrap());
+    day.later(CONFIRMATION_SPACING.as_millis().try_into().unwrap());
     stuck(&mut day, gone());
     day.now = Moment(0);
     stuck(&mut day, gone());
     assert_eq!(day.losses.hold.as_ref().unwrap().since, Moment(0));
-    day.later(APART.as_millis().try_into().unwrap());
+    day.later(CONFIRMATION_SPACING.as_millis().try_into().unwrap());
     day.confirmations += 1;
     assert_eq!(held(&stuck(&mut day, gone())), 0, "confirmed");
     day.now = Moment(0);
     stuck(&mut day, gone());
-    day.later(PATIENCE.as_millis().try_into().unwrap());
+    day.later(CONTRADICTION_HOLD.as_millis().try_into().unwrap());
     assert_eq!(held(&stuck(&mut day, gone())), 10, "it is forgotten");
 }

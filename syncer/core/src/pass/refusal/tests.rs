@@ -35,7 +35,7 @@ fn a_refused_step_waits_longer_each_time_and_another_step_does_not_wait() {
     refusals.keep(|_| false);
     assert!(refusals.is_empty());
     refusals.note(&odd, start);
-    refusals.done(&odd);
+    refusals.forget(&odd);
     assert!(refusals.is_empty());
 }
 

@@ -86,13 +86,16 @@ mod tests {
     #[test]
     fn whoever_has_a_real_server_somewhere_is_among_the_candidates_and_nobody_else_of_so_few() {
         let mut places = Places::default();
-        let numbers: Vec<_> = (0..100).map(|it| places.number(id(it))).collect();
-        for (it, number) in (0..100).zip(&numbers) {
-            places.insert(address(it), *number);
+        let numbers: Vec<_> = (0..100).map(|index| places.number(id(index))).collect();
+        for (index, number) in (0..100).zip(&numbers) {
+            places.insert(address(index), *number);
             places.insert(address(1000), *number);
         }
-        for it in 0..100 {
-            assert_eq!(places.candidates(address(it)).collect::<Vec<_>>(), [id(it)]);
+        for index in 0..100 {
+            assert_eq!(
+                places.candidates(address(index)).collect::<Vec<_>>(),
+                [id(index)]
+            );
         }
         let all: BTreeSet<_> = places.candidates(address(1000)).collect();
         assert_eq!(all.len(), 100);

@@ -153,10 +153,10 @@ proptest! {
             model.publish(&mut part, &Scope::Only([changed].into()));
             model.publish(&mut whole, &Scope::Whole);
             prop_assert_eq!(&part.services, &whole.services);
-            let there = |(id, service): (&ServiceId, &VirtualService)| {
+            let reals = |(id, service): (&ServiceId, &VirtualService)| {
                 service.reals().iter().map(|real| (real.address, *id)).collect::<Vec<_>>()
             };
-            let addresses: BTreeSet<_> = model.table.iter().flat_map(there).collect();
+            let addresses: BTreeSet<_> = model.table.iter().flat_map(reals).collect();
             let found = addresses.iter().filter(|(address, id)| part.at(*address).any(|(other, _)| other == *id));
             prop_assert_eq!(found.count(), addresses.len());
             // And no other.
@@ -173,8 +173,8 @@ fn of_an_address_all_virtual_services_are_found_that_send_to_it() {
     model.change(&Change::Want(1, vec![1, 3]));
     model.publish(&mut state, &Scope::Whole);
     let at = |number| -> Vec<(ServiceId, u32)> {
-        let there = state.at(address(number));
-        there.map(|(id, weight)| (id, weight.get())).collect()
+        let reals = state.at(address(number));
+        reals.map(|(id, weight)| (id, weight.get())).collect()
     };
     assert_eq!(at(1), [(id(0), 1), (id(1), 2)]);
     assert_eq!(at(2), [(id(0), 0)]);

@@ -64,7 +64,7 @@ fn after_a_refused_newcomer_the_last_that_serves_is_not_lowered_and_the_others_a
     let remove = |port| step(Command::RemoveReal(id(80), real(port, 0).address));
     let mut gate = Gate::new(None);
     assert!(gate.lets(&lower(1), &desired, &table) && gate.lets(&lower(2), &desired, &table));
-    gate.failed(&newcomer, &table);
+    gate.fail(&newcomer, &table);
     assert!(gate.lets(&remove(3), &desired, &table), "it does not serve");
     assert!(gate.lets(&lower(1), &desired, &table));
     assert!(!gate.lets(&lower(2), &desired, &table));
@@ -77,7 +77,7 @@ fn after_a_refused_newcomer_the_last_that_serves_is_not_lowered_and_the_others_a
 fn of_three_that_serve_in_a_service_that_is_short_two_may_go() {
     let (desired, table) = (desired(false), table(&[1, 1, 1]));
     let mut gate = Gate::new(None);
-    gate.failed(&step(Command::AddReal(id(80), real(4, 1))), &table);
+    gate.fail(&step(Command::AddReal(id(80), real(4, 1))), &table);
     let lets = [1, 2, 3].map(|port| {
         let remove = step(Command::RemoveReal(id(80), real(port, 1).address));
         gate.lets(&remove, &desired, &table)
@@ -90,9 +90,9 @@ fn a_refused_raise_counts_like_a_refused_newcomer_and_a_refused_lowering_does_no
     let (desired, table) = (desired(false), table(&[1, 0]));
     let lower = step(Command::EditReal(id(80), real(1, 0)));
     let mut gate = Gate::new(None);
-    gate.failed(&lower, &table);
+    gate.fail(&lower, &table);
     assert!(gate.lets(&lower, &desired, &table));
-    gate.failed(&step(Command::EditReal(id(80), real(2, 1))), &table);
+    gate.fail(&step(Command::EditReal(id(80), real(2, 1))), &table);
     assert!(!gate.lets(&lower, &desired, &table));
 }
 
@@ -100,7 +100,7 @@ fn a_refused_raise_counts_like_a_refused_newcomer_and_a_refused_lowering_does_no
 fn a_service_that_was_refused_gets_no_real_servers() {
     let (desired, table) = (desired(false), Table::default());
     let mut gate = Gate::new(None);
-    gate.failed(&step(Command::AddService(id(80), settings())), &table);
+    gate.fail(&step(Command::AddService(id(80), settings())), &table);
     assert!(!gate.lets(
         &step(Command::AddReal(id(80), real(1, 1))),
         &desired,
@@ -130,7 +130,7 @@ fn without_its_snat_nothing_is_added_to_a_service_that_wants_it() {
             .iter()
             .all(|step| gate.lets(step, &desired, &table))
     );
-    gate.failed(&Step::SetSnat([id(80), id(81)].into()), &table);
+    gate.fail(&Step::SetSnat([id(80), id(81)].into()), &table);
     assert!(
         !steps(80)
             .iter()
@@ -154,7 +154,7 @@ fn what_could_not_be_removed_keeps_its_address_and_its_snat() {
         Step::RemoveVip("198.18.0.29".parse().unwrap()),
     ];
     assert!(tidy.iter().all(|step| gate.lets(step, &desired, &table)));
-    gate.failed(&step(Command::RemoveService(id(80))), &table);
+    gate.fail(&step(Command::RemoveService(id(80))), &table);
     assert!(!tidy.iter().any(|step| gate.lets(step, &desired, &table)));
 }
 
@@ -164,7 +164,7 @@ fn a_refused_edit_to_an_equal_weight_or_of_one_that_is_gone_counts_like_a_refuse
     let lower = step(Command::EditReal(id(80), real(1, 0)));
     for port in [2, 3] {
         let mut gate = Gate::new(None);
-        gate.failed(&step(Command::EditReal(id(80), real(port, 1))), &table);
+        gate.fail(&step(Command::EditReal(id(80), real(port, 1))), &table);
         assert!(gate.lets(&lower, &desired, &table), "one of two");
         let other = step(Command::EditReal(id(80), real(2, 0)));
         assert!(!gate.lets(&other, &desired, &table), "{port}");
@@ -175,7 +175,7 @@ fn a_refused_edit_to_an_equal_weight_or_of_one_that_is_gone_counts_like_a_refuse
 fn without_its_snat_an_edit_to_an_equal_weight_waits_and_a_lowering_does_not() {
     let (desired, table) = (desired(true), table(&[2]));
     let mut gate = Gate::new(None);
-    gate.failed(&Step::SetSnat([id(80)].into()), &table);
+    gate.fail(&Step::SetSnat([id(80)].into()), &table);
     for (weight, expected) in [(3, false), (2, false), (1, true), (0, true)] {
         let edit = step(Command::EditReal(id(80), real(1, weight)));
         assert_eq!(
@@ -192,7 +192,7 @@ fn without_its_snat_an_edit_to_an_equal_weight_waits_and_a_lowering_does_not() {
 fn without_snat_whatever_wants_none_is_added() {
     let (desired, table) = (desired(false), Table::default());
     let mut gate = Gate::new(None);
-    gate.failed(&Step::SetSnat([id(90)].into()), &table);
+    gate.fail(&Step::SetSnat([id(90)].into()), &table);
     let service = step(Command::AddService(id(80), settings()));
     assert!(gate.lets(&service, &desired, &table));
     let unasked = step(Command::AddService(id(99), settings()));
@@ -211,7 +211,7 @@ fn a_service_that_lost_nothing_goes_and_one_with_a_real_server_that_stays_does_n
     );
     let mut gate = Gate::new(None);
     assert!(gate.lets(&service, &desired, &table));
-    gate.failed(&real, &table);
+    gate.fail(&real, &table);
     assert!(!gate.lets(&service, &desired, &table));
 }
 
@@ -219,7 +219,7 @@ fn a_service_that_lost_nothing_goes_and_one_with_a_real_server_that_stays_does_n
 fn what_is_stuck_holds_up_nothing_of_others() {
     let (desired, table) = (Desired::default(), table(&[0]));
     let mut gate = Gate::new(Some(&[id(80), id(81)].into()));
-    gate.failed(&step(Command::RemoveService(id(80))), &table);
+    gate.fail(&step(Command::RemoveService(id(80))), &table);
     let elsewhere = Step::RemoveVip("198.18.0.30".parse().unwrap());
     assert!(gate.lets(&elsewhere, &desired, &table));
     let others = |left| Step::SetSnat([left].into());
@@ -227,7 +227,7 @@ fn what_is_stuck_holds_up_nothing_of_others() {
     assert!(!gate.lets(&others(id(81)), &desired, &table));
     let more = Step::SetSnat([id(80), id(81), id(82)].into());
     let new = step(Command::RemoveReal(id(82), real(1, 0).address));
-    gate.failed(&new, &table);
+    gate.fail(&new, &table);
     assert!(gate.lets(&more, &desired, &table), "it is wider");
 }
 
@@ -235,7 +235,7 @@ fn what_is_stuck_holds_up_nothing_of_others() {
 fn what_needs_nothing_is_always_let_through() {
     let (desired, table) = (desired(true), table(&[1]));
     let mut gate = Gate::new(None);
-    gate.failed(&Step::SetSnat([id(80)].into()), &table);
+    gate.fail(&Step::SetSnat([id(80)].into()), &table);
     let vip = "198.18.0.29".parse().unwrap();
     let steps = [
         Step::AddVip(vip),

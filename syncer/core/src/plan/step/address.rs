@@ -58,7 +58,7 @@ pub(super) fn missing(whole: &Whole<'_>) -> Vec<IpAddr> {
     let needed = needed(whole);
     let mut present = whole.observed.addresses.present.iter().peekable();
     let missing = needed.iter().copied().filter(|vip| {
-        while present.next_if(|there| *there < vip).is_some() {}
+        while present.next_if(|address| *address < vip).is_some() {}
         present.peek() != Some(&vip)
     });
     missing.collect()

@@ -58,7 +58,7 @@ fn unanswered(whole: &Whole<'_>) -> Vec<Step> {
     let (missing, observed) = (address::missing(whole), whole.observed);
     let widened = observed.snat_lost.then(|| nat::Change::of(whole).widen);
     let widened = widened.flatten().unwrap_or_default();
-    let is_set = |id: &ServiceId| observed.snat.is_some_and(|there| there.contains(id));
+    let is_set = |id: &ServiceId| observed.snat.is_some_and(|current| current.contains(id));
     let rewritten = whole
         .desired
         .services

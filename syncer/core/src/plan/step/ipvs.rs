@@ -25,7 +25,7 @@ impl Act for Command {
     }
 
     fn fail(&self, gate: &mut Gate, table: &Table) {
-        gate.command_failed(self, table);
+        gate.fail_command(self, table);
     }
 
     fn is_let(&self, gate: &mut Gate, desired: &Desired, table: &Table) -> bool {

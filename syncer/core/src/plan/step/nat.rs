@@ -81,23 +81,23 @@ impl Change {
                 .filter(|(_, service)| service.snat)
                 .map(|(id, _)| *id)
         };
-        if let Some(there) = observed.snat
-            && there.iter().copied().eq(rewritten())
+        if let Some(current) = observed.snat
+            && current.iter().copied().eq(rewritten())
         {
             return Self::default();
         }
-        let there = observed.snat.cloned().unwrap_or_default();
+        let current = observed.snat.cloned().unwrap_or_default();
         let mut last: SnatSet = rewritten().collect();
-        last.extend(there.iter().filter(|id| lingering.contains(id)));
+        last.extend(current.iter().filter(|id| lingering.contains(id)));
         if !desired.complete {
-            last.extend(there.iter());
+            last.extend(current.iter());
         }
-        let first: SnatSet = last.union(&there).copied().collect();
+        let first: SnatSet = last.union(&current).copied().collect();
         let unknown = observed.snat.is_none();
         let narrow = (last != first).then_some(last);
         // To set none takes away what an earlier process may have left: not before the sources have said so.
         let sets = unknown && (desired.complete || !first.is_empty());
-        let widen = (sets || first != there).then_some(first);
+        let widen = (sets || first != current).then_some(first);
         Self { widen, narrow }
     }
 }

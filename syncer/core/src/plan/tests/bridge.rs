@@ -44,7 +44,7 @@ fn replaced(wants: &[(u16, Want)]) -> Desired {
 }
 
 fn steps(reals: &[(u16, u32)], wants: &[(u16, Want)]) -> Vec<String> {
-    told(&Seen::of(table(reals)).plan(&replaced(wants), 0))
+    texts(&Machine::of(table(reals)).plan(&replaced(wants), 0))
 }
 
 const QUIESCED: &str = "edit tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 0";
@@ -68,7 +68,12 @@ fn one_that_the_catalogue_has_no_more_waits_for_its_successor_too() {
         services: [(id(80), Arc::new(service_with(&[])))].into(),
         ..replaced(&[])
     };
-    assert!(Seen::of(table(&[(1, 1)])).plan(&gone, 0).steps.is_empty());
+    assert!(
+        Machine::of(table(&[(1, 1)]))
+            .plan(&gone, 0)
+            .steps
+            .is_empty()
+    );
 }
 
 #[test]
@@ -80,34 +85,37 @@ fn whoever_will_not_serve_after_this_plan_relieves_nobody() {
         Want::Quiesce,
     ];
     for other in others {
-        let told = steps(&[(1, 1), (2, 0)], &[(2, other)]);
-        assert!(told.is_empty(), "{other:?}: {told:?}");
+        let texts = steps(&[(1, 1), (2, 0)], &[(2, other)]);
+        assert!(texts.is_empty(), "{other:?}: {texts:?}");
     }
     for other in [Want::Quiesce, Want::Remove] {
-        let told = steps(&[(1, 1), (2, 1)], &[(2, other)]);
-        assert!(!told.contains(&QUIESCED.to_owned()), "{other:?}: {told:?}");
+        let texts = steps(&[(1, 1), (2, 1)], &[(2, other)]);
+        assert!(
+            !texts.contains(&QUIESCED.to_owned()),
+            "{other:?}: {texts:?}"
+        );
     }
     for other in [Want::Warm(weight(1)), Want::Keep] {
-        let told = steps(&[(1, 1)], &[(9, other)]);
-        assert!(told.is_empty(), "{other:?} and not there: {told:?}");
+        let texts = steps(&[(1, 1)], &[(9, other)]);
+        assert!(texts.is_empty(), "{other:?} and not there: {texts:?}");
     }
 }
 
 #[test]
 fn whoever_serves_already_and_stays_relieves_the_one_that_goes() {
     for other in [Want::Warm(weight(1)), Want::Keep] {
-        let told = steps(&[(1, 1), (2, 1)], &[(2, other)]);
-        assert_eq!(told, [QUIESCED], "{other:?}");
+        let texts = steps(&[(1, 1), (2, 1)], &[(2, other)]);
+        assert_eq!(texts, [QUIESCED], "{other:?}");
     }
 }
 
 #[test]
 fn one_that_does_not_serve_any_more_drains_although_nobody_came_in_its_place() {
-    let mut seen = Seen::of(table(&[(1, 0)]));
-    assert_eq!(seen.plan(&replaced(&[]), 0).drains.0.len(), 1);
-    seen.count(1, 0);
+    let mut machine = Machine::of(table(&[(1, 0)]));
+    assert_eq!(machine.plan(&replaced(&[]), 0).drains.0.len(), 1);
+    machine.count(1, 0);
     assert_eq!(
-        told(&seen.plan(&replaced(&[]), 0)),
+        texts(&machine.plan(&replaced(&[]), 0)),
         ["remove tcp://198.18.0.29:80 -> 198.18.0.11:1"]
     );
 }
@@ -118,7 +126,10 @@ fn a_service_that_should_not_be_waits_for_no_successor() {
         services: BTreeMap::new(),
         ..replaced(&[])
     };
-    assert_eq!(told(&Seen::of(table(&[(1, 1)])).plan(&none, 0)), [QUIESCED]);
+    assert_eq!(
+        texts(&Machine::of(table(&[(1, 1)])).plan(&none, 0)),
+        [QUIESCED]
+    );
 }
 
 #[test]
@@ -128,7 +139,7 @@ fn without_a_successor_the_last_one_drains() {
         ..replaced(&[])
     };
     assert_eq!(
-        told(&Seen::of(table(&[(1, 1)])).plan(&alone, 0)),
+        texts(&Machine::of(table(&[(1, 1)])).plan(&alone, 0)),
         [QUIESCED]
     );
 }
@@ -136,11 +147,11 @@ fn without_a_successor_the_last_one_drains() {
 #[test]
 fn a_udp_service_waits_for_a_successor_too() {
     let udp: ServiceId = "udp://198.18.0.29:53".parse().unwrap();
-    let there = ipvs::VirtualService::new(settings("rr"), vec![real(1, 1)]);
-    let seen = Seen::of([(udp, there)].into_iter().collect());
+    let current = ipvs::VirtualService::new(settings("rr"), vec![real(1, 1)]);
+    let machine = Machine::of([(udp, current)].into_iter().collect());
     let wanted = Desired {
         services: [(udp, Arc::new(service_with(&[(1, Want::Drain)])))].into(),
         ..replaced(&[])
     };
-    assert!(seen.plan(&wanted, 0).steps.is_empty());
+    assert!(machine.plan(&wanted, 0).steps.is_empty());
 }

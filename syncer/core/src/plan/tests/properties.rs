@@ -203,23 +203,23 @@ fn all_read(mut desired: Desired) -> Desired {
 /// Whether a settled table is what was desired, given what was there at first.
 fn fulfilled(desired: &Desired, before: &Table, after: &Table) -> Result<(), TestCaseError> {
     for (id, service) in &desired.services {
-        let there = after
+        let current = after
             .get(id)
             .ok_or_else(|| TestCaseError::fail(format!("{id} is missing")))?;
         if let Some(before) = before
             .get(id)
             .filter(|before| is_left(desired, service, before))
         {
-            prop_assert_eq!(there, before, "{} was not read", id);
+            prop_assert_eq!(current, before, "{} was not read", id);
             continue;
         }
-        prop_assert_eq!(there.settings, service.settings);
+        prop_assert_eq!(current.settings, service.settings);
         for Endpoint { address, want, .. } in &service.endpoints {
             let first = before
                 .get(id)
                 .and_then(|before| before.real(*address))
                 .map(|real| real.weight);
-            let last = there.real(*address).map(|real| real.weight);
+            let last = current.real(*address).map(|real| real.weight);
             let expected = match want {
                 Want::Serve(weight) => Some(*weight),
                 Want::Warm(weight) => {
@@ -236,7 +236,7 @@ fn fulfilled(desired: &Desired, before: &Table, after: &Table) -> Result<(), Tes
             .iter()
             .map(|endpoint| endpoint.address)
             .collect();
-        let strangers = there
+        let strangers = current
             .reals()
             .iter()
             .filter(|real| !known.contains(&real.address))

@@ -17,11 +17,11 @@ fn stages(plan: &Plan) -> [Vec<String>; 6] {
 fn a_plan_is_cut_before_services_before_newcomers_and_before_whatever_goes() {
     let mut wanted = service_with(&[(1, Want::Serve(weight(5)))]);
     wanted.snat = true;
-    let mut seen = Seen::of(table(&[(1, 1), (2, 1)]));
-    seen.addresses = Addresses::default();
+    let mut machine = Machine::of(table(&[(1, 1), (2, 1)]));
+    machine.addresses = Addresses::default();
     let services = vec![(id(80), service_with(&[])), (id(81), wanted)];
     assert_eq!(
-        stages(&seen.plan(&desired(services), 0)),
+        stages(&machine.plan(&desired(services), 0)),
         [
             vec![
                 "edit tcp://198.18.0.29:80 -> 198.18.0.11:1 weight 0",
@@ -41,11 +41,11 @@ fn a_plan_is_cut_before_services_before_newcomers_and_before_whatever_goes() {
 
 #[test]
 fn snat_and_vips_are_taken_back_in_a_stage_of_their_own_once_it_is_known_what_is_gone() {
-    let seen = Seen {
+    let machine = Machine {
         snat: Some([id(80)].into()),
-        ..Seen::of(table(&[]))
+        ..Machine::of(table(&[]))
     };
-    let [goes, .., tidy] = stages(&seen.plan(&desired(Vec::new()), 0));
+    let [goes, .., tidy] = stages(&machine.plan(&desired(Vec::new()), 0));
     assert_eq!(goes, ["remove tcp://198.18.0.29:80"]);
     let expected = [
         "rewrite clients' addresses for 0 services",
@@ -58,7 +58,7 @@ fn snat_and_vips_are_taken_back_in_a_stage_of_their_own_once_it_is_known_what_is
 fn settings_change_before_newcomers_come() {
     let mut wanted = service_with(&[(1, Want::Serve(weight(1)))]);
     wanted.settings = settings("wlc");
-    let plan = Seen::of(table(&[])).plan(&desired(vec![(id(80), wanted)]), 0);
+    let plan = Machine::of(table(&[])).plan(&desired(vec![(id(80), wanted)]), 0);
     let [_, _, make, raise, ..] = stages(&plan);
     assert_eq!(make, ["edit tcp://198.18.0.29:80 wlc"]);
     assert_eq!(raise.len(), 1);
@@ -66,11 +66,11 @@ fn settings_change_before_newcomers_come() {
 
 #[test]
 fn an_equal_weight_is_edited_with_the_raises_and_a_lower_one_after_them() {
-    let seen = Seen::of(table(&[(1, 2), (2, 2), (3, 2)]));
+    let machine = Machine::of(table(&[(1, 2), (2, 2), (3, 2)]));
     let wants = [(1, 3), (2, 2), (3, 1)].map(|(port, w)| (port, Want::Serve(weight(w))));
     let mut wanted = service_with(&wants);
     wanted.forwarding = ipvs::Forwarding::DirectRouting;
-    let [.., raise, lower, _] = stages(&seen.plan(&desired(vec![(id(80), wanted)]), 0));
+    let [.., raise, lower, _] = stages(&machine.plan(&desired(vec![(id(80), wanted)]), 0));
     let edit =
         |port, weight| format!("edit tcp://198.18.0.29:80 -> 198.18.0.11:{port} weight {weight}");
     assert_eq!(raise, [edit(1, 3), edit(2, 2)]);
@@ -79,16 +79,16 @@ fn an_equal_weight_is_edited_with_the_raises_and_a_lower_one_after_them() {
 
 #[test]
 fn whatever_is_lowered_is_lowered_before_anything_is_removed() {
-    let seen = Seen::of(table(&[(1, 2), (2, 2), (3, 2), (4, 2)]));
+    let machine = Machine::of(table(&[(1, 2), (2, 2), (3, 2), (4, 2)]));
     let wants = [
         (1, Want::Remove),
         (2, Want::Quiesce),
         (3, Want::Drain),
         (4, Want::Serve(weight(1))),
     ];
-    let plan = seen.plan(&desired(vec![(id(80), service_with(&wants))]), 0);
+    let plan = machine.plan(&desired(vec![(id(80), service_with(&wants))]), 0);
     assert_eq!(
-        told(&plan),
+        texts(&plan),
         [
             "edit tcp://198.18.0.29:80 -> 198.18.0.11:2 weight 0",
             "edit tcp://198.18.0.29:80 -> 198.18.0.11:3 weight 0",
@@ -113,14 +113,14 @@ fn a_service_that_should_not_be_stays_for_a_real_server_that_starts_again_or_of_
         ..desired(Vec::new())
     };
     for desired in [starts_again, awaited] {
-        let plan = Seen::of(table(&[(1, 0)])).plan(&desired, 0);
+        let plan = Machine::of(table(&[(1, 0)])).plan(&desired, 0);
         assert!(plan.steps.is_empty(), "{:?}", plan.steps);
     }
 }
 
 #[test]
 fn services_are_told_apart_by_identity_whichever_side_has_more() {
-    let there = |ports: &[u16]| -> Table {
+    let current = |ports: &[u16]| -> Table {
         let one = |port: &u16| {
             let reals = vec![real(1, 0)];
             (id(*port), ipvs::VirtualService::new(settings("rr"), reals))
@@ -129,13 +129,15 @@ fn services_are_told_apart_by_identity_whichever_side_has_more() {
     };
     let remove = service_with(&[(1, Want::Remove)]);
     let wanted = |ports: &[u16]| desired(ports.iter().map(|p| (id(*p), remove.clone())).collect());
-    let steps = |seen: &[u16], wants: &[u16]| {
-        let mut seen = Seen::of(there(seen));
+    let steps = |machine: &[u16], wants: &[u16]| {
+        let mut machine = Machine::of(current(machine));
         for port in 80..90 {
             let idle = Connections::default();
-            seen.connections.insert((id(port), world::address(1)), idle);
+            machine
+                .connections
+                .insert((id(port), world::address(1)), idle);
         }
-        told(&seen.plan(&wanted(wants), 0))
+        texts(&machine.plan(&wanted(wants), 0))
     };
     assert_eq!(
         steps(&[80, 81, 83], &[81, 82]),

@@ -28,32 +28,32 @@ fn addresses(present: &[&str], ours: &[&str]) -> Addresses {
 
 #[test]
 fn connections_are_forgotten_only_where_a_vip_is_new_and_clients_are_rewritten() {
-    let steps = |snat: bool, seen: Seen| {
+    let steps = |snat: bool, machine: Machine| {
         let mut wanted = service_with(&[(1, Want::Serve(weight(5)))]);
         wanted.snat = snat;
-        told(&seen.plan(&desired(vec![(id(80), wanted)]), 0))
+        texts(&machine.plan(&desired(vec![(id(80), wanted)]), 0))
     };
     let forgets = |steps: Vec<String>| steps.iter().any(|step| step.starts_with("forget"));
-    let anew = || Seen {
+    let anew = || Machine {
         addresses: Addresses::default(),
-        ..Seen::of(Table::default())
+        ..Machine::of(Table::default())
     };
     assert!(forgets(steps(true, anew())));
     assert!(!forgets(steps(false, anew())));
-    assert!(!forgets(steps(true, Seen::of(Table::default()))));
+    assert!(!forgets(steps(true, Machine::of(Table::default()))));
 }
 
 #[test]
 fn snat_of_a_service_on_its_way_out_stays_until_it_is_gone() {
     let none = desired(Vec::new());
-    let mut seen = Seen {
+    let mut machine = Machine {
         snat: Some([id(80)].into()),
-        ..Seen::of(table(&[(1, 0)]))
+        ..Machine::of(table(&[(1, 0)]))
     };
-    seen.count(1, 2);
-    assert!(seen.plan(&none, 0).steps.is_empty());
-    seen.count(1, 0);
-    let steps = told(&seen.plan(&none, 0));
+    machine.count(1, 2);
+    assert!(machine.plan(&none, 0).steps.is_empty());
+    machine.count(1, 0);
+    let steps = texts(&machine.plan(&none, 0));
     assert_eq!(
         steps[2], "rewrite clients' addresses for 0 services",
         "{steps:?}"
@@ -64,12 +64,12 @@ fn snat_of_a_service_on_its_way_out_stays_until_it_is_gone() {
 fn snat_that_was_not_read_is_set_again() {
     let mut wanted = service_with(&[]);
     wanted.snat = true;
-    let seen = Seen {
+    let machine = Machine {
         snat: None,
-        ..Seen::of(table(&[]))
+        ..Machine::of(table(&[]))
     };
     assert_eq!(
-        seen.plan(&desired(vec![(id(80), wanted)]), 0).steps,
+        machine.plan(&desired(vec![(id(80), wanted)]), 0).steps,
         [Step::SetSnat([id(80)].into())]
     );
 }
@@ -85,12 +85,12 @@ fn who_was_tracked_while_the_rules_were_gone_gets_a_clean_start_and_after_a_mere
     let vip = "198.18.0.29".parse().unwrap();
     let (set, forget) = (Step::SetSnat([id(80)].into()), Step::ForgetUnanswered(vip));
     let plan = |snat: Option<SnatSet>, snat_lost| {
-        let seen = Seen {
+        let machine = Machine {
             snat,
             snat_lost,
-            ..Seen::of(table(&[(1, 1)]))
+            ..Machine::of(table(&[(1, 1)]))
         };
-        seen.plan(&desired(rewritten()), 0).steps
+        machine.plan(&desired(rewritten()), 0).steps
     };
     let both = [set.clone(), forget];
     assert_eq!(plan(None, true), both, "all rules are gone");
@@ -101,27 +101,27 @@ fn who_was_tracked_while_the_rules_were_gone_gets_a_clean_start_and_after_a_mere
 
 #[test]
 fn an_address_that_somebody_else_added_is_used_and_left_behind() {
-    let mut seen = Seen::of(table(&[]));
-    seen.addresses.ours.clear();
+    let mut machine = Machine::of(table(&[]));
+    machine.addresses.ours.clear();
     assert_eq!(
-        told(&seen.plan(&desired(Vec::new()), 0)),
+        texts(&machine.plan(&desired(Vec::new()), 0)),
         ["remove tcp://198.18.0.29:80"]
     );
 }
 
 #[test]
 fn of_two_new_vips_only_the_one_with_rewritten_clients_starts_clean() {
-    let seen = Seen {
+    let machine = Machine {
         addresses: Addresses::default(),
         snat: Some([at(OTHER, 80)].into()),
-        ..Seen::of(Table::default())
+        ..Machine::of(Table::default())
     };
     let services = vec![
         (at(ONE, 80), rewritten(false)),
         (at(OTHER, 80), rewritten(true)),
     ];
     assert_eq!(
-        told(&seen.plan(&desired(services), 0)),
+        texts(&machine.plan(&desired(services), 0)),
         [
             "add address 198.18.0.29",
             "add address 198.18.0.30",
@@ -135,13 +135,13 @@ fn of_two_new_vips_only_the_one_with_rewritten_clients_starts_clean() {
 #[test]
 fn addresses_that_are_missing_are_added_and_those_of_ours_that_nobody_needs_go() {
     let present = ["198.18.0.28", ONE, "198.18.0.31"];
-    let seen = Seen {
+    let machine = Machine {
         addresses: addresses(&present, &["198.18.0.28", ONE, "198.18.0.99"]),
-        ..Seen::of(Table::default())
+        ..Machine::of(Table::default())
     };
     let services = [ONE, OTHER, "198.18.0.32"].map(|vip| (at(vip, 80), rewritten(false)));
-    let told = told(&seen.plan(&desired(services.into()), 0));
-    let addresses: Vec<_> = told
+    let texts = texts(&machine.plan(&desired(services.into()), 0));
+    let addresses: Vec<_> = texts
         .iter()
         .filter(|step| step.contains("address"))
         .collect();
@@ -152,36 +152,36 @@ fn addresses_that_are_missing_are_added_and_those_of_ours_that_nobody_needs_go()
             "add address 198.18.0.32",
             "remove address 198.18.0.28",
         ],
-        "{told:?}"
+        "{texts:?}"
     );
 }
 
 #[test]
 fn the_vip_of_a_service_on_its_way_out_is_kept_wherever_it_stands_in_order() {
-    let there = |vip| {
+    let current = |vip| {
         let drains = vec![real(1, 0)];
         let service = ipvs::VirtualService::new(settings("rr"), drains);
         (at(vip, 80), service)
     };
     for (goes, stays) in [(ONE, OTHER), (OTHER, ONE)] {
-        let seen = Seen {
+        let machine = Machine {
             addresses: addresses(&[ONE, OTHER], &[ONE, OTHER]),
-            ..Seen::of([there(ONE), there(OTHER)].into_iter().collect())
+            ..Machine::of([current(ONE), current(OTHER)].into_iter().collect())
         };
         let kept = service_with(&[(1, Want::Keep)]);
-        let plan = seen.plan(&desired(vec![(at(stays, 80), kept)]), 0);
+        let plan = machine.plan(&desired(vec![(at(stays, 80), kept)]), 0);
         assert!(plan.steps.is_empty(), "{goes} goes: {:?}", plan.steps);
     }
 }
 
 #[test]
 fn snat_is_widened_first_and_narrowed_last_with_nothing_lost_between() {
-    let seen = Seen {
+    let machine = Machine {
         snat: Some([id(80), id(90)].into()),
-        ..Seen::of(table(&[]))
+        ..Machine::of(table(&[]))
     };
     let services = vec![(id(80), rewritten(true)), (id(81), rewritten(true))];
-    let steps = seen.plan(&desired(services), 0).steps;
+    let steps = machine.plan(&desired(services), 0).steps;
     assert_eq!(
         steps.first(),
         Some(&Step::SetSnat([id(80), id(81), id(90)].into()))
@@ -192,11 +192,12 @@ fn snat_is_widened_first_and_narrowed_last_with_nothing_lost_between() {
 #[test]
 fn snat_that_is_only_too_wide_is_narrowed_and_snat_that_is_right_is_left() {
     let steps = |snat: &[u16]| {
-        let seen = Seen {
+        let machine = Machine {
             snat: Some(snat.iter().map(|port| id(*port)).collect()),
-            ..Seen::of(table(&[]))
+            ..Machine::of(table(&[]))
         };
-        seen.plan(&desired(vec![(id(80), rewritten(true))]), 0)
+        machine
+            .plan(&desired(vec![(id(80), rewritten(true))]), 0)
             .steps
     };
     assert_eq!(steps(&[80, 90]), [Step::SetSnat([id(80)].into())]);
@@ -206,11 +207,11 @@ fn snat_that_is_only_too_wide_is_narrowed_and_snat_that_is_right_is_left() {
 
 #[test]
 fn an_empty_snat_that_was_not_read_is_set_once() {
-    let seen = Seen {
+    let machine = Machine {
         snat: None,
-        ..Seen::of(table(&[]))
+        ..Machine::of(table(&[]))
     };
-    let steps = seen
+    let steps = machine
         .plan(&desired(vec![(id(80), rewritten(false))]), 0)
         .steps;
     assert_eq!(steps, [Step::SetSnat(SnatSet::new())]);
@@ -218,16 +219,16 @@ fn an_empty_snat_that_was_not_read_is_set_once() {
 
 #[test]
 fn before_the_sources_are_read_snat_is_only_widened() {
-    let seen = Seen {
+    let machine = Machine {
         snat: Some([id(90)].into()),
-        ..Seen::of(table(&[]))
+        ..Machine::of(table(&[]))
     };
     let unread = Desired {
         complete: false,
         ..desired(vec![(id(80), rewritten(true))])
     };
     assert_eq!(
-        seen.plan(&unread, 0).steps,
+        machine.plan(&unread, 0).steps,
         [Step::SetSnat([id(80), id(90)].into())]
     );
 }
@@ -247,12 +248,12 @@ fn a_sysctl_is_set_before_all_that_needs_it_and_only_if_something_does() {
     .map(|sysctl| (sysctl, "0".to_owned()))
     .into();
     let steps = |snat| {
-        let seen = Seen {
+        let machine = Machine {
             sysctls: deviating.clone(),
-            ..Seen::of(table(&[]))
+            ..Machine::of(table(&[]))
         };
-        let told = told(&seen.plan(&desired(vec![(id(80), rewritten(snat))]), 0));
-        let of_sysctls = told
+        let texts = texts(&machine.plan(&desired(vec![(id(80), rewritten(snat))]), 0));
+        let of_sysctls = texts
             .into_iter()
             .take_while(|step| step.starts_with("set sysctl"));
         of_sysctls.collect::<Vec<_>>()
@@ -267,14 +268,15 @@ fn a_sysctl_is_set_before_all_that_needs_it_and_only_if_something_does() {
 
 #[test]
 fn addresses_that_others_keep_are_neither_added_nor_removed() {
-    let seen = |keeper| Seen {
+    let machine = |keeper| Machine {
         addresses: Addresses {
             keeper,
             ..addresses(&["198.18.0.77"], &["198.18.0.77"])
         },
-        ..Seen::of(Table::default())
+        ..Machine::of(Table::default())
     };
-    let steps = |keeper| told(&seen(keeper).plan(&desired(vec![(id(80), rewritten(false))]), 0));
+    let steps =
+        |keeper| texts(&machine(keeper).plan(&desired(vec![(id(80), rewritten(false))]), 0));
     let service = "add tcp://198.18.0.29:80 rr".to_owned();
     assert_eq!(steps(AddressKeeper::Others), std::slice::from_ref(&service));
     let managed = [
@@ -287,17 +289,17 @@ fn addresses_that_others_keep_are_neither_added_nor_removed() {
 
 #[test]
 fn what_an_earlier_process_left_of_snat_stays_until_the_sources_are_read() {
-    let seen = Seen {
+    let machine = Machine {
         snat: None,
-        ..Seen::of(Table::default())
+        ..Machine::of(Table::default())
     };
     let none = |complete| {
         let desired = Desired {
             complete,
             ..desired(Vec::new())
         };
-        let told = told(&seen.plan(&desired, 0));
-        told.iter().any(|step| step.contains("for 0 services"))
+        let texts = texts(&machine.plan(&desired, 0));
+        texts.iter().any(|step| step.contains("for 0 services"))
     };
     assert!(none(true));
     assert!(!none(false));

@@ -4,7 +4,7 @@ use nomad_ipvs_proto::hints::Outcome as Wire;
 
 use super::*;
 
-type Answered = oneshot::Receiver<Result<Outcome, Unsaid>>;
+type Answered = oneshot::Receiver<Result<Outcome, NoAnswer>>;
 
 fn order(task: &str, hint: Hint) -> (Order, Answered) {
     let (answer, answered) = oneshot::channel();
@@ -24,7 +24,7 @@ fn take(pending: &mut Pending, task: &str, hint: Hint) -> Answered {
     answered
 }
 
-fn told(pending: &mut Pending) -> Vec<u64> {
+fn numbers(pending: &mut Pending) -> Vec<u64> {
     std::iter::from_fn(|| pending.next(Instant::now()))
         .map(|message| message.number)
         .collect()
@@ -33,7 +33,7 @@ fn told(pending: &mut Pending) -> Vec<u64> {
 fn answer(number: u64, outcome: i32) -> Answer {
     Answer {
         number,
-        result: Some(Said::Outcome(outcome)),
+        result: Some(Verdict::Outcome(outcome)),
     }
 }
 
@@ -42,19 +42,19 @@ async fn each_is_told_once_a_stream_and_again_on_the_next_unless_it_was_answered
     let mut pending = Pending::default();
     let mut first = take(&mut pending, "www", Hint::Withdrawn);
     let mut second = take(&mut pending, "db", Hint::Exited);
-    assert_eq!(told(&mut pending), [1, 2]);
-    assert!(told(&mut pending).is_empty());
-    assert_eq!(pending.answered(answer(2, Wire::Noted.into())), None);
+    assert_eq!(numbers(&mut pending), [1, 2]);
+    assert!(numbers(&mut pending).is_empty());
+    assert_eq!(pending.answer(answer(2, Wire::Noted.into())), None);
     assert_eq!(second.try_recv(), Ok(Ok(Outcome::Noted)));
     pending.broken();
     tokio::time::advance(Duration::from_secs(2)).await;
     let again = pending.next(Instant::now()).unwrap();
     // What is left of its time.
     assert_eq!((again.number, again.deadline.unwrap().seconds), (1, 3));
-    assert_eq!(pending.answered(answer(1, Wire::TimedOut.into())), None);
+    assert_eq!(pending.answer(answer(1, Wire::TimedOut.into())), None);
     assert_eq!(first.try_recv(), Ok(Ok(Outcome::TimedOut)));
     pending.broken();
-    assert!(told(&mut pending).is_empty());
+    assert!(numbers(&mut pending).is_empty());
 }
 
 #[tokio::test]
@@ -63,14 +63,14 @@ async fn a_later_hint_ends_the_tries_of_an_earlier_one_about_the_same_task() {
     let mut untold = take(&mut pending, "www", Hint::Withdrawn);
     let _other = take(&mut pending, "db", Hint::Withdrawn);
     let mut told_once = take(&mut pending, "www", Hint::Withdrawn);
-    assert_eq!(untold.try_recv(), Ok(Err(Unsaid::Superseded)));
-    assert_eq!(told(&mut pending), [2, 3]);
+    assert_eq!(untold.try_recv(), Ok(Err(NoAnswer::Superseded)));
+    assert_eq!(numbers(&mut pending), [2, 3]);
     let _exit = take(&mut pending, "www", Hint::Exited);
     // Its answer may come still.
     assert!(told_once.try_recv().is_err());
     pending.broken();
-    assert_eq!(told_once.try_recv(), Ok(Err(Unsaid::Superseded)));
-    assert_eq!(told(&mut pending), [2, 4]);
+    assert_eq!(told_once.try_recv(), Ok(Err(NoAnswer::Superseded)));
+    assert_eq!(numbers(&mut pending), [2, 4]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,19 +79,19 @@ async fn what_is_over_or_waited_for_by_nobody_is_not_told() {
     drop(take(&mut pending, "www", Hint::Exited));
     let mut late = take(&mut pending, "db", Hint::Withdrawn);
     tokio::time::advance(Duration::from_secs(6)).await;
-    assert!(told(&mut pending).is_empty());
-    assert_eq!(late.try_recv(), Ok(Err(Unsaid::Late)));
+    assert!(numbers(&mut pending).is_empty());
+    assert_eq!(late.try_recv(), Ok(Err(NoAnswer::Late)));
     assert!(pending.hints.is_empty() && pending.untold.is_empty());
 }
 
 #[tokio::test]
 async fn only_so_many_wait() {
     let mut pending = Pending::default();
-    let waiting: Vec<_> = (0..MOST)
+    let waiting: Vec<_> = (0..PENDING_LIMIT)
         .map(|number| take(&mut pending, &number.to_string(), Hint::Withdrawn))
         .collect();
     let mut more = take(&mut pending, "more", Hint::Withdrawn);
-    assert_eq!(more.try_recv(), Ok(Err(Unsaid::TooMany)));
+    assert_eq!(more.try_recv(), Ok(Err(NoAnswer::TooMany)));
     drop(waiting);
     let mut later = take(&mut pending, "later", Hint::Withdrawn);
     assert!(later.try_recv().is_err());
@@ -102,7 +102,7 @@ async fn only_so_many_wait() {
 async fn answers_that_make_no_sense_are_refusals_and_strangers_are_nobodys() {
     let mut pending = Pending::default();
     let mut first = take(&mut pending, "www", Hint::Withdrawn);
-    assert!(pending.answered(answer(1, 77)).is_some());
-    assert!(matches!(first.try_recv(), Ok(Err(Unsaid::Refused(_)))));
-    assert_eq!(pending.answered(answer(9, Wire::Drained.into())), None);
+    assert!(pending.answer(answer(1, 77)).is_some());
+    assert!(matches!(first.try_recv(), Ok(Err(NoAnswer::Refused(_)))));
+    assert_eq!(pending.answer(answer(9, Wire::Drained.into())), None);
 }

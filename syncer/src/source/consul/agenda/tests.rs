@@ -41,15 +41,15 @@ impl Day {
     fn reads(&mut self) -> Vec<Arc<str>> {
         let mut names = Vec::new();
         while let Ok(turn) = self.agenda.next(self.now) {
-            self.done(&turn.name, false);
+            self.finish(&turn.name, false);
             names.push(turn.name);
         }
         names
     }
 
-    fn done(&mut self, name: &Arc<str>, changed: bool) {
+    fn finish(&mut self, name: &Arc<str>, changed: bool) {
         let outcome = Outcome::Read { index: 7, changed };
-        self.agenda.done(name, outcome, self.now);
+        self.agenda.finish(name, outcome, self.now);
     }
 }
 
@@ -73,7 +73,7 @@ fn one_that_is_named_while_it_is_read_is_read_again() {
     day.pass(1);
     day.agenda.name(&name(1), day.now);
     assert!(day.agenda.next(day.now).is_err(), "not twice at once");
-    day.done(&turn.name, true);
+    day.finish(&turn.name, true);
     let again = day.agenda.next(day.now).unwrap();
     assert_eq!((again.name, again.named_at), (name(1), Some(day.now)));
 }
@@ -83,13 +83,13 @@ fn a_doubt_reads_all_that_was_read_before_and_the_latest_to_change_first() {
     let mut day = Day::rested(100);
     day.agenda.name(&name(70), day.now);
     let turn = day.agenda.next(day.now).unwrap();
-    day.done(&turn.name, true);
+    day.finish(&turn.name, true);
     day.pass(1);
     day.agenda.doubt(day.now);
     day.pass(1);
     let turn = day.agenda.next(day.now).unwrap();
     assert_eq!(turn.name, name(70));
-    day.done(&turn.name, false);
+    day.finish(&turn.name, false);
     // One that was read since is no more in doubt.
     day.agenda.name(&name(5), day.now);
     let reads = day.reads();
@@ -121,7 +121,7 @@ fn in_quiet_times_each_is_read_once_a_round() {
     let Err(Some(wake)) = day.agenda.next(day.now) else {
         panic!("nothing is to be read yet, and something later")
     };
-    assert!(wake - day.now <= ROUND && wake - day.now > ROUND / 2);
+    assert!(wake - day.now <= ROUND_INTERVAL && wake - day.now > ROUND_INTERVAL / 2);
     day.now = wake;
     assert_eq!(day.reads().len(), 50);
 }
@@ -135,10 +135,10 @@ fn one_that_fails_waits_longer_each_time_and_its_neighbours_do_not() {
         day.agenda.name(&name(1), day.now);
         while let Ok(turn) = day.agenda.next(day.now) {
             if turn.name == name(0) {
-                day.agenda.done(&turn.name, Outcome::Failed, day.now);
+                day.agenda.finish(&turn.name, Outcome::Failed, day.now);
                 tries += 1;
             } else {
-                day.done(&turn.name, true);
+                day.finish(&turn.name, true);
                 neighbours += 1;
             }
         }
@@ -155,7 +155,7 @@ fn where_nothing_can_be_read_all_of_it_waits() {
     let mut tries = 0;
     for _ in 0..6_000 {
         while let Ok(turn) = day.agenda.next(day.now) {
-            day.agenda.done(&turn.name, Outcome::Failed, day.now);
+            day.agenda.finish(&turn.name, Outcome::Failed, day.now);
             tries += 1;
         }
         day.pass(10);
@@ -180,7 +180,7 @@ fn one_that_is_gone_is_forgotten() {
     let mut day = Day::rested(2);
     day.agenda.name(&name(0), day.now);
     let turn = day.agenda.next(day.now).unwrap();
-    day.agenda.done(&turn.name, Outcome::Gone, day.now);
+    day.agenda.finish(&turn.name, Outcome::Gone, day.now);
     day.agenda.name(&name(0), day.now);
     assert!(day.agenda.next(day.now).is_err());
     day.agenda.follow(&name(0), day.now);
