@@ -18,8 +18,9 @@ use std::time::{Duration, Instant, SystemTime};
 use bollard::models::ContainerCreateBody;
 use bytes::Bytes;
 use docker_ipvs::engine::{
-    Command, CommandId, CommandState, Container, ContainerEngine, ContainerId, Credentials,
-    EngineError, EngineFacts, History, Layer, Listed, Output, Running, Sample, Source, Stamped,
+    Command, CommandId, CommandIo, CommandState, Container, ContainerEngine, ContainerId,
+    Credentials, EngineError, EngineFacts, History, Layer, ListEntry, LogEntry, Output, Sample,
+    Source,
 };
 use docker_ipvs::logs::{Paths, Pump};
 use futures_util::{StreamExt, stream};
@@ -113,10 +114,10 @@ fn fifo(folder: &Path, name: &str) -> File {
 
 impl ContainerEngine for Stored {
     async fn inspect(&self, id: &str) -> Result<Container, EngineError> {
-        let unseen = Container::unseen(ContainerId(id.to_owned()));
+        let base = Container::of_id(ContainerId(id.to_owned()));
         Ok(Container {
             started_at: Some(SystemTime::UNIX_EPOCH),
-            ..unseen
+            ..base
         })
     }
 
@@ -130,7 +131,7 @@ impl ContainerEngine for Stored {
         let bytes = Bytes::from(vec![b'x'; ENTRY]);
         let at = SystemTime::now().try_into().unwrap();
         let entry = move |_| {
-            Ok(Stamped {
+            Ok(LogEntry {
                 source: Source::Stdout,
                 at,
                 bytes: bytes.clone(),
@@ -184,7 +185,7 @@ impl ContainerEngine for Stored {
         unreachable!()
     }
 
-    async fn exec(&self, _: &ContainerId, _: Command) -> Result<Running, EngineError> {
+    async fn exec(&self, _: &ContainerId, _: Command) -> Result<CommandIo, EngineError> {
         unreachable!()
     }
 
@@ -200,7 +201,7 @@ impl ContainerEngine for Stored {
         unreachable!()
     }
 
-    async fn list_running(&self, _: &str, _: &str) -> Result<Vec<Listed>, EngineError> {
+    async fn list_running(&self, _: &str, _: &str) -> Result<Vec<ListEntry>, EngineError> {
         unreachable!()
     }
 }

@@ -18,10 +18,10 @@ use std::time::{Duration, SystemTime};
 use bollard::models::ContainerCreateBody;
 use tokio::sync::mpsc;
 
-pub use address::{Address, Identity, TlsFiles};
-pub use command::{Command, CommandId, CommandState, Running};
+pub use address::{Address, TlsFiles, TlsIdentity};
+pub use command::{Command, CommandId, CommandIo, CommandState};
 pub use log_limits::LogLimits;
-pub use output::{Chunk, History, Output, Source, Stamped};
+pub use output::{Chunk, History, LogEntry, Output, Source};
 pub use sample::Sample;
 
 /// An engine's name for a container: 64 hex digits.
@@ -38,7 +38,7 @@ pub enum EngineError {
     Conflict(String),
     /// The engine understood and said no.
     #[error("{0}")]
-    Refused(String),
+    Refusal(String),
     #[error("the engine cannot be reached: {0}")]
     Unreachable(String),
     #[error("the engine did not answer {operation} within {} s", after.as_secs())]
@@ -74,7 +74,7 @@ pub struct Container {
     pub labels: HashMap<String, String>,
     pub image_id: String,
     pub tty: bool,
-    pub state: State,
+    pub state: ContainerState,
     pub started_at: Option<SystemTime>,
     pub finished_at: Option<SystemTime>,
     /// The container's init process in the engine's pid namespace, while it runs.
@@ -85,7 +85,7 @@ pub struct Container {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
+pub enum ContainerState {
     Created,
     Running,
     Paused,
@@ -105,7 +105,7 @@ pub struct Network {
 
 /// A running container in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListEntry {
     pub id: ContainerId,
     pub created: SystemTime,
     pub labels: HashMap<String, String>,
@@ -208,7 +208,7 @@ pub trait ContainerEngine: Send + Sync + 'static {
         &self,
         id: &ContainerId,
         command: Command,
-    ) -> impl Future<Output = Result<Running, EngineError>> + Send;
+    ) -> impl Future<Output = Result<CommandIo, EngineError>> + Send;
 
     fn exec_state(
         &self,
@@ -230,7 +230,7 @@ pub trait ContainerEngine: Send + Sync + 'static {
         &self,
         label: &str,
         value: &str,
-    ) -> impl Future<Output = Result<Vec<Listed>, EngineError>> + Send;
+    ) -> impl Future<Output = Result<Vec<ListEntry>, EngineError>> + Send;
 }
 
 impl ContainerId {
@@ -248,14 +248,14 @@ impl Display for ContainerId {
 
 impl Container {
     /// A container of which nothing is known but its id.
-    pub fn unseen(id: ContainerId) -> Self {
+    pub fn of_id(id: ContainerId) -> Self {
         Self {
             id,
             name: String::new(),
             labels: HashMap::new(),
             image_id: String::new(),
             tty: false,
-            state: State::Created,
+            state: ContainerState::Created,
             started_at: None,
             finished_at: None,
             pid: None,
@@ -265,7 +265,7 @@ impl Container {
     }
 
     pub fn is_alive(&self) -> bool {
-        matches!(self.state, State::Running | State::Paused)
+        matches!(self.state, ContainerState::Running | ContainerState::Paused)
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::engine::{Chunk, Command, ContainerEngine, ContainerId, Output, Running, Source};
+use crate::engine::{Chunk, Command, CommandIo, ContainerEngine, ContainerId, Output, Source};
 
 pub use limits::Limits;
 use limits::Permit;
@@ -68,7 +68,7 @@ pub async fn run<E: ContainerEngine>(
             ready(true)
         };
         // The input stays open as long as the command runs.
-        let Running { id, output, input } = running;
+        let CommandIo { id, output, input } = running;
         let code = until_ended(&place, &id, output, keep).await;
         drop(input);
         code
@@ -104,7 +104,7 @@ pub async fn stream<E: ContainerEngine>(
         stdin: true,
     };
     let (running, _permit) = start(&place, command).await?;
-    let Running {
+    let CommandIo {
         id,
         output,
         mut input,
@@ -149,7 +149,7 @@ pub async fn stream<E: ContainerEngine>(
 async fn start<E: ContainerEngine>(
     place: &Place<'_, E>,
     command: Command,
-) -> Result<(Running, Permit), DriverError> {
+) -> Result<(CommandIo, Permit), DriverError> {
     if command.words.is_empty() {
         return Err(DriverError::new("no command was given"));
     }

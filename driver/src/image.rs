@@ -101,7 +101,7 @@ impl From<ImageError> for DriverError {
 fn is_passing(error: &EngineError) -> bool {
     match error {
         EngineError::Endpoint { .. } => false,
-        EngineError::Refused(reason) => !refusal::is_lasting(reason),
+        EngineError::Refusal(reason) => !refusal::is_lasting(reason),
         EngineError::NotFound(_)
         | EngineError::Conflict(_)
         | EngineError::Unreachable(_)

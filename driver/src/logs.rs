@@ -98,7 +98,7 @@ impl<E: ContainerEngine> Pump<E> {
                 }
                 Err(EngineError::NotFound(_)) => return,
                 // What comes from now on is the best there is.
-                Err(EngineError::Refused(reason)) if unreadable(&reason) => {
+                Err(EngineError::Refusal(reason)) if unreadable(&reason) => {
                     (self.report)(format!(
                         "log lines may be missing: the engine cannot read this task's log back ({reason})"
                     ));

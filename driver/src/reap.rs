@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use crate::config::Reap;
-use crate::engine::{ContainerEngine, Listed};
+use crate::engine::{ContainerEngine, ListEntry};
 use crate::fingerprint::Current;
 use crate::name::DriverName;
 use crate::task::Tasks;
@@ -74,7 +74,7 @@ async fn scan<E: ContainerEngine>(
     }
 }
 
-fn dangling(found: &Listed, node: &str, rule: Reap, now: SystemTime) -> bool {
+fn dangling(found: &ListEntry, node: &str, rule: Reap, now: SystemTime) -> bool {
     let of_node = found
         .labels
         .get(&DriverName::node_label())
@@ -101,7 +101,7 @@ mod tests {
             grace: Duration::from_mins(5),
             ..Reap::OFF
         };
-        let found = |node: &str, age: Duration| Listed {
+        let found = |node: &str, age: Duration| ListEntry {
             id: ContainerId("c".into()),
             created: now - age,
             labels: HashMap::from([(DriverName::node_label(), node.to_owned())]),
@@ -124,7 +124,7 @@ mod tests {
             rule,
             now
         ));
-        let unlabelled = Listed {
+        let unlabelled = ListEntry {
             labels: HashMap::new(),
             ..found("n1", Duration::from_mins(6))
         };

@@ -6,7 +6,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use super::raw::TlsOptions;
-use crate::engine::{Address, Identity, TlsFiles};
+use crate::engine::{Address, TlsFiles, TlsIdentity};
 
 const DEFAULT_ENDPOINT: &str = "unix:///var/run/docker.sock";
 
@@ -54,7 +54,7 @@ impl Environment {
             None => Ok(None),
             Some(folder) => Ok(Some(TlsFiles {
                 ca: Some(folder.join("ca.pem")),
-                identity: Some(Identity {
+                identity: Some(TlsIdentity {
                     cert: folder.join("cert.pem"),
                     key: folder.join("key.pem"),
                 }),
@@ -98,7 +98,7 @@ fn files(tls: &TlsOptions) -> Result<Option<TlsFiles>, TlsConfigError> {
     let ca = path("tls.ca", &tls.ca)?;
     let identity = match (path("tls.cert", &tls.cert)?, path("tls.key", &tls.key)?) {
         (None, None) => None,
-        (Some(cert), Some(key)) => Some(Identity { cert, key }),
+        (Some(cert), Some(key)) => Some(TlsIdentity { cert, key }),
         (Some(_), None) => return half("tls.cert", "tls.key"),
         (None, Some(_)) => return half("tls.key", "tls.cert"),
     };
@@ -126,8 +126,8 @@ mod tests {
         }
     }
 
-    fn identity(cert: &str, key: &str) -> Identity {
-        Identity {
+    fn identity(cert: &str, key: &str) -> TlsIdentity {
+        TlsIdentity {
             cert: cert.into(),
             key: key.into(),
         }

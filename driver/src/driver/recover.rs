@@ -29,7 +29,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
             Ok(container) => container,
             Err(error @ (EngineError::Unreachable(_) | EngineError::Timeout { .. })) => {
                 warn!(%error, task = config.id, "the engine does not answer, keeping the task until it does");
-                Container::unseen(state.container.clone())
+                Container::of_id(state.container.clone())
             }
             Err(error) => {
                 let context = format!("failed to inspect container for id {:?}", state.container.0);

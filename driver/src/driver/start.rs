@@ -263,7 +263,7 @@ async fn create<E: ContainerEngine>(
 fn recoverable(context: impl std::fmt::Display, error: &EngineError) -> DriverError {
     let refusal = DriverError::from_error(context, error);
     match error {
-        EngineError::Refused(reason) if !reason.contains("Duplicate mount point") => refusal,
+        EngineError::Refusal(reason) if !reason.contains("Duplicate mount point") => refusal,
         EngineError::Endpoint { .. } => refusal,
         _ => refusal.into_recoverable(),
     }

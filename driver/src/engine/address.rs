@@ -16,12 +16,12 @@ pub struct TlsFiles {
     /// Who signed the engine's certificate; `None`: whom this machine believes.
     pub ca: Option<PathBuf>,
     /// What the engine is shown if it asks.
-    pub identity: Option<Identity>,
+    pub identity: Option<TlsIdentity>,
 }
 
 /// A certificate with its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct TlsIdentity {
     pub cert: PathBuf,
     pub key: PathBuf,
 }

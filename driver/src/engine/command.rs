@@ -32,15 +32,15 @@ pub enum CommandState {
 }
 
 /// Both ends of a command that runs. Shutting `input` down is its end of file.
-pub struct Running {
+pub struct CommandIo {
     pub id: CommandId,
     pub output: Output,
     pub input: Pin<Box<dyn AsyncWrite + Send>>,
 }
 
-impl fmt::Debug for Running {
+impl fmt::Debug for CommandIo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running")
+        f.debug_struct("CommandIo")
             .field("id", &self.id)
             .finish_non_exhaustive()
     }

@@ -27,8 +27,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{
-    Chunk, Command, CommandId, CommandState, Container, ContainerEngine, ContainerId, Credentials,
-    EngineError, EngineFacts, History, Layer, Listed, Output, Running, Sample,
+    Chunk, Command, CommandId, CommandIo, CommandState, Container, ContainerEngine, ContainerId,
+    Credentials, EngineError, EngineFacts, History, Layer, ListEntry, Output, Sample,
 };
 use frames::{Form, FrameError, Piece};
 
@@ -37,13 +37,13 @@ pub use connection::DockerEngine;
 pub(crate) use frames::fuzz as fuzz_frames;
 
 /// For calls that only read or flip a state.
-const QUICK: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// For calls that make the engine work: create, start, remove.
-const SLOW: Duration = Duration::from_mins(1);
+const CHANGE_TIMEOUT: Duration = Duration::from_mins(1);
 /// For the first line of a stored log.
-const FIRST_LINE: Duration = Duration::from_secs(2);
+const FIRST_LINE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Both 304 (it is not running anyway) and 404 of a stop are what was wanted.
-fn done_anyway(answer: Result<(), EngineError>) -> Result<(), EngineError> {
+fn accept_absence(answer: Result<(), EngineError>) -> Result<(), EngineError> {
     match answer {
         Err(EngineError::NotFound(_)) => Ok(()),
         other => other,
@@ -65,17 +65,19 @@ impl DockerEngine {
 impl ContainerEngine for DockerEngine {
     async fn facts(&self) -> Result<EngineFacts, EngineError> {
         let version = self
-            .call(
-                "version",
-                QUICK,
-                |docker| async move { docker.version().await },
-            )
+            .call("version", READ_TIMEOUT, |docker| async move {
+                docker.version().await
+            })
             .await?;
         let info = self
-            .call("info", QUICK, |docker| async move { docker.info().await })
+            .call(
+                "info",
+                READ_TIMEOUT,
+                |docker| async move { docker.info().await },
+            )
             .await?;
         let bridge = self
-            .call("network", QUICK, |docker| async move {
+            .call("network", READ_TIMEOUT, |docker| async move {
                 docker.inspect_network("bridge", None).await
             })
             .await;
@@ -84,7 +86,7 @@ impl ContainerEngine for DockerEngine {
 
     async fn find_image(&self, reference: &str) -> Result<String, EngineError> {
         let image = self
-            .call("image", QUICK, |docker| async move {
+            .call("image", READ_TIMEOUT, |docker| async move {
                 docker.inspect_image(reference).await
             })
             .await?;
@@ -102,10 +104,10 @@ impl ContainerEngine for DockerEngine {
         let options = CreateImageOptionsBuilder::new()
             .from_image(reference)
             .build();
-        let credentials = credentials.map(|given| DockerCredentials {
-            username: Some(given.username),
-            password: Some(given.password),
-            serveraddress: Some(given.server).filter(|server| !server.is_empty()),
+        let credentials = credentials.map(|credentials| DockerCredentials {
+            username: Some(credentials.username),
+            password: Some(credentials.password),
+            serveraddress: Some(credentials.server).filter(|server| !server.is_empty()),
             ..DockerCredentials::default()
         });
         let mut answer = self
@@ -114,7 +116,7 @@ impl ContainerEngine for DockerEngine {
             .create_image(Some(options), None, credentials);
         while let Some(mut line) = answer.try_next().await.map_err(convert::error)? {
             if let Some(error) = line.error_detail.take().and_then(|detail| detail.message) {
-                return Err(EngineError::Refused(error));
+                return Err(EngineError::Refusal(error));
             }
             // A receiver that is behind misses a line of progress, nothing else.
             let _ = lines.try_send(convert::layer(line));
@@ -128,30 +130,30 @@ impl ContainerEngine for DockerEngine {
         body: ContainerCreateBody,
     ) -> Result<ContainerId, EngineError> {
         let options = CreateContainerOptionsBuilder::new().name(name).build();
-        let created = self
-            .call("create", SLOW, |docker| async move {
-                let docker = mac::in_its_place(docker, &body)?;
+        let creation = self
+            .call("create", CHANGE_TIMEOUT, |docker| async move {
+                let docker = mac::with_mac_address(docker, &body)?;
                 docker.create_container(Some(options), body).await
             })
             .await?;
-        Ok(ContainerId(created.id))
+        Ok(ContainerId(creation.id))
     }
 
     async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
-        self.call("start", SLOW, |docker| async move {
+        self.call("start", CHANGE_TIMEOUT, |docker| async move {
             docker.start_container(&id.0, None).await
         })
         .await
     }
 
     async fn inspect(&self, id: &str) -> Result<Container, EngineError> {
-        let found = self
-            .call("inspect", QUICK, |docker| async move {
+        let answer = self
+            .call("inspect", READ_TIMEOUT, |docker| async move {
                 docker.inspect_container(id, None).await
             })
             .await?;
-        convert::container(found).ok_or_else(|| {
-            EngineError::Refused(format!(
+        convert::container(answer).ok_or_else(|| {
+            EngineError::Refusal(format!(
                 "the engine's answer about container {id} makes no sense"
             ))
         })
@@ -181,17 +183,19 @@ impl ContainerEngine for DockerEngine {
     async fn stop(&self, id: &ContainerId, grace: Duration) -> Result<(), EngineError> {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::new().t(seconds).build();
-        done_anyway(
-            self.call("stop", grace.saturating_add(SLOW), |docker| async move {
-                docker.stop_container(&id.0, Some(options)).await
-            })
+        accept_absence(
+            self.call(
+                "stop",
+                grace.saturating_add(CHANGE_TIMEOUT),
+                |docker| async move { docker.stop_container(&id.0, Some(options)).await },
+            )
             .await,
         )
     }
 
     async fn kill(&self, id: &ContainerId, signal: &str) -> Result<(), EngineError> {
         let options = KillContainerOptionsBuilder::new().signal(signal).build();
-        self.call("kill", QUICK, |docker| async move {
+        self.call("kill", READ_TIMEOUT, |docker| async move {
             docker.kill_container(&id.0, Some(options)).await
         })
         .await
@@ -202,8 +206,8 @@ impl ContainerEngine for DockerEngine {
             .force(true)
             .v(true)
             .build();
-        done_anyway(
-            self.call("remove", SLOW, |docker| async move {
+        accept_absence(
+            self.call("remove", CHANGE_TIMEOUT, |docker| async move {
                 docker.remove_container(&id.0, Some(options)).await
             })
             .await,
@@ -213,8 +217,8 @@ impl ContainerEngine for DockerEngine {
     async fn attach(&self, id: &ContainerId) -> Result<Output, EngineError> {
         let form = self.form(id).await?;
         let path = format!("/containers/{id}/attach?stream=1&stdout=1&stderr=1");
-        let attached = self
-            .call("attach", QUICK, |docker| async move {
+        let connection = self
+            .call("attach", READ_TIMEOUT, |docker| async move {
                 raw::hijack(
                     &self.transport,
                     &docker.client_version(),
@@ -225,7 +229,7 @@ impl ContainerEngine for DockerEngine {
             })
             .await?;
         // Its write half lives as long as the stream: closing it makes the engine close ours.
-        Ok(output(raw::pieces(form, attached)))
+        Ok(output(raw::pieces(form, connection)))
     }
 
     async fn history(
@@ -240,14 +244,14 @@ impl ContainerEngine for DockerEngine {
             "/containers/{id}/logs?stdout=1&stderr=1&timestamps=1&follow={follow_word}&since={since}"
         );
         let (transport, version) = (self.transport.clone(), self.api().await?.client_version());
-        let opened = async move {
+        let open = async move {
             let body = raw::download(&transport, &version, &path).await;
             let body = body.map_err(convert::error)?;
             Ok::<_, EngineError>(entries::entries(form, raw::pieces(form, body)))
         };
-        let mut lines = stream::once(opened).try_flatten().boxed();
+        let mut lines = stream::once(open).try_flatten().boxed();
         // The first item tells whether the log can be read at all; without one the answer is a quiet container's.
-        let first = match tokio::time::timeout(FIRST_LINE, lines.next()).await {
+        let first = match tokio::time::timeout(FIRST_LINE_TIMEOUT, lines.next()).await {
             Ok(Some(Err(error))) => return Err(error),
             Ok(Some(Ok(line))) => Some(line),
             Ok(None) => return Ok(stream::empty().boxed()),
@@ -255,14 +259,14 @@ impl ContainerEngine for DockerEngine {
             Err(_) => {
                 return Err(EngineError::Timeout {
                     operation: "logs",
-                    after: FIRST_LINE,
+                    after: FIRST_LINE_TIMEOUT,
                 });
             }
         };
         Ok(stream::iter(first.map(Ok)).chain(lines).boxed())
     }
 
-    async fn exec(&self, id: &ContainerId, command: Command) -> Result<Running, EngineError> {
+    async fn exec(&self, id: &ContainerId, command: Command) -> Result<CommandIo, EngineError> {
         let form = Form::of(command.tty);
         let options = CreateExecOptions {
             attach_stdin: Some(command.stdin),
@@ -272,35 +276,35 @@ impl ContainerEngine for DockerEngine {
             cmd: Some(command.words),
             ..CreateExecOptions::default()
         };
-        let created = self
-            .call("exec", QUICK, |docker| async move {
+        let creation = self
+            .call("exec", READ_TIMEOUT, |docker| async move {
                 docker.create_exec(&id.0, options).await
             })
             .await?;
-        let path = format!("/exec/{}/start", created.id);
+        let path = format!("/exec/{}/start", creation.id);
         let body = json!({ "Detach": false, "Tty": command.tty }).to_string();
-        let started = self
-            .call("exec", QUICK, |docker| async move {
+        let connection = self
+            .call("exec", READ_TIMEOUT, |docker| async move {
                 raw::hijack(&self.transport, &docker.client_version(), &path, body).await
             })
             .await?;
-        let (from, input) = tokio::io::split(started);
-        Ok(Running {
-            id: CommandId(created.id),
+        let (from, input) = tokio::io::split(connection);
+        Ok(CommandIo {
+            id: CommandId(creation.id),
             output: output(raw::pieces(form, from)),
             input: Box::pin(input),
         })
     }
 
     async fn exec_state(&self, id: &CommandId) -> Result<CommandState, EngineError> {
-        let found = self
-            .call("exec", QUICK, |docker| async move {
+        let answer = self
+            .call("exec", READ_TIMEOUT, |docker| async move {
                 docker.inspect_exec(&id.0).await
             })
             .await?;
-        let pid = found.pid.and_then(|pid| i32::try_from(pid).ok());
-        Ok(match found.exit_code {
-            Some(code) if found.running == Some(false) => CommandState::Ended { code },
+        let pid = answer.pid.and_then(|pid| i32::try_from(pid).ok());
+        Ok(match answer.exit_code {
+            Some(code) if answer.running == Some(false) => CommandState::Ended { code },
             _ => CommandState::Running {
                 pid: pid.filter(|pid| *pid > 0),
             },
@@ -309,7 +313,7 @@ impl ContainerEngine for DockerEngine {
 
     async fn resize(&self, id: &CommandId, height: u16, width: u16) -> Result<(), EngineError> {
         let options = ResizeExecOptions { height, width };
-        self.call("resize", QUICK, |docker| async move {
+        self.call("resize", READ_TIMEOUT, |docker| async move {
             docker.resize_exec(&id.0, options).await
         })
         .await
@@ -320,26 +324,27 @@ impl ContainerEngine for DockerEngine {
             .stream(false)
             .one_shot(true)
             .build();
-        let one = self
-            .call("stats", QUICK, |docker| async move {
+        let stats = self
+            .call("stats", READ_TIMEOUT, |docker| async move {
                 docker.stats(&id.0, Some(options)).try_next().await
             })
             .await?;
-        one.map(convert::sample)
+        stats
+            .map(convert::sample)
             .ok_or_else(|| EngineError::NotFound(id.0.clone()))
     }
 
-    async fn list_running(&self, label: &str, value: &str) -> Result<Vec<Listed>, EngineError> {
+    async fn list_running(&self, label: &str, value: &str) -> Result<Vec<ListEntry>, EngineError> {
         let filters =
             std::collections::HashMap::from([("label", vec![format!("{label}={value}")])]);
         let options = ListContainersOptionsBuilder::new()
             .filters(&filters)
             .build();
-        let found = self
-            .call("list", QUICK, |docker| async move {
+        let answer = self
+            .call("list", READ_TIMEOUT, |docker| async move {
                 docker.list_containers(Some(options)).await
             })
             .await?;
-        Ok(found.into_iter().filter_map(convert::listed).collect())
+        Ok(answer.into_iter().filter_map(convert::list_entry).collect())
     }
 }

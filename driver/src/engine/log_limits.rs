@@ -73,9 +73,9 @@ mod tests {
             ("local", "1 GB", "3", Some((1_000_000_000, 3))),
         ];
         for (driver, size, files, expected) in rows {
-            let given = [("max-size", size), ("max-file", files)];
-            let given = given.into_iter().filter(|(_, value)| !value.is_empty());
-            let config = given.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let options = [("max-size", size), ("max-file", files)];
+            let options = options.into_iter().filter(|(_, value)| !value.is_empty());
+            let config = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
             let limits = LogLimits::of(driver, &config.collect());
             let limits = limits.map(|limits| (limits.file_size, limits.files));
             assert_eq!(limits, expected, "{driver} {size} {files}");

@@ -16,10 +16,10 @@ pub struct Chunk {
 }
 
 /// Stored output, oldest first, with the time the engine saw it.
-pub type History = BoxStream<'static, Result<Stamped, EngineError>>;
+pub type History = BoxStream<'static, Result<LogEntry, EngineError>>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamped {
+pub struct LogEntry {
     pub source: Source,
     pub at: Timestamp,
     pub bytes: Bytes,

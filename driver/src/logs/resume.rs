@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use tokio::task::yield_now;
 
 use super::files::End;
-use crate::engine::{Chunk, EngineError, History, Output, Source, Stamped};
+use crate::engine::{Chunk, EngineError, History, LogEntry, Output, Source};
 use search::Search;
 
 /// Engine and files may be apart by this much: clocks, a busy reader.
@@ -114,7 +114,7 @@ impl Skip {
     }
 
     /// What of `entry` has not arrived.
-    fn apply(&mut self, mut entry: Stamped) -> Option<Chunk> {
+    fn apply(&mut self, mut entry: LogEntry) -> Option<Chunk> {
         match self.before {
             Some(before) if entry.at < before => return None,
             Some(before) if entry.at == before && self.entries > 0 => {

@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 
 use super::{Ended, prompt};
 use crate::announce::Announcer;
-use crate::engine::{ContainerEngine, ContainerId, EngineError, State};
+use crate::engine::{ContainerEngine, ContainerId, ContainerState, EngineError};
 use crate::pidfd::Process;
 
 /// A wait that has no answer for so long is asked anew: its connection may lead to nobody any more.
@@ -91,16 +91,18 @@ async fn outcome<E: ContainerEngine>(engine: &E, id: &ContainerId) -> Exit {
         let waited = timeout(LONGEST_WAIT, engine.wait(id)).await;
         let waited = waited.unwrap_or(unanswered);
         match engine.inspect(&id.0).await.map(|container| container.state) {
-            Ok(State::Exited {
+            Ok(ContainerState::Exited {
                 code,
                 oom_killed,
                 error,
             }) => return exit(code, oom_killed, &error),
             // Nothing happened: no pause, in which an exit would wait.
-            Ok(State::Running | State::Paused | State::Created) if is_unanswered(&waited) => {
+            Ok(ContainerState::Running | ContainerState::Paused | ContainerState::Created)
+                if is_unanswered(&waited) =>
+            {
                 continue;
             }
-            Ok(State::Running | State::Paused | State::Created) => {
+            Ok(ContainerState::Running | ContainerState::Paused | ContainerState::Created) => {
                 debug!(
                     container = id.short(),
                     ?waited,

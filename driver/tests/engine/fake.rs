@@ -14,9 +14,9 @@ use std::time::{Duration, SystemTime};
 use bollard::models::ContainerCreateBody;
 use bytes::Bytes;
 use docker_ipvs::engine::{
-    ApiVersion, Chunk, Command, CommandId, CommandState, Container, ContainerEngine, ContainerId,
-    Credentials, EngineError, EngineFacts, History, Layer, Listed, Output, Running, Sample, Source,
-    Stamped, State,
+    ApiVersion, Chunk, Command, CommandId, CommandIo, CommandState, Container, ContainerEngine,
+    ContainerId, ContainerState, Credentials, EngineError, EngineFacts, History, Layer, ListEntry,
+    LogEntry, Output, Sample, Source,
 };
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
@@ -50,7 +50,7 @@ struct Record {
     script: String,
     created: SystemTime,
     /// Everything said so far and whether it is over, for who listens.
-    log: watch::Sender<(Vec<Stamped>, bool)>,
+    log: watch::Sender<(Vec<LogEntry>, bool)>,
 }
 
 impl FakeEngine {
@@ -127,7 +127,7 @@ impl FakeEngine {
         if let Some(record) = self.lock().containers.get_mut(id)
             && record.container.is_alive()
         {
-            record.container.state = State::Exited {
+            record.container.state = ContainerState::Exited {
                 code,
                 oom_killed: false,
                 error: String::new(),
@@ -153,7 +153,7 @@ impl FakeEngine {
     fn say(&self, id: &ContainerId, source: Source, bytes: Bytes) {
         if let Some(record) = self.lock().containers.get_mut(id) {
             record.log.send_modify(|(said, _)| {
-                said.push(Stamped {
+                said.push(LogEntry {
                     source,
                     at: Timestamp::now(),
                     bytes,
@@ -164,8 +164,8 @@ impl FakeEngine {
 }
 
 /// Entries from number `from` on, to the end of the container.
-fn follow(log: watch::Receiver<(Vec<Stamped>, bool)>, from: usize) -> History {
-    let next = |(mut log, at): (watch::Receiver<(Vec<Stamped>, bool)>, usize)| async move {
+fn follow(log: watch::Receiver<(Vec<LogEntry>, bool)>, from: usize) -> History {
+    let next = |(mut log, at): (watch::Receiver<(Vec<LogEntry>, bool)>, usize)| async move {
         let entry = {
             let seen = log
                 .wait_for(|(said, over)| said.len() > at || *over)
@@ -234,7 +234,7 @@ impl ContainerEngine for FakeEngine {
             labels: body.labels.unwrap_or_default(),
             image_id: "sha256:1".to_owned(),
             tty: body.tty.unwrap_or_default(),
-            state: State::Created,
+            state: ContainerState::Created,
             started_at: None,
             finished_at: None,
             pid: None,
@@ -260,7 +260,7 @@ impl ContainerEngine for FakeEngine {
 
     async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
         let (script, tty) = self.with(id, |record| {
-            record.container.state = State::Running;
+            record.container.state = ContainerState::Running;
             record.container.started_at = Some(SystemTime::now());
             // No process has this number: nothing real is watched.
             record.container.pid = Some(i32::MAX);
@@ -290,8 +290,8 @@ impl ContainerEngine for FakeEngine {
             .await
             .map_err(|_| EngineError::NotFound(id.0.clone()))?;
         match self.inspect(&id.0).await?.state {
-            State::Exited { code, .. } => Ok(code),
-            state => Err(EngineError::Refused(format!("{state:?}"))),
+            ContainerState::Exited { code, .. } => Ok(code),
+            state => Err(EngineError::Refusal(format!("{state:?}"))),
         }
     }
 
@@ -362,7 +362,7 @@ impl ContainerEngine for FakeEngine {
         Ok(stream::iter(said).boxed())
     }
 
-    async fn exec(&self, _: &ContainerId, command: Command) -> Result<Running, EngineError> {
+    async fn exec(&self, _: &ContainerId, command: Command) -> Result<CommandIo, EngineError> {
         self.begin(command).await
     }
 
@@ -375,10 +375,10 @@ impl ContainerEngine for FakeEngine {
     }
 
     async fn sample(&self, _: &ContainerId) -> Result<Sample, EngineError> {
-        Err(EngineError::Refused("the fake measures nothing".to_owned()))
+        Err(EngineError::Refusal("the fake measures nothing".to_owned()))
     }
 
-    async fn list_running(&self, label: &str, value: &str) -> Result<Vec<Listed>, EngineError> {
+    async fn list_running(&self, label: &str, value: &str) -> Result<Vec<ListEntry>, EngineError> {
         let world = self.up()?;
         let carries = |record: &&Record| {
             record.container.is_alive()
@@ -388,7 +388,7 @@ impl ContainerEngine for FakeEngine {
                     .get(label)
                     .is_some_and(|found| found == value)
         };
-        let listed = |record: &Record| Listed {
+        let listed = |record: &Record| ListEntry {
             id: record.container.id.clone(),
             created: record.created,
             labels: record.container.labels.clone(),

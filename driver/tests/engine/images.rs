@@ -133,15 +133,15 @@ async fn what_a_registry_refuses_for_good_is_not_tried_again_and_trouble_is() {
             false,
         ),
         (
-            || EngineError::Refused("unauthorized: authentication required".into()),
+            || EngineError::Refusal("unauthorized: authentication required".into()),
             false,
         ),
         (
-            || EngineError::Refused("dial tcp: lookup far: no such host".into()),
+            || EngineError::Refusal("dial tcp: lookup far: no such host".into()),
             true,
         ),
         (
-            || EngineError::Refused("toomanyrequests: you have reached your limit".into()),
+            || EngineError::Refusal("toomanyrequests: you have reached your limit".into()),
             true,
         ),
         (|| EngineError::Unreachable("it is down".into()), true),

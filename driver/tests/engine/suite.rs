@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, HostConfig};
 use docker_ipvs::engine::{
-    Chunk, Command, CommandState, Container, ContainerEngine, ContainerId, EngineError, Running,
-    Source, State,
+    Chunk, Command, CommandIo, CommandState, Container, ContainerEngine, ContainerId,
+    ContainerState, EngineError, Source,
 };
 use docker_ipvs::stats::cgroup::{Cgroup, Clock};
 use futures_util::TryStreamExt;
@@ -47,12 +47,15 @@ fn text(chunks: &[Chunk], source: Source) -> String {
 
 pub(crate) async fn a_container_runs_and_its_exit_code_is_told(engine: impl ContainerEngine) {
     let id = created(&engine, "sleep 0.2; exit 7").await;
-    assert_eq!(engine.inspect(&id.0).await.unwrap().state, State::Created);
+    assert_eq!(
+        engine.inspect(&id.0).await.unwrap().state,
+        ContainerState::Created
+    );
     engine.start(&id).await.unwrap();
     let running = engine.inspect(&id.0).await.unwrap();
     assert!(running.is_alive() && running.pid.is_some() && running.started_at.is_some());
     assert_eq!(engine.wait(&id).await.unwrap(), 7);
-    let State::Exited {
+    let ContainerState::Exited {
         code, oom_killed, ..
     } = engine.inspect(&id.0).await.unwrap().state
     else {
@@ -224,7 +227,7 @@ pub(crate) async fn a_commands_output_may_begin_with_any_byte(engine: impl Conta
             tty,
             stdin: false,
         };
-        let Running { id, output, input } = engine.exec(&id, command).await.unwrap();
+        let CommandIo { id, output, input } = engine.exec(&id, command).await.unwrap();
         let chunks: Vec<_> = output.try_collect().await.unwrap();
         assert_eq!(text(&chunks, Source::Stdout), expected, "{tty}");
         drop(input);
@@ -285,7 +288,7 @@ pub(crate) async fn a_commands_input_ends(engine: impl ContainerEngine) {
         tty: false,
         stdin: true,
     };
-    let Running {
+    let CommandIo {
         output, mut input, ..
     } = engine.exec(&id, command).await.unwrap();
     input.write_all(b"to the end\n").await.unwrap();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use docker_ipvs::engine::docker::DockerEngine;
-use docker_ipvs::engine::{Address, ContainerEngine, ContainerId, EngineError, Identity, TlsFiles};
+use docker_ipvs::engine::{
+    Address, ContainerEngine, ContainerId, EngineError, TlsFiles, TlsIdentity,
+};
 use futures_util::TryStreamExt;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::server::WebPkiClientVerifier;
@@ -73,7 +75,7 @@ fn files(folder: &Path, believed: &Authority, shown: Option<&Authority>) -> TlsF
     let ca = put(folder, "ca.pem", &believed.pem());
     let identity = shown.map(|authority| {
         let (cert, key) = issued(authority, "node");
-        Identity {
+        TlsIdentity {
             cert: put(folder, "cert.pem", &cert),
             key: put(folder, "key.pem", &key),
         }

@@ -11,13 +11,13 @@ use bollard::Docker;
 use bollard::errors::Error;
 
 use super::transport::Transport;
-use super::{QUICK, convert};
+use super::{READ_TIMEOUT, convert};
 use crate::engine::{Address, EngineError};
 
 #[derive(Debug)]
 pub struct DockerEngine {
     pub(super) transport: Transport,
-    negotiated: Mutex<Option<Docker>>,
+    docker: Mutex<Option<Docker>>,
 }
 
 impl DockerEngine {
@@ -25,25 +25,23 @@ impl DockerEngine {
     pub fn connect(address: &Address) -> Result<Self, EngineError> {
         Ok(Self {
             transport: Transport::new(address)?,
-            negotiated: Mutex::new(None),
+            docker: Mutex::new(None),
         })
     }
 
     pub(super) async fn api(&self) -> Result<Docker, EngineError> {
-        if let Some(docker) = self.negotiated().clone() {
+        if let Some(docker) = self.docker().clone() {
             return Ok(docker);
         }
         let docker = self.transport.client().map_err(convert::error)?;
-        let docker = bounded("version", QUICK, docker.negotiate_version()).await?;
-        *self.negotiated() = Some(docker.clone());
+        let docker = with_limit("version", READ_TIMEOUT, docker.negotiate_version()).await?;
+        *self.docker() = Some(docker.clone());
         Ok(docker)
     }
 
     /// Never held across a call: a hung engine must not make callers queue.
-    fn negotiated(&self) -> MutexGuard<'_, Option<Docker>> {
-        self.negotiated
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn docker(&self) -> MutexGuard<'_, Option<Docker>> {
+        self.docker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs one call with a limit; forgets the negotiated version when the engine no longer takes it.
@@ -56,17 +54,17 @@ impl DockerEngine {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let answer = bounded(operation, limit, call(self.api().await?)).await;
-        if let Err(EngineError::Refused(reason)) = &answer
+        let answer = with_limit(operation, limit, call(self.api().await?)).await;
+        if let Err(EngineError::Refusal(reason)) = &answer
             && reason.contains("client version")
         {
-            *self.negotiated() = None;
+            *self.docker() = None;
         }
         answer
     }
 }
 
-async fn bounded<T>(
+async fn with_limit<T>(
     operation: &'static str,
     after: Duration,
     call: impl Future<Output = Result<T, Error>>,

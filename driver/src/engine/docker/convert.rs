@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use nomad_driver_sdk::value::MemoryStats;
 
 use crate::engine::{
-    ApiVersion, Container, ContainerId, EngineError, EngineFacts, Layer, LayerState, Listed,
-    LogLimits, Network, Sample, State,
+    ApiVersion, Container, ContainerId, ContainerState, EngineError, EngineFacts, Layer,
+    LayerState, ListEntry, LogLimits, Network, Sample,
 };
 
 pub(super) fn error(error: Error) -> EngineError {
@@ -29,8 +29,8 @@ pub(super) fn error(error: Error) -> EngineError {
             status_code,
             message,
         } if is_half_down(status_code, &message) => EngineError::Unreachable(message),
-        Error::DockerResponseServerError { message, .. } => EngineError::Refused(message),
-        Error::DockerStreamError { error } => EngineError::Refused(error),
+        Error::DockerResponseServerError { message, .. } => EngineError::Refusal(message),
+        Error::DockerStreamError { error } => EngineError::Refusal(error),
         Error::RequestTimeoutError => EngineError::Unreachable("no answer".to_owned()),
         other => EngineError::Unreachable(root(&other)),
     }
@@ -70,15 +70,15 @@ pub(super) fn facts(
 }
 
 /// `None` when the answer lacks what no container lacks.
-pub(super) fn container(found: ContainerInspectResponse) -> Option<Container> {
-    let state = found.state?;
-    let config = found.config.unwrap_or_default();
+pub(super) fn container(answer: ContainerInspectResponse) -> Option<Container> {
+    let state = answer.state?;
+    let config = answer.config.unwrap_or_default();
     let is = |flag: Option<bool>| flag.unwrap_or_default();
     let pid = state
         .pid
         .and_then(|pid| i32::try_from(pid).ok())
         .filter(|pid| *pid > 0);
-    let networks = found
+    let networks = answer
         .network_settings
         .and_then(|settings| settings.networks)
         .unwrap_or_default();
@@ -93,7 +93,7 @@ pub(super) fn container(found: ContainerInspectResponse) -> Option<Container> {
         })
         .collect();
     networks.sort_by(|a, b| a.name.cmp(&b.name));
-    let log_config = found.host_config.and_then(|host| host.log_config);
+    let log_config = answer.host_config.and_then(|host| host.log_config);
     let log_limits = log_config.and_then(|log| {
         LogLimits::of(
             &log.typ.unwrap_or_default(),
@@ -101,14 +101,14 @@ pub(super) fn container(found: ContainerInspectResponse) -> Option<Container> {
         )
     });
     Some(Container {
-        id: ContainerId(found.id?),
-        name: found
+        id: ContainerId(answer.id?),
+        name: answer
             .name
             .unwrap_or_default()
             .trim_start_matches('/')
             .to_owned(),
         labels: config.labels.unwrap_or_default(),
-        image_id: found.image.unwrap_or_default(),
+        image_id: answer.image.unwrap_or_default(),
         tty: is(config.tty),
         started_at: state.started_at.as_deref().and_then(time),
         finished_at: state.finished_at.as_deref().and_then(time),
@@ -116,13 +116,13 @@ pub(super) fn container(found: ContainerInspectResponse) -> Option<Container> {
         networks,
         log_limits,
         state: if is(state.paused) {
-            State::Paused
+            ContainerState::Paused
         } else if is(state.running) {
-            State::Running
+            ContainerState::Running
         } else if state.status == Some(ContainerStateStatusEnum::CREATED) {
-            State::Created
+            ContainerState::Created
         } else {
-            State::Exited {
+            ContainerState::Exited {
                 code: state.exit_code.unwrap_or_default(),
                 oom_killed: is(state.oom_killed),
                 error: state.error.unwrap_or_default(),
@@ -131,12 +131,12 @@ pub(super) fn container(found: ContainerInspectResponse) -> Option<Container> {
     })
 }
 
-pub(super) fn listed(found: ContainerSummary) -> Option<Listed> {
-    let created = u64::try_from(found.created?).ok()?;
-    Some(Listed {
-        id: ContainerId(found.id?),
+pub(super) fn list_entry(answer: ContainerSummary) -> Option<ListEntry> {
+    let created = u64::try_from(answer.created?).ok()?;
+    Some(ListEntry {
+        id: ContainerId(answer.id?),
         created: SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(created))?,
-        labels: found.labels.unwrap_or_default(),
+        labels: answer.labels.unwrap_or_default(),
     })
 }
 
@@ -162,15 +162,15 @@ pub(super) fn layer(line: CreateImageInfo) -> Option<Layer> {
 }
 
 /// cgroup v1 and v2 name their numbers differently.
-pub(super) fn sample(found: ContainerStatsResponse) -> Sample {
-    let cpu = found.cpu_stats.unwrap_or_default();
+pub(super) fn sample(answer: ContainerStatsResponse) -> Sample {
+    let cpu = answer.cpu_stats.unwrap_or_default();
     let usage = cpu.cpu_usage.unwrap_or_default();
     let throttling = cpu.throttling_data.unwrap_or_default();
-    let memory = found.memory_stats.unwrap_or_default();
+    let memory = answer.memory_stats.unwrap_or_default();
     let details = memory.stats.unwrap_or_default();
     let detail = |v1: &str, v2: &str| details.get(v1).or_else(|| details.get(v2)).copied();
     Sample {
-        at: found
+        at: answer
             .read
             .as_deref()
             .and_then(time)
@@ -224,7 +224,7 @@ mod tests {
         assert!(matches!(answer(503, "no"), EngineError::Unreachable(_)));
         assert!(matches!(
             answer(500, "OCI runtime create failed: the address is unavailable"),
-            EngineError::Refused(_)
+            EngineError::Refusal(_)
         ));
     }
 

@@ -14,7 +14,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
 use super::frames::{Form, FrameError, Piece};
-use crate::engine::{EngineError, Source, Stamped};
+use crate::engine::{EngineError, LogEntry, Source};
 
 /// RFC 3339 with nanoseconds and an offset, and the space after it.
 const LONGEST_STAMP: usize = 40;
@@ -37,19 +37,19 @@ pub(super) struct Entries {
 pub(super) fn entries(
     form: Form,
     pieces: impl Stream<Item = Result<Piece, FrameError>> + Send + 'static,
-) -> impl Stream<Item = Result<Stamped, EngineError>> + Send {
+) -> impl Stream<Item = Result<LogEntry, EngineError>> + Send {
     let end = stream::once(std::future::ready(None));
     let items = pieces.map(Some).chain(end);
     let mut entries = Entries::new(form);
-    let made = items.map(move |item| {
-        let made = match item {
+    let output = items.map(move |item| {
+        let output = match item {
             Some(Ok(piece)) => entries.push(&piece),
             None => entries.end(),
             Some(Err(error)) => return Err(EngineError::from(error)),
         };
-        Ok(stream::iter(made.into_iter().map(Ok)))
+        Ok(stream::iter(output.into_iter().map(Ok)))
     });
-    made.try_flatten()
+    output.try_flatten()
 }
 
 impl Entries {
@@ -63,34 +63,34 @@ impl Entries {
         }
     }
 
-    pub(super) fn push(&mut self, piece: &Piece) -> VecDeque<Stamped> {
-        let mut made = VecDeque::new();
+    pub(super) fn push(&mut self, piece: &Piece) -> VecDeque<LogEntry> {
+        let mut output = VecDeque::new();
         self.source = piece.source;
         self.pending.extend_from_slice(&piece.bytes);
         match self.form {
-            Form::Raw => while self.line(&mut made) {},
+            Form::Raw => while self.line(&mut output) {},
             Form::Framed => {
                 if piece.last || self.pending.len() > LONGEST_ENTRY {
                     let length = self.pending.len();
-                    self.emit(length, piece.last, &mut made);
+                    self.emit(length, piece.last, &mut output);
                 }
             }
         }
-        made
+        output
     }
 
     /// What is left when the stream has ended.
-    pub(super) fn end(&mut self) -> VecDeque<Stamped> {
-        let mut made = VecDeque::new();
+    pub(super) fn end(&mut self) -> VecDeque<LogEntry> {
+        let mut output = VecDeque::new();
         let length = self.pending.len();
         if length > 0 {
-            self.emit(length, true, &mut made);
+            self.emit(length, true, &mut output);
         }
-        made
+        output
     }
 
     /// Takes one line, or one part of a longer one, if all of it is there.
-    fn line(&mut self, made: &mut VecDeque<Stamped>) -> bool {
+    fn line(&mut self, output: &mut VecDeque<LogEntry>) -> bool {
         let stamp = stamp(&self.pending).map_or(0, |(_, length)| length);
         let part = stamp.saturating_add(STORED_PART);
         // At a part's end a stamp may follow or the rest of the line: the byte after it has to be there.
@@ -100,11 +100,11 @@ impl Entries {
             None if self.pending.len() > part => part,
             None => return false,
         };
-        self.emit(length, true, made);
+        self.emit(length, true, output);
         true
     }
 
-    fn emit(&mut self, length: usize, last: bool, made: &mut VecDeque<Stamped>) {
+    fn emit(&mut self, length: usize, last: bool, output: &mut VecDeque<LogEntry>) {
         let mut bytes: Bytes = self.pending.split_to(length).freeze();
         if self.fresh
             && let Some((at, length)) = stamp(&bytes)
@@ -117,7 +117,7 @@ impl Entries {
         if let Some(at) = self.at
             && !bytes.is_empty()
         {
-            made.push_back(Stamped {
+            output.push_back(LogEntry {
                 source: self.source,
                 at,
                 bytes,

@@ -83,7 +83,7 @@ impl From<FrameError> for EngineError {
             FrameError::Io(_) | FrameError::Truncated => {
                 Self::Unreachable(nomad_driver_sdk::error::chain(&error))
             }
-            FrameError::Header(_) | FrameError::Report(_) => Self::Refused(error.to_string()),
+            FrameError::Header(_) | FrameError::Report(_) => Self::Refusal(error.to_string()),
         }
     }
 }
@@ -123,10 +123,10 @@ impl Decoder for Frames {
                     }));
                 }
                 State::Report { text, left } => {
-                    let taken = src.split_to(src.len().min(*left));
-                    *left = left.saturating_sub(taken.len());
+                    let part = src.split_to(src.len().min(*left));
+                    *left = left.saturating_sub(part.len());
                     let room = LONGEST_REPORT.saturating_sub(text.len());
-                    text.extend(taken.iter().take(room));
+                    text.extend(part.iter().take(room));
                     if *left > 0 {
                         return Ok(None);
                     }
@@ -184,33 +184,29 @@ pub(crate) fn fuzz(data: &[u8]) {
     };
     let form = Form::of(form % 2 == 0);
     let mut frames = Frames::new(form);
-    let (mut buffer, mut arrived) = (BytesMut::new(), 0);
-    let mut ended = Ok(());
+    let (mut buffer, mut count) = (BytesMut::new(), 0);
+    let mut outcome = Ok(());
     for chunk in stream.chunks(usize::from(*step).max(1)) {
         buffer.extend_from_slice(chunk);
-        ended = drain(&mut frames, &mut buffer, &mut arrived);
-        if ended.is_err() {
+        outcome = drain(&mut frames, &mut buffer, &mut count);
+        if outcome.is_err() {
             break;
         }
         assert!(buffer.len() < HEADER, "what can be passed on is not kept");
     }
-    while ended.is_ok()
+    while outcome.is_ok()
         && let Ok(Some(piece)) = frames.decode_eof(&mut buffer)
     {
-        arrived += piece.bytes.len();
+        count += piece.bytes.len();
     }
-    assert!(arrived <= stream.len());
-    assert!(form == Form::Framed || arrived == stream.len());
+    assert!(count <= stream.len());
+    assert!(form == Form::Framed || count == stream.len());
 }
 
 #[cfg(any(test, fuzzing))]
-fn drain(
-    frames: &mut Frames,
-    buffer: &mut BytesMut,
-    arrived: &mut usize,
-) -> Result<(), FrameError> {
+fn drain(frames: &mut Frames, buffer: &mut BytesMut, count: &mut usize) -> Result<(), FrameError> {
     while let Some(piece) = frames.decode(buffer)? {
-        *arrived += piece.bytes.len();
+        *count += piece.bytes.len();
     }
     Ok(())
 }

@@ -8,14 +8,17 @@ use bytes::Bytes;
 use serde_json::Value;
 
 /// The first version that takes the address with the network.
-const WITH_THE_NETWORK: ClientVersion = ClientVersion {
+const NETWORK_MAC_VERSION: ClientVersion = ClientVersion {
     major_version: 1,
     minor_version: 44,
 };
 
 /// A client whose creation of `body` says the address where its engine looks. The models of today have no such field.
-pub(super) fn in_its_place(docker: Docker, body: &ContainerCreateBody) -> Result<Docker, Error> {
-    if docker.client_version() >= WITH_THE_NETWORK {
+pub(super) fn with_mac_address(
+    docker: Docker,
+    body: &ContainerCreateBody,
+) -> Result<Docker, Error> {
+    if docker.client_version() >= NETWORK_MAC_VERSION {
         return Ok(docker);
     }
     let Some(mac) = address(body) else {

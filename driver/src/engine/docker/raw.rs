@@ -16,7 +16,7 @@ use tokio_util::codec::FramedRead;
 use tokio_util::io::StreamReader;
 
 use super::frames::{Form, FrameError, Frames, Piece};
-use super::transport::{Transport, versioned};
+use super::transport::{Transport, version_path};
 
 /// Of a refusal so much is read.
 const LONGEST_REFUSAL: usize = 64 * 1024;
@@ -35,13 +35,13 @@ pub(super) async fn hijack(
 ) -> Result<TokioIo<Upgraded>, Error> {
     let request = Request::builder()
         .method(Method::POST)
-        .uri(versioned(version, path))
+        .uri(version_path(version, path))
         .header(CONTENT_TYPE, "application/json")
         .header(CONNECTION, "Upgrade")
         .header(UPGRADE, "tcp")
         .body(body)?;
     let response = transport.send(request).await?;
-    let response = accepted(response, StatusCode::SWITCHING_PROTOCOLS).await?;
+    let response = expect_status(response, StatusCode::SWITCHING_PROTOCOLS).await?;
     Ok(TokioIo::new(hyper::upgrade::on(response).await?))
 }
 
@@ -52,10 +52,10 @@ pub(super) async fn download(
     path: &str,
 ) -> Result<impl AsyncRead + Send + use<>, Error> {
     let request = Request::builder()
-        .uri(versioned(version, path))
+        .uri(version_path(version, path))
         .body(String::new())?;
     let response = transport.send(request).await?;
-    let response = accepted(response, StatusCode::OK).await?;
+    let response = expect_status(response, StatusCode::OK).await?;
     let parts = response.into_body().into_data_stream();
     Ok(StreamReader::new(parts.map_err(std::io::Error::other)))
 }
@@ -68,12 +68,12 @@ pub(super) fn pieces(
     FramedRead::new(stream, Frames::new(form))
 }
 
-async fn accepted(
+async fn expect_status(
     response: Response<Incoming>,
-    wanted: StatusCode,
+    expected: StatusCode,
 ) -> Result<Response<Incoming>, Error> {
     let status = response.status();
-    if status == wanted {
+    if status == expected {
         return Ok(response);
     }
     let body = Limited::new(response.into_body(), LONGEST_REFUSAL);

@@ -19,7 +19,7 @@ use tokio_rustls::client::TlsStream;
 use tracing::warn;
 
 use crate::engine::EngineError;
-use crate::engine::address::{Identity, TlsFiles};
+use crate::engine::address::{TlsFiles, TlsIdentity};
 use crate::small_file;
 
 const FILE_SIZE_MAX: u64 = 1024 * 1024;
@@ -54,12 +54,12 @@ enum TlsError {
 pub(super) struct Tls {
     files: TlsFiles,
     host: ServerName<'static>,
-    current: Mutex<Current>,
+    current: Mutex<Client>,
 }
 
 /// Made of the files as they were.
 #[derive(Clone)]
-struct Current {
+struct Client {
     stamps: Vec<Option<Stamp>>,
     client: Arc<ClientConfig>,
 }
@@ -69,22 +69,22 @@ struct Current {
 struct Stamp {
     inode: u64,
     size: u64,
-    changed: (i64, i64),
+    ctime: (i64, i64),
 }
 
 impl Tls {
     /// Reads the files, so that a configuration with bad ones is refused.
     pub(super) fn new(files: TlsFiles, endpoint: &str, uri: &Uri) -> Result<Self, EngineError> {
-        let refused = |reason| EngineError::Endpoint {
+        let refusal = |reason| EngineError::Endpoint {
             endpoint: endpoint.to_owned(),
             reason,
         };
         let host = uri.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let host = ServerName::try_from(host.to_owned())
-            .map_err(|_| refused(format!("{host:?} can't be a name in a certificate")))?;
+            .map_err(|_| refusal(format!("{host:?} can't be a name in a certificate")))?;
         warn_of_open_key(&files);
-        let current = files.read().map_err(|error| refused(chain(&error)))?;
+        let current = files.read().map_err(|error| refusal(chain(&error)))?;
         Ok(Self {
             files,
             host,
@@ -96,14 +96,14 @@ impl Tls {
         self: &Arc<Self>,
         stream: TcpStream,
     ) -> io::Result<TlsStream<TcpStream>> {
-        let own = Arc::clone(self);
+        let tls = Arc::clone(self);
         // A path of the operator's may still lie on a slow file system.
-        let client = tokio::task::spawn_blocking(move || own.client()).await;
+        let client = tokio::task::spawn_blocking(move || tls.client()).await;
         let client = client.map_err(io::Error::other)?;
         let client = client.map_err(|error| io::Error::other(chain(&error)))?;
         let handshake = TlsConnector::from(client).connect(self.host.clone(), stream);
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-            Ok(done) => done.map_err(|error| self.explain(&error)),
+            Ok(outcome) => outcome.map_err(|error| self.explain(&error)),
             Err(_) => Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!("no TLS handshake within {} s", HANDSHAKE_TIMEOUT.as_secs()),
@@ -121,7 +121,7 @@ impl Tls {
                 }
             },
             Some(rustls::Error::AlertReceived(_)) => match &self.files.identity {
-                Some(Identity { cert, .. }) => {
+                Some(TlsIdentity { cert, .. }) => {
                     format!("; the engine does not take tls.cert {}", cert.display())
                 }
                 None => "; does the engine want a certificate (tls.cert, tls.key)?".to_owned(),
@@ -147,8 +147,8 @@ pub(super) fn cause<'a>(
     mut error: &'a (dyn std::error::Error + 'static),
 ) -> Option<&'a rustls::Error> {
     loop {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
+        if let Some(error) = error.downcast_ref() {
+            return Some(error);
         }
         // An I/O error does not count what it carries among its causes.
         error = match error
@@ -164,7 +164,7 @@ pub(super) fn cause<'a>(
 impl TlsFiles {
     fn paths(&self) -> impl Iterator<Item = &Path> {
         let identity = self.identity.iter();
-        let identity = identity.flat_map(|Identity { cert, key }| [cert, key]);
+        let identity = identity.flat_map(|TlsIdentity { cert, key }| [cert, key]);
         self.ca.iter().chain(identity).map(PathBuf::as_path)
     }
 
@@ -172,7 +172,7 @@ impl TlsFiles {
         self.paths().map(|path| Stamp::of(path).ok()).collect()
     }
 
-    fn read(&self) -> Result<Current, TlsError> {
+    fn read(&self) -> Result<Client, TlsError> {
         // Stamps first: what changes meanwhile differs from them.
         let stamps = self.stamps();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -187,7 +187,7 @@ impl TlsFiles {
         };
         let client = match &self.identity {
             None => builder.with_no_client_auth(),
-            Some(Identity { cert, key }) => {
+            Some(TlsIdentity { cert, key }) => {
                 let cert = decode("tls.cert", cert, "certificates", certificates)?;
                 let key = decode("tls.key", key, "a private key", |pem| {
                     PrivateKeyDer::from_pem_slice(pem).ok()
@@ -197,7 +197,7 @@ impl TlsFiles {
                     .map_err(|source| self.unfit(source))?
             }
         };
-        Ok(Current {
+        Ok(Client {
             stamps,
             client: Arc::new(client),
         })
@@ -226,12 +226,12 @@ impl Stamp {
         Ok(Self {
             inode: file.ino(),
             size: file.size(),
-            changed: (file.ctime(), file.ctime_nsec()),
+            ctime: (file.ctime(), file.ctime_nsec()),
         })
     }
 }
 
-impl std::fmt::Debug for Current {
+impl std::fmt::Debug for Client {
     /// Without the client, which holds the key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Current").finish_non_exhaustive()
@@ -252,7 +252,9 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
 /// At least one certificate, and each whole.
 fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    certificates.ok().filter(|found| !found.is_empty())
+    certificates
+        .ok()
+        .filter(|certificates| !certificates.is_empty())
 }
 
 fn decode<T>(

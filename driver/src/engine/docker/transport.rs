@@ -29,7 +29,7 @@ use crate::engine::EngineError;
 use crate::engine::address::{Address, TlsFiles};
 
 /// bollard's own limit must never be the one that strikes: pulls, waits and logs may take days.
-const NEVER: u64 = 10 * 365 * 24 * 3600;
+const BOLLARD_TIMEOUT_SECONDS: u64 = 10 * 365 * 24 * 3600;
 /// For a TCP connection to be there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection without traffic is tried after this time,
@@ -111,15 +111,15 @@ impl Transport {
 
     /// A bollard client that sends through here.
     pub(super) fn client(&self) -> Result<Docker, Error> {
-        let own = self.clone();
+        let transport = self.clone();
         let send = move |request: BollardRequest| {
-            let own = own.clone();
-            async move { own.send(request).await }
+            let transport = transport.clone();
+            async move { transport.send(request).await }
         };
         Docker::connect_with_custom_transport(
             send,
             Some("http://docker"),
-            NEVER,
+            BOLLARD_TIMEOUT_SECONDS,
             API_DEFAULT_VERSION,
         )
     }
@@ -164,18 +164,18 @@ impl Transport {
                 let Some(tls) = &self.tls else {
                     return Ok(Box::pin(stream));
                 };
-                let wrapped = tls.wrap(stream).await.map_err(|error| {
+                let stream = tls.wrap(stream).await.map_err(|error| {
                     let host = uri.authority().map_or("", Authority::as_str);
                     io::Error::new(error.kind(), format!("{host}: {error}"))
                 })?;
-                Ok(Box::pin(wrapped))
+                Ok(Box::pin(stream))
             }
         }
     }
 
     async fn tcp(&self, uri: &Uri) -> io::Result<TcpStream> {
-        let connected = self.tcp.clone().oneshot(uri.clone()).await;
-        let stream = connected.map_err(|error| {
+        let connection = self.tcp.clone().oneshot(uri.clone()).await;
+        let stream = connection.map_err(|error| {
             let reason = nomad_driver_sdk::error::chain(&error);
             io::Error::other(format!("{uri}: {reason}"))
         })?;
@@ -218,7 +218,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// The path of a call in a version of the API.
-pub(super) fn versioned(version: &ClientVersion, path: &str) -> String {
+pub(super) fn version_path(version: &ClientVersion, path: &str) -> String {
     format!(
         "/v{}.{}{path}",
         version.major_version, version.minor_version

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{LAG_FIT, SLACK, Skip};
-use crate::engine::{Source, Stamped};
+use crate::engine::{LogEntry, Source};
 use crate::logs::files::End;
 use crate::logs::tail::{Progress, Tail};
 
@@ -43,7 +43,7 @@ impl Search {
         }
     }
 
-    pub(super) fn push(&mut self, entry: &Stamped) {
+    pub(super) fn push(&mut self, entry: &LogEntry) {
         let same = match self.latest {
             Some(latest) if latest.at == entry.at => latest.same.saturating_add(1),
             _ => 0,
@@ -134,7 +134,7 @@ pub(crate) fn fuzz(data: &[u8]) {
     for (number, bytes) in log.chunks(length).enumerate() {
         // Two entries have one time.
         let second = i64::try_from(number / 2).unwrap_or(i64::MAX);
-        let entry = Stamped {
+        let entry = LogEntry {
             source: Source::Stdout,
             at: Timestamp::from_second(second).unwrap_or(Timestamp::MAX),
             bytes: bytes::Bytes::copy_from_slice(bytes),

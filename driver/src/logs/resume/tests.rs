@@ -8,8 +8,8 @@ fn at(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(1_000_000 + millis).unwrap()
 }
 
-fn entry(millis: i64, text: &str) -> Stamped {
-    Stamped {
+fn entry(millis: i64, text: &str) -> LogEntry {
+    LogEntry {
         source: Source::Stdout,
         at: at(millis),
         bytes: Bytes::copy_from_slice(text.as_bytes()),
@@ -23,13 +23,13 @@ fn end(millis: i64, tail: &str) -> End {
     }
 }
 
-async fn found(entries: &[Stamped], end: &End) -> Found {
+async fn found(entries: &[LogEntry], end: &End) -> Found {
     let history = stream::iter(entries.iter().cloned().map(Ok).collect::<Vec<_>>()).boxed();
     boundary(history, Source::Stdout, end).await.unwrap()
 }
 
 /// What is delivered after the boundary was found in `entries`.
-async fn rest(entries: &[Stamped], end: &End) -> Option<String> {
+async fn rest(entries: &[LogEntry], end: &End) -> Option<String> {
     let skip = found(entries, end).await.skip?;
     let history = stream::iter(entries.iter().cloned().map(Ok).collect::<Vec<_>>()).boxed();
     let chunks: Vec<_> = skipping(history, vec![skip]).try_collect().await.unwrap();
@@ -188,7 +188,7 @@ async fn a_time_that_no_clock_shows_ends_nobody() {
 async fn forty_megabytes_of_one_byte_are_gone_through_once_and_others_have_their_turn_meanwhile() {
     let chunk = Bytes::from(vec![b'x'; 16 * 1024]);
     let log = (0..2560).map(move |n| {
-        Ok(Stamped {
+        Ok(LogEntry {
             source: Source::Stdout,
             at: at(n),
             bytes: chunk.clone(),
@@ -212,7 +212,7 @@ async fn forty_megabytes_of_one_byte_are_gone_through_once_and_others_have_their
 }
 
 /// What is wanted, said plainly: the fit nearest in time, of equally near ones the last.
-fn naive(log: &[Stamped], end: &End) -> Option<(Timestamp, usize, usize)> {
+fn naive(log: &[LogEntry], end: &End) -> Option<(Timestamp, usize, usize)> {
     let written = Timestamp::try_from(end.written).unwrap();
     let mut before = Vec::new();
     let mut best = None;

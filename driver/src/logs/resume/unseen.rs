@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
 
-use crate::engine::{EngineError, History, LogLimits, Stamped};
+use crate::engine::{EngineError, History, LogEntry, LogLimits};
 
 /// What an entry of Docker's `json-file` has around its text: names, stream and time.
 const ENVELOPE: u64 = 72;
@@ -49,7 +49,7 @@ pub(in crate::logs) async fn doubt(
 }
 
 /// In the engine's file.
-fn size_at_most(entry: &Stamped) -> u64 {
+fn size_at_most(entry: &LogEntry) -> u64 {
     let size = |byte: &u8| match byte {
         b' '..=b'~' if !b"\"\\<>&".contains(byte) => 1,
         _ => ESCAPED,
@@ -81,7 +81,7 @@ mod tests {
 
     /// Of a container that started at 0 and has stored so many lines from then on.
     async fn told(lines: usize, from: u64, limits: LogLimits) -> Option<String> {
-        let entry = Stamped {
+        let entry = LogEntry {
             source: Source::Stderr,
             at: Timestamp::try_from(at(from)).unwrap(),
             bytes: Bytes::from_static(b"line\n"),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use docker_ipvs::engine::{Chunk, Command, CommandId, CommandState, EngineError, Running};
+use docker_ipvs::engine::{Chunk, Command, CommandId, CommandIo, CommandState, EngineError};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -36,7 +36,7 @@ impl FakeEngine {
         self.lock().commands.delays = (begin, question);
     }
 
-    pub(super) async fn begin(&self, command: Command) -> Result<Running, EngineError> {
+    pub(super) async fn begin(&self, command: Command) -> Result<CommandIo, EngineError> {
         let (name, delay) = {
             let mut world = self.up()?;
             let commands = &mut world.commands;
@@ -51,7 +51,7 @@ impl FakeEngine {
         self.lock().commands.starting -= 1;
         let (to, chunks) = mpsc::channel(1000);
         tokio::spawn(self.clone().execute(name.clone(), command, to));
-        Ok(Running {
+        Ok(CommandIo {
             id: CommandId(name),
             output: ReceiverStream::new(chunks).map(Ok).boxed(),
             input: Box::pin(tokio::io::sink()),

@@ -55,7 +55,7 @@ impl FakeEngine {
         };
         let mut under_way = UnderWay(Some(count));
         let outcome = match &*pull {
-            Pull::Missing => Err(EngineError::Refused(format!("image {reference} not found"))),
+            Pull::Missing => Err(EngineError::Refusal(format!("image {reference} not found"))),
             Pull::Fails(error) => Err(error()),
             Pull::Takes(time) => {
                 let total = time.as_secs() * 1024 * 1024;

@@ -4,53 +4,53 @@ use proptest::prelude::*;
 use super::*;
 
 /// What a decoder makes of bytes that arrive in `parts`, and how many bytes it kept in between at most.
-struct Decoded {
+struct Outcome {
     /// Neighbours of one stream as one.
     output: Vec<(Source, Vec<u8>)>,
     error: Option<String>,
-    kept: usize,
+    buffer_max: usize,
 }
 
-fn decode(form: Form, parts: &[&[u8]]) -> Decoded {
+fn decode(form: Form, parts: &[&[u8]]) -> Outcome {
     let mut frames = Frames::new(form);
     let mut buffer = BytesMut::new();
-    let mut decoded = Decoded {
+    let mut outcome = Outcome {
         output: Vec::new(),
         error: None,
-        kept: 0,
+        buffer_max: 0,
     };
     for part in parts {
         buffer.extend_from_slice(part);
-        if !take(|buffer| frames.decode(buffer), &mut buffer, &mut decoded) {
-            return decoded;
+        if !take(|buffer| frames.decode(buffer), &mut buffer, &mut outcome) {
+            return outcome;
         }
-        decoded.kept = decoded.kept.max(buffer.len());
+        outcome.buffer_max = outcome.buffer_max.max(buffer.len());
     }
     take(
         |buffer| frames.decode_eof(buffer),
         &mut buffer,
-        &mut decoded,
+        &mut outcome,
     );
-    decoded
+    outcome
 }
 
 fn take(
     mut step: impl FnMut(&mut BytesMut) -> Result<Option<Piece>, FrameError>,
     buffer: &mut BytesMut,
-    decoded: &mut Decoded,
+    outcome: &mut Outcome,
 ) -> bool {
     loop {
         match step(buffer) {
             Ok(Some(Piece { source, bytes, .. })) => {
                 assert!(!bytes.is_empty());
-                match decoded.output.last_mut().filter(|last| last.0 == source) {
+                match outcome.output.last_mut().filter(|last| last.0 == source) {
                     Some((_, last)) => last.extend_from_slice(&bytes),
-                    None => decoded.output.push((source, bytes.to_vec())),
+                    None => outcome.output.push((source, bytes.to_vec())),
                 }
             }
             Ok(None) => return true,
             Err(error) => {
-                decoded.error = Some(error.to_string());
+                outcome.error = Some(error.to_string());
                 return false;
             }
         }
@@ -85,23 +85,23 @@ proptest! {
         let (whole, split) = (decode(form, &[&bytes]), decode(form, &parts(&bytes, &cuts)));
         prop_assert_eq!(whole.output, split.output);
         prop_assert_eq!(whole.error, split.error);
-        prop_assert!(split.kept < HEADER);
+        prop_assert!(split.buffer_max < HEADER);
     }
 
     #[test]
     fn what_was_put_into_frames_comes_out_of_them(
-        written in vec((1..3_u8, vec(any::<u8>(), 0..50)), 0..10),
+        payloads in vec((1..3_u8, vec(any::<u8>(), 0..50)), 0..10),
         cuts in vec(any::<prop::sample::Index>(), 0..12),
     ) {
-        let bytes: Vec<u8> = written.iter().flat_map(|(stream, text)| frame(*stream, text)).collect();
-        let decoded = decode(Form::Framed, &parts(&bytes, &cuts));
+        let bytes: Vec<u8> = payloads.iter().flat_map(|(stream, text)| frame(*stream, text)).collect();
+        let outcome = decode(Form::Framed, &parts(&bytes, &cuts));
         for (stream, source) in [(1, Source::Stdout), (2, Source::Stderr)] {
-            let expected: Vec<u8> = written.iter().filter(|(from, _)| *from == stream)
+            let expected: Vec<u8> = payloads.iter().filter(|(from, _)| *from == stream)
                 .flat_map(|(_, text)| text.clone()).collect();
-            let of = decoded.output.iter().filter(|(from, _)| *from == source);
-            prop_assert_eq!(of.flat_map(|(_, text)| text.clone()).collect::<Vec<u8>>(), expected);
+            let pieces = outcome.output.iter().filter(|(from, _)| *from == source);
+            prop_assert_eq!(pieces.flat_map(|(_, text)| text.clone()).collect::<Vec<u8>>(), expected);
         }
-        prop_assert_eq!(decoded.error, None);
+        prop_assert_eq!(outcome.error, None);
     }
 }
 
@@ -109,9 +109,9 @@ proptest! {
 fn a_terminals_output_may_begin_with_any_byte() {
     for first in 0..=u8::MAX {
         let bytes = [&[first], b"abcdefgh\nand more".as_slice()].concat();
-        let decoded = decode(Form::Raw, &[&bytes]);
-        assert_eq!(decoded.output, [(Source::Stdout, bytes)]);
-        assert_eq!(decoded.error, None);
+        let outcome = decode(Form::Raw, &[&bytes]);
+        assert_eq!(outcome.output, [(Source::Stdout, bytes)]);
+        assert_eq!(outcome.error, None);
     }
 }
 
@@ -157,10 +157,10 @@ fn what_is_no_frame_is_refused_and_named() {
         &[4, 0, 0, 0, 0, 0, 0, 1, b'x'],
         &[1, 0, 1, 0, 0, 0, 0, 1, b'x'],
     ] {
-        let decoded = decode(Form::Framed, &[bytes]);
-        assert!(decoded.output.is_empty());
+        let outcome = decode(Form::Framed, &[bytes]);
+        assert!(outcome.output.is_empty());
         assert!(
-            decoded
+            outcome
                 .error
                 .is_some_and(|error| error.contains("begins with"))
         );
