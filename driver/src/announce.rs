@@ -26,9 +26,9 @@ use tracing::debug;
 use crate::spec::PublishedPort;
 
 /// For a hint: the syncer is on this machine.
-const HINT: Duration = Duration::from_millis(500);
+const HINT_TIMEOUT: Duration = Duration::from_millis(500);
 /// On top of the drain's limit, for the answer's way.
-const MARGIN: Duration = Duration::from_millis(500);
+const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 
 /// The node's syncer, reached by its socket, about one task.
 #[derive(Debug, Clone, Default)]
@@ -57,7 +57,7 @@ impl Announcer {
     }
 
     /// The task runs; `pid` is its init process. Nobody waits for the syncer here, but the next hint does.
-    pub async fn running(&self, pid: Option<i32>) {
+    pub async fn announce(&self, pid: Option<i32>) {
         let port = |port: &PublishedPort| Port {
             label: port.label.clone(),
             host_ip: port.host_ip.clone(),
@@ -111,7 +111,7 @@ impl Announcer {
                 .map_err(|status| status.message().to_owned())?;
             Ok::<_, String>(answer.into_inner())
         };
-        match tokio::time::timeout(limit.saturating_add(MARGIN), ask).await {
+        match tokio::time::timeout(limit.saturating_add(ANSWER_MARGIN), ask).await {
             Ok(Ok(answer)) => sentence(&answer),
             Ok(Err(reason)) => format!(
                 "not drained before the stop: the syncer at {} does not answer ({reason})",
@@ -132,12 +132,12 @@ impl Announcer {
         if !self.socket.exists() {
             return;
         }
-        let told = async {
+        let call = async {
             send(self.connect().await.map_err(|error| error.to_string())?)
                 .await
                 .map_err(|status| status.to_string())
         };
-        match tokio::time::timeout(HINT, told).await {
+        match tokio::time::timeout(HINT_TIMEOUT, call).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => debug!(what, error, "the syncer did not take a hint"),
             Err(_) => debug!(what, "the syncer is slow to take a hint"),

@@ -3,13 +3,13 @@
 //! Holds the settings of the moment, the tasks, and the events on their way. What each step does lives in the modules below it.
 
 mod events;
+mod guard;
 mod log_reader;
 mod neighbour;
 mod recover;
 mod settings;
 mod start;
 mod starts;
-mod unfinished;
 mod watch;
 
 use std::sync::{Arc, OnceLock};
@@ -44,7 +44,7 @@ use settings::{Connect, Settings};
 use starts::Starts;
 
 /// After the engine said the container is stopped: the exit has to be seen and the log drained.
-const SETTLE: Duration = Duration::from_secs(35);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// The driver over an engine; `E` is Docker, or the fake in tests.
 pub struct DockerDriver<E> {
@@ -91,8 +91,8 @@ impl<E: ContainerEngine> DockerDriver<E> {
     }
 }
 
-fn place<'a, E>(engine: &'a E, task: &'a Task) -> exec::Place<'a, E> {
-    exec::Place {
+fn target<'a, E>(engine: &'a E, task: &'a Task) -> exec::Target<'a, E> {
+    exec::Target {
         engine,
         container: &task.container,
         limits: &task.commands,
@@ -154,8 +154,8 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
         self.reaper.get_or_init(|| {
             let (files, stages) = (self.files.clone(), self.stages.clone());
             tokio::spawn(async move {
-                let cleared = files.run("removal of earlier mounts", move || stages.clear());
-                match cleared.await {
+                let removal = files.run("removal of earlier mounts", move || stages.clear());
+                match removal.await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => warn!(%error, "mounts of earlier starts are left behind"),
                     Err(error) => warn!(%error, "mounts of earlier starts are left behind"),
@@ -185,9 +185,8 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
 
     async fn wait_task(&self, id: &str) -> Result<Exit, DriverError> {
         let task = self.task(id)?;
-        let ended = task.ended().await;
-        ended
-            .map(|ended| ended.exit)
+        let end = task.wait_end().await;
+        end.map(|end| end.exit)
             .ok_or_else(|| DriverError::new("the task was destroyed before its exit was known"))
     }
 
@@ -204,7 +203,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
         if task.exit().is_some() {
             return Ok(());
         }
-        let engine = self.settings.connected()?;
+        let engine = self.settings.client()?;
         let container = &task.container;
         if !task.drain.is_zero() {
             let outcome = task.announcer.withdraw(task.drain).await;
@@ -220,12 +219,12 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
             signal,
             "stopping task"
         );
-        let stopped = match signal {
+        let outcome = match signal {
             None => engine.stop(container, timeout).await,
             Some(signal) => {
-                let sent = engine.kill(container, start::signal(signal)?).await;
-                match sent {
-                    Ok(()) if task.ended_within(timeout).await => Ok(()),
+                let answer = engine.kill(container, start::signal(signal)?).await;
+                match answer {
+                    Ok(()) if task.ends_within(timeout).await => Ok(()),
                     // Not running any more, or not there: what was wanted.
                     Err(EngineError::Conflict(_) | EngineError::NotFound(_)) => Ok(()),
                     Ok(()) => engine.stop(container, Duration::ZERO).await,
@@ -233,15 +232,15 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
                 }
             }
         };
-        stopped.map_err(|error| {
+        outcome.map_err(|error| {
             DriverError::from_error(format!("Failed to stop container {container}"), &error)
         })?;
-        if task.ended_within(SETTLE).await {
+        if task.ends_within(EXIT_TIMEOUT).await {
             Ok(())
         } else {
             Err(DriverError::new(format!(
                 "container {container} was told to stop, but its exit was not seen within {} s",
-                SETTLE.as_secs()
+                EXIT_TIMEOUT.as_secs()
             )))
         }
     }
@@ -256,9 +255,9 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
                 "the task is still running: cannot destroy it without force",
             ));
         }
-        let removed = match (
+        let outcome = match (
             self.settings.config().remove_containers,
-            self.settings.connected(),
+            self.settings.client(),
         ) {
             (true, Ok(engine)) => engine.remove(&task.container).await,
             (false, Ok(engine)) => engine.stop(&task.container, Duration::ZERO).await,
@@ -266,7 +265,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
         };
         // Forgotten in any case: the agent does not ask twice, and the name is freed by the next start.
         self.tasks.remove(id);
-        removed.map_err(|error| {
+        outcome.map_err(|error| {
             DriverError::from_error(
                 format!("Failed to remove container {}", task.container),
                 &error,
@@ -276,18 +275,18 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
 
     async fn inspect_task(&self, id: &str) -> Result<TaskStatus, DriverError> {
         let task = self.task(id)?;
-        let ended = task.exit();
+        let end = task.exit();
         Ok(TaskStatus {
             id: task.config.id.clone(),
             name: task.config.name.clone(),
-            state: if ended.is_some() {
+            state: if end.is_some() {
                 TaskState::Exited
             } else {
                 TaskState::Running
             },
             started_at: task.started_at,
-            completed_at: ended.as_ref().map(|ended| ended.at),
-            exit: ended.map(|ended| ended.exit).unwrap_or_default(),
+            completed_at: end.as_ref().map(|end| end.at),
+            exit: end.map(|end| end.exit).unwrap_or_default(),
             attributes: [("container_id".to_owned(), task.container.0.clone())].into(),
             network: task.network.clone(),
         })
@@ -299,7 +298,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
         interval: Duration,
     ) -> Result<impl Stream<Item = TaskStats> + Send + 'static, DriverError> {
         let task = self.task(id)?;
-        let engine = self.settings.connected()?;
+        let engine = self.settings.client()?;
         Ok(stats::watch(
             engine,
             self.sampler.clone(),
@@ -311,12 +310,12 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
 
     async fn signal_task(&self, id: &str, signal: &str) -> Result<(), DriverError> {
         let task = self.task(id)?;
-        let sent = self
+        let answer = self
             .settings
-            .connected()?
+            .client()?
             .kill(&task.container, start::signal(signal)?)
             .await;
-        sent.map_err(|error| {
+        answer.map_err(|error| {
             DriverError::from_error(
                 format!("Failed to signal container {}", task.container),
                 &error,
@@ -331,8 +330,8 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
         timeout: Duration,
     ) -> Result<ExecResult, DriverError> {
         let task = self.task(id)?;
-        let engine = self.settings.connected()?;
-        exec::run(place(engine.as_ref(), &task), command, timeout).await
+        let engine = self.settings.client()?;
+        exec::run(target(engine.as_ref(), &task), command, timeout).await
     }
 
     async fn exec_task_streaming(
@@ -342,7 +341,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
         output: mpsc::Sender<ExecOutput>,
     ) -> Result<Exit, DriverError> {
         let task = self.task(&request.task_id)?;
-        let engine = self.settings.connected()?;
-        exec::stream(place(engine.as_ref(), &task), request, input, output).await
+        let engine = self.settings.client()?;
+        exec::stream(target(engine.as_ref(), &task), request, input, output).await
     }
 }

@@ -30,15 +30,15 @@ pub use limits::Limits;
 use limits::Permit;
 
 /// What a check's result keeps of each stream: its end.
-const KEPT: usize = 4096;
+const RESULT_SIZE_MAX: usize = 4096;
 /// After the command's end: an engine that is silent for this long has passed on all that the command wrote.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const OUTPUT_SILENCE: Duration = Duration::from_millis(500);
 /// And so long, all waiting for it together, what comes is a child's that keeps the stream open.
-const CHATTER: Duration = Duration::from_secs(2);
+const CHATTER_MAX: Duration = Duration::from_secs(2);
 
 /// Where commands run: one container, and how many at once.
 #[derive(Debug)]
-pub struct Place<'a, E> {
+pub struct Target<'a, E> {
     pub engine: &'a E,
     pub container: &'a ContainerId,
     pub limits: &'a Limits,
@@ -46,7 +46,7 @@ pub struct Place<'a, E> {
 
 /// Runs `words` without input, for `limit` at most (zero: none).
 pub async fn run<E: ContainerEngine>(
-    place: Place<'_, E>,
+    target: Target<'_, E>,
     words: Vec<String>,
     limit: Duration,
 ) -> Result<ExecResult, DriverError> {
@@ -56,25 +56,25 @@ pub async fn run<E: ContainerEngine>(
         stdin: false,
     };
     let mut result = ExecResult::default();
-    let both = async {
-        let (running, _permit) = start(&place, command).await?;
+    let work = async {
+        let (io, _permit) = start(&target, command).await?;
         let keep = |chunk: Chunk| {
-            let kept = match chunk.source {
+            let buffer = match chunk.source {
                 Source::Stdout => &mut result.stdout,
                 Source::Stderr => &mut result.stderr,
             };
-            kept.extend_from_slice(&chunk.bytes);
-            kept.drain(..kept.len().saturating_sub(KEPT));
+            buffer.extend_from_slice(&chunk.bytes);
+            buffer.drain(..buffer.len().saturating_sub(RESULT_SIZE_MAX));
             ready(true)
         };
         // The input stays open as long as the command runs.
-        let CommandIo { id, output, input } = running;
-        let code = until_ended(&place, &id, output, keep).await;
+        let CommandIo { id, output, input } = io;
+        let code = wait_end(&target, &id, output, keep).await;
         drop(input);
         code
     };
     let code = if limit.is_zero() {
-        both.await
+        work.await
     } else {
         let late = || {
             DriverError::new(format!(
@@ -82,7 +82,7 @@ pub async fn run<E: ContainerEngine>(
                 limit.as_secs_f32()
             ))
         };
-        timeout(limit, both).await.map_err(|_| late())?
+        timeout(limit, work).await.map_err(|_| late())?
     };
     result.exit = Exit {
         code: code?,
@@ -93,7 +93,7 @@ pub async fn run<E: ContainerEngine>(
 
 /// Runs a command with both ends connected to the agent's. An agent that has gone lets go of it.
 pub async fn stream<E: ContainerEngine>(
-    place: Place<'_, E>,
+    target: Target<'_, E>,
     request: ExecRequest,
     mut from: mpsc::Receiver<ExecInput>,
     to: mpsc::Sender<ExecOutput>,
@@ -103,12 +103,12 @@ pub async fn stream<E: ContainerEngine>(
         tty: request.tty,
         stdin: true,
     };
-    let (running, _permit) = start(&place, command).await?;
+    let (io, _permit) = start(&target, command).await?;
     let CommandIo {
         id,
         output,
         mut input,
-    } = running;
+    } = io;
     let feed = async {
         while let Some(item) = from.recv().await {
             match item {
@@ -120,7 +120,7 @@ pub async fn stream<E: ContainerEngine>(
                 ExecInput::Close => drop(input.shutdown().await),
                 // A size that comes too late is no error.
                 ExecInput::Resize { height, width } => {
-                    drop(place.engine.resize(&id, height, width).await);
+                    drop(target.engine.resize(&id, height, width).await);
                 }
             }
         }
@@ -136,7 +136,7 @@ pub async fn stream<E: ContainerEngine>(
         async move { to.send(item).await.is_ok() }
     };
     let code = tokio::select! {
-        code = until_ended(&place, &id, output, pass_on) => code?,
+        code = wait_end(&target, &id, output, pass_on) => code?,
         () = to.closed() => return Err(DriverError::new("nobody listens to the command any more")),
         never = feed => match never {},
     };
@@ -147,34 +147,34 @@ pub async fn stream<E: ContainerEngine>(
 }
 
 async fn start<E: ContainerEngine>(
-    place: &Place<'_, E>,
+    target: &Target<'_, E>,
     command: Command,
 ) -> Result<(CommandIo, Permit), DriverError> {
     if command.words.is_empty() {
         return Err(DriverError::new("no command was given"));
     }
-    let permit = place.limits.command()?;
-    let started = {
-        let _turn = place.limits.turn().await?;
-        place.engine.exec(place.container, command).await
+    let permit = target.limits.command()?;
+    let answer = {
+        let _turn = target.limits.turn().await?;
+        target.engine.exec(target.container, command).await
     };
-    let running = started.map_err(|error| {
+    let io = answer.map_err(|error| {
         DriverError::from_error("failed to run the command inside the task", &error)
     })?;
-    Ok((running, permit))
+    Ok((io, permit))
 }
 
 /// Passes `output` on until the command has ended and all of it was; then its exit code. `pass_on` says whether there is
 /// still somebody who wants it.
-async fn until_ended<E: ContainerEngine, F: Future<Output = bool>>(
-    place: &Place<'_, E>,
+async fn wait_end<E: ContainerEngine, F: Future<Output = bool>>(
+    target: &Target<'_, E>,
     id: &crate::engine::CommandId,
     output: Output,
     pass_on: impl FnMut(Chunk) -> F,
 ) -> Result<i32, DriverError> {
     let (over, silent) = (CancellationToken::new(), Notify::new());
     let end = async {
-        let code = end::of(place.engine, place.container, id, &silent).await;
+        let code = end::of(target.engine, target.container, id, &silent).await;
         over.cancel();
         code.map_err(|error| {
             DriverError::from_error("the engine does not say how the command ended", &error)
@@ -196,12 +196,12 @@ async fn forward<F: Future<Output = bool>>(
     mut pass_on: impl FnMut(Chunk) -> F,
     over: &CancellationToken,
 ) {
-    let mut patience = CHATTER;
+    let mut budget = CHATTER_MAX;
     loop {
         let item = if over.is_cancelled() {
-            let asked = Instant::now();
-            let item = timeout(LAST_WORDS.min(patience), output.next()).await;
-            patience = patience.saturating_sub(asked.elapsed());
+            let begin = Instant::now();
+            let item = timeout(OUTPUT_SILENCE.min(budget), output.next()).await;
+            budget = budget.saturating_sub(begin.elapsed());
             item.unwrap_or_default()
         } else {
             // Cancel-safe: an item that was not taken stays in the stream.
@@ -233,7 +233,7 @@ mod tests {
     }
 
     /// How many chunks of `output` are passed on to who needs `pause` for each, after the command's end.
-    async fn taken(output: Output, pause: Duration) -> u32 {
+    async fn count_chunks(output: Output, pause: Duration) -> u32 {
         let mut count = 0;
         let pass_on = |_| {
             count += 1;
@@ -250,9 +250,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_takes_the_last_output_slowly_misses_nothing() {
-        let written = stream::iter((0..100).map(|_| Ok(chunk())));
-        let held_open = written.chain(stream::pending()).boxed();
-        assert_eq!(taken(held_open, Duration::from_secs(1)).await, 100);
+        let chunks = stream::iter((0..100).map(|_| Ok(chunk())));
+        let output = chunks.chain(stream::pending()).boxed();
+        assert_eq!(count_chunks(output, Duration::from_secs(1)).await, 100);
     }
 
     #[tokio::test(start_paused = true)]
@@ -261,8 +261,8 @@ mod tests {
             sleep(Duration::from_millis(100)).await;
             Some((Ok(chunk()), ()))
         });
-        let started = Instant::now();
-        let count = taken(chatter.boxed(), Duration::ZERO).await;
-        assert!(count > 0 && started.elapsed() <= CHATTER + LAST_WORDS);
+        let begin = Instant::now();
+        let count = count_chunks(chatter.boxed(), Duration::ZERO).await;
+        assert!(count > 0 && begin.elapsed() <= CHATTER_MAX + OUTPUT_SILENCE);
     }
 }

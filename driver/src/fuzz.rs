@@ -10,7 +10,7 @@ use crate::config::options::TaskOptions;
 use crate::config::{self, ConfigError, PluginConfig};
 use crate::engine::docker;
 use crate::logs;
-use crate::task::handle::State;
+use crate::task::handle::DriverState;
 
 /// The engine's output, framed or raw by the first byte, in pieces as long as the second says.
 pub fn frames(data: &[u8]) {
@@ -26,7 +26,7 @@ pub fn stored_log(data: &[u8]) {
 pub fn msgpack(data: &[u8]) {
     drop(cty::from_slice::<TaskOptions>(data));
     drop(PluginConfig::from_msgpack(data));
-    drop(State::decode(data));
+    drop(DriverState::decode(data));
 }
 
 /// Values that the schemas allow, which must be decoded, and values of wrong types, which must be refused by name.

@@ -15,7 +15,7 @@ use crate::engine::ContainerId;
 #[derive(Debug)]
 pub(crate) struct Process {
     fd: AsyncFd<OwnedFd>,
-    gone: bool,
+    over: bool,
 }
 
 impl Process {
@@ -35,19 +35,19 @@ impl Process {
             reason = "its successor is unsafe for other types' sake; an OwnedFd keeps its descriptor"
         )]
         let fd = AsyncFd::new(fd)?;
-        Ok(Self { fd, gone: false })
+        Ok(Self { fd, over: false })
     }
 
     /// Waits for its end. Cancel-safe. An error: it can't be waited for any more.
-    pub(crate) async fn gone(&mut self) -> io::Result<()> {
-        if !self.gone {
+    pub(crate) async fn wait_exit(&mut self) -> io::Result<()> {
+        if !self.over {
             self.fd.readable().await?.retain_ready();
-            self.gone = true;
+            self.over = true;
         }
         Ok(())
     }
 
-    pub(crate) fn is_gone(&self) -> bool {
-        self.gone
+    pub(crate) fn has_exited(&self) -> bool {
+        self.over
     }
 }

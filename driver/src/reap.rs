@@ -51,7 +51,7 @@ async fn scan<E: ContainerEngine>(
         Err(error) => return debug!(%error, "cannot look for dangling containers now"),
     };
     let mine: Vec<_> = tasks
-        .all()
+        .list()
         .iter()
         .map(|task| task.container.clone())
         .collect();

@@ -87,7 +87,7 @@ impl<E: ContainerEngine> Watcher<E> {
                     // Cancel-safe: a sample that was not taken stays in the channel.
                     let sample = tokio::select! {
                         sample = samples.recv() => sample,
-                        () = self.exit.ended() => return None,
+                        () = self.exit.wait_end() => return None,
                     };
                     if let Some(fresh) = sample {
                         return Some(self.describe(fresh));
@@ -123,7 +123,7 @@ impl<E: ContainerEngine> Watcher<E> {
             if self.last.is_some() {
                 tokio::select! {
                     () = sleep(pause) => {}
-                    () = self.exit.ended() => return None,
+                    () = self.exit.wait_end() => return None,
                 }
             }
             if self.exit.is_over() {

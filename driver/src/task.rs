@@ -40,7 +40,7 @@ pub struct Task {
     pub drain: Duration,
     /// Of the commands that run inside it.
     pub commands: Limits,
-    exit: watch::Receiver<Option<Ended>>,
+    exit: watch::Receiver<Option<TaskEnd>>,
     /// Ends the watcher and the log pump.
     cancel: CancellationToken,
 }
@@ -59,11 +59,11 @@ pub struct Parts {
 
 /// A look at whether a task has ended.
 #[derive(Debug, Clone)]
-pub struct ExitWatch(watch::Receiver<Option<Ended>>);
+pub struct ExitWatch(watch::Receiver<Option<TaskEnd>>);
 
 /// The exit and when it was known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub struct TaskEnd {
     pub exit: Exit,
     pub at: SystemTime,
 }
@@ -111,15 +111,15 @@ impl Task {
     }
 
     /// Answers once the task has ended. `None`: it was destroyed before that was known.
-    pub async fn ended(&self) -> Option<Ended> {
+    pub async fn wait_end(&self) -> Option<TaskEnd> {
         let mut exit = self.exit.clone();
         // Cancel-safe: dropping the wait leaves the channel as it is.
-        let ended = exit.wait_for(Option::is_some).await.ok()?;
-        ended.clone()
+        let end = exit.wait_for(Option::is_some).await.ok()?;
+        end.clone()
     }
 
-    pub async fn ended_within(&self, limit: Duration) -> bool {
-        tokio::time::timeout(limit, self.ended()).await.is_ok()
+    pub async fn ends_within(&self, limit: Duration) -> bool {
+        tokio::time::timeout(limit, self.wait_end()).await.is_ok()
     }
 
     /// For who wants to know of the end and must not keep the task alive.
@@ -127,7 +127,7 @@ impl Task {
         ExitWatch(self.exit.clone())
     }
 
-    pub fn exit(&self) -> Option<Ended> {
+    pub fn exit(&self) -> Option<TaskEnd> {
         self.exit.borrow().clone()
     }
 }
@@ -139,7 +139,7 @@ impl ExitWatch {
     }
 
     /// Waits for that. Cancel-safe.
-    pub async fn ended(&mut self) {
+    pub async fn wait_end(&mut self) {
         // An error is the task's destruction.
         let _ = self.0.wait_for(Option::is_some).await;
     }

@@ -10,33 +10,33 @@ use super::*;
 
 /// Writes down what it is told and says that one director has drained.
 #[derive(Debug, Clone, Default)]
-struct Listening {
-    heard: Arc<Mutex<Vec<String>>>,
+struct Recorder {
+    messages: Arc<Mutex<Vec<String>>>,
 }
 
-impl Listening {
-    fn note(&self, what: String) {
-        self.heard.lock().unwrap().push(what);
+impl Recorder {
+    fn note(&self, message: String) {
+        self.messages.lock().unwrap().push(message);
     }
 }
 
 #[tonic::async_trait]
-impl Syncer for Listening {
+impl Syncer for Recorder {
     async fn announce(
         &self,
         request: Request<AnnounceRequest>,
     ) -> Result<Response<AnnounceResponse>, Status> {
-        let told = request.into_inner();
-        let ports: Vec<_> = told
+        let request = request.into_inner();
+        let ports: Vec<_> = request
             .ports
             .iter()
             .map(|port| format!("{}={}:{}", port.label, port.host_ip, port.host_port))
             .collect();
         self.note(format!(
             "announce {} {} {} {}",
-            told.alloc_id,
-            told.task,
-            told.pid,
+            request.alloc_id,
+            request.task,
+            request.pid,
             ports.join(",")
         ));
         Ok(Response::new(AnnounceResponse {}))
@@ -46,8 +46,8 @@ impl Syncer for Listening {
         &self,
         request: Request<ExitedRequest>,
     ) -> Result<Response<ExitedResponse>, Status> {
-        let told = request.into_inner();
-        self.note(format!("exited {} {}", told.alloc_id, told.task));
+        let request = request.into_inner();
+        self.note(format!("exited {} {}", request.alloc_id, request.task));
         Ok(Response::new(ExitedResponse {}))
     }
 
@@ -55,12 +55,12 @@ impl Syncer for Listening {
         &self,
         request: Request<WithdrawRequest>,
     ) -> Result<Response<WithdrawResponse>, Status> {
-        let told = request.into_inner();
+        let request = request.into_inner();
         self.note(format!(
             "withdraw {} {} {}",
-            told.alloc_id,
-            told.task,
-            told.deadline.unwrap_or_default().seconds
+            request.alloc_id,
+            request.task,
+            request.deadline.unwrap_or_default().seconds
         ));
         let directors = vec![DirectorOutcome {
             director: "lb1".into(),
@@ -88,14 +88,14 @@ fn subject() -> Subject {
 async fn the_syncer_hears_of_a_tasks_whole_life() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("syncer.sock");
-    let listening = Listening::default();
+    let recorder = Recorder::default();
     let incoming = UnixListenerStream::new(UnixListener::bind(&socket).unwrap());
     let server =
-        tonic::transport::Server::builder().add_service(SyncerServer::new(listening.clone()));
+        tonic::transport::Server::builder().add_service(SyncerServer::new(recorder.clone()));
     let server = tokio::spawn(server.serve_with_incoming(incoming));
 
     let announcer = Announcer::new(&socket, subject());
-    announcer.running(Some(4711)).await;
+    announcer.announce(Some(4711)).await;
     assert_eq!(
         announcer.withdraw(Duration::from_secs(30)).await,
         "lb1: drained"
@@ -107,7 +107,7 @@ async fn the_syncer_hears_of_a_tasks_whole_life() {
         "withdraw a1 web 30",
         "exited a1 web",
     ];
-    assert_eq!(*listening.heard.lock().unwrap(), expected);
+    assert_eq!(*recorder.messages.lock().unwrap(), expected);
 }
 
 #[tokio::test]
@@ -117,14 +117,14 @@ async fn a_syncer_that_does_not_answer_holds_nothing_back_for_long() {
     // Accepts connections and never says a word.
     let _silent = UnixListener::bind(&socket).unwrap();
     let announcer = Announcer::new(&socket, subject());
-    let both = async {
+    let calls = async {
         announcer.exited().await;
         announcer.withdraw(Duration::from_millis(200)).await
     };
-    let told = tokio::time::timeout(Duration::from_secs(5), both)
+    let answer = tokio::time::timeout(Duration::from_secs(5), calls)
         .await
         .unwrap();
-    assert!(told.contains("did not answer"), "{told}");
+    assert!(answer.contains("did not answer"), "{answer}");
 }
 
 #[tokio::test]
@@ -132,10 +132,10 @@ async fn without_a_syncer_a_withdrawal_ends_at_once_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let announcer = Announcer::new(dir.path().join("syncer.sock"), subject());
     let withdrawal = announcer.withdraw(Duration::from_mins(1));
-    let told = tokio::time::timeout(Duration::from_secs(5), withdrawal)
+    let answer = tokio::time::timeout(Duration::from_secs(5), withdrawal)
         .await
         .unwrap();
-    assert!(told.contains("does not answer"), "{told}");
+    assert!(answer.contains("does not answer"), "{answer}");
     announcer.exited().await;
 }
 
@@ -165,11 +165,11 @@ async fn a_start_does_not_wait_for_a_syncer_that_hangs_and_the_end_does_not_over
     let _silent = UnixListener::bind(&socket).unwrap();
     let announcer = Announcer::new(&socket, subject());
     let begin = tokio::time::Instant::now();
-    announcer.running(Some(4711)).await;
+    announcer.announce(Some(4711)).await;
     assert_eq!(begin.elapsed(), Duration::ZERO);
     announcer.exited().await;
     assert!(
-        (HINT..HINT * 3).contains(&begin.elapsed()),
+        (HINT_TIMEOUT..HINT_TIMEOUT * 3).contains(&begin.elapsed()),
         "{:?}",
         begin.elapsed()
     );
@@ -178,6 +178,6 @@ async fn a_start_does_not_wait_for_a_syncer_that_hangs_and_the_end_does_not_over
 #[tokio::test]
 async fn the_longest_drain_there_is_does_not_end_the_plugin() {
     let announcer = Announcer::new("/nowhere/syncer.sock", subject());
-    let told = announcer.withdraw(Duration::MAX).await;
-    assert!(told.contains("does not answer"), "{told}");
+    let answer = announcer.withdraw(Duration::MAX).await;
+    assert!(answer.contains("does not answer"), "{answer}");
 }

@@ -10,20 +10,20 @@ use nomad_driver_sdk::value::TaskEvent;
 use tokio::sync::broadcast;
 
 /// The agent keeps ten events a task; nobody needs more in flight.
-const IN_FLIGHT: usize = 256;
+const BACKLOG_MAX: usize = 256;
 
 /// Events wait for the listener: after a restart the agent comes for them seconds after its first calls.
 #[derive(Debug, Clone)]
 pub(super) struct Events {
     sender: broadcast::Sender<TaskEvent>,
-    waiting: Arc<Mutex<VecDeque<TaskEvent>>>,
+    backlog: Arc<Mutex<VecDeque<TaskEvent>>>,
 }
 
 impl Events {
     pub(super) fn new() -> Self {
         Self {
-            sender: broadcast::channel(IN_FLIGHT).0,
-            waiting: Arc::default(),
+            sender: broadcast::channel(BACKLOG_MAX).0,
+            backlog: Arc::default(),
         }
     }
 
@@ -39,19 +39,19 @@ impl Events {
                 .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
                 .collect(),
         };
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(nobody) = self.sender.send(event) {
-            waiting.push_back(nobody.0);
-            if waiting.len() > IN_FLIGHT {
-                waiting.pop_front();
+        let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = self.sender.send(event) {
+            backlog.push_back(error.0);
+            if backlog.len() > BACKLOG_MAX {
+                backlog.pop_front();
             }
         }
     }
 
     /// What waited, and from now on. A listener that is far behind misses the oldest.
     pub(super) fn listen(&self) -> impl Stream<Item = TaskEvent> + Send + 'static {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let (missed, events) = (std::mem::take(&mut *waiting), self.sender.subscribe());
+        let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
+        let (backlog, events) = (std::mem::take(&mut *backlog), self.sender.subscribe());
         let live = stream::unfold(events, |mut events| async move {
             loop {
                 match events.recv().await {
@@ -61,7 +61,7 @@ impl Events {
                 }
             }
         });
-        stream::iter(missed).chain(live)
+        stream::iter(backlog).chain(live)
     }
 }
 
@@ -77,7 +77,7 @@ mod tests {
         }
         let listener = events.listen();
         events.tell(&TaskConfig::default(), "three", &[]);
-        let heard: Vec<_> = listener.take(3).map(|event| event.message).collect().await;
-        assert_eq!(heard, ["one", "two", "three"]);
+        let messages: Vec<_> = listener.take(3).map(|event| event.message).collect().await;
+        assert_eq!(messages, ["one", "two", "three"]);
     }
 }

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 pub(super) fn end(pid: Option<i32>, fifos: &[&str]) {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    for reader in pids.filter(|&found| is_reader(found)) {
+    for reader in pids.filter(|&pid| is_reader(pid)) {
         if pid == Some(reader) || fifos.iter().any(|fifo| writes(reader, fifo)) {
             kill_reader(reader);
         }
@@ -37,11 +37,11 @@ fn writes(pid: i32, fifo: &str) -> bool {
         .flatten();
     files
         .filter_map(|file| fs::read_link(file.path()).ok())
-        .any(|target| is(&target, fifo))
+        .any(|target| leads_to(&target, fifo))
 }
 
 /// `/dev/null` stands for a log that nobody wants, and everybody has it open.
-fn is(target: &Path, fifo: &str) -> bool {
+fn leads_to(target: &Path, fifo: &str) -> bool {
     target.extension() == Some(OsStr::new("fifo")) && target == Path::new(fifo)
 }
 
@@ -92,19 +92,22 @@ mod tests {
     #[test]
     fn only_the_readers_of_the_task_are_ended() {
         let folder = tempfile::tempdir().unwrap();
-        let mine = fifo(folder.path(), ".web.stdout.fifo");
-        let others = fifo(folder.path(), ".db.stdout.fifo");
-        let mut reader = holder("docker_logger", &mine);
-        let mut named = holder("docker_logger", &others);
-        let mut kept = [holder("docker_logger", &others), holder("logmon", &mine)];
-        let pid = i32::try_from(named.id()).unwrap();
-        end(Some(pid), &[mine.to_str().unwrap(), "/dev/null"]);
-        for ended in [&mut reader, &mut named] {
-            assert!(!ended.wait().unwrap().success());
+        let task_fifo = fifo(folder.path(), ".web.stdout.fifo");
+        let other_fifo = fifo(folder.path(), ".db.stdout.fifo");
+        let mut reader = holder("docker_logger", &task_fifo);
+        let mut handle_reader = holder("docker_logger", &other_fifo);
+        let mut bystanders = [
+            holder("docker_logger", &other_fifo),
+            holder("logmon", &task_fifo),
+        ];
+        let pid = i32::try_from(handle_reader.id()).unwrap();
+        end(Some(pid), &[task_fifo.to_str().unwrap(), "/dev/null"]);
+        for child in [&mut reader, &mut handle_reader] {
+            assert!(!child.wait().unwrap().success());
         }
         // One that has the pid of a reader that is long gone is nobody's business.
-        end(Some(i32::try_from(kept[1].id()).unwrap()), &[]);
-        for child in &mut kept {
+        end(Some(i32::try_from(bystanders[1].id()).unwrap()), &[]);
+        for child in &mut bystanders {
             assert!(child.try_wait().unwrap().is_none());
             child.kill().unwrap();
             child.wait().unwrap();

@@ -8,7 +8,7 @@ use nomad_driver_sdk::{DriverError, TaskConfig};
 use crate::engine::{Container, ContainerEngine, EngineError};
 use crate::name::DriverName;
 
-const CONTAINER: &str = "container:";
+const CONTAINER_PREFIX: &str = "container:";
 
 /// Replaces the names by ids.
 pub(super) async fn resolve<E: ContainerEngine>(
@@ -27,27 +27,27 @@ pub(super) async fn resolve<E: ContainerEngine>(
     for (option, mode) in modes {
         let Some(name) = mode
             .as_deref()
-            .and_then(|mode| mode.strip_prefix(CONTAINER))
+            .and_then(|mode| mode.strip_prefix(CONTAINER_PREFIX))
         else {
             continue;
         };
-        let refused =
+        let refusal =
             |reason: &str| DriverError::new(format!("{option}: container {name:?} {reason}"));
-        let found = match engine.inspect(name).await {
-            Ok(found) => found,
+        let container = match engine.inspect(name).await {
+            Ok(container) => container,
             // It may come: tasks of a group start together.
             Err(EngineError::NotFound(_)) => {
-                return Err(refused("does not exist").into_recoverable());
+                return Err(refusal("does not exist").into_recoverable());
             }
             Err(error) => {
                 let context = format!("{option}: failed to inspect container {name:?}");
                 return Err(DriverError::from_error(context, &error).into_recoverable());
             }
         };
-        if !is_of(task, &found) {
-            return Err(refused("is not of this allocation"));
+        if !is_neighbour(task, &container) {
+            return Err(refusal("is not of this allocation"));
         }
-        let by_id = format!("{CONTAINER}{}", found.id);
+        let mode_by_id = format!("{CONTAINER_PREFIX}{}", container.id);
         let endpoints = body
             .networking_config
             .as_mut()
@@ -55,15 +55,15 @@ pub(super) async fn resolve<E: ContainerEngine>(
         if let Some(endpoints) = endpoints
             && let Some(endpoint) = mode.as_ref().and_then(|mode| endpoints.remove(mode))
         {
-            endpoints.insert(by_id.clone(), endpoint);
+            endpoints.insert(mode_by_id.clone(), endpoint);
         }
-        *mode = Some(by_id);
+        *mode = Some(mode_by_id);
     }
     Ok(())
 }
 
 /// By a label that no job can set.
-fn is_of(task: &TaskConfig, container: &Container) -> bool {
+fn is_neighbour(task: &TaskConfig, container: &Container) -> bool {
     let mut names = DriverName::allocation_labels().into_iter();
     !task.alloc_id.is_empty()
         && names.any(|name| container.labels.get(&name) == Some(&task.alloc_id))

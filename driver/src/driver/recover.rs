@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::{DockerDriver, log_reader};
 use crate::config::options::TaskOptions;
 use crate::engine::{Container, ContainerEngine, EngineError};
-use crate::task::handle::State;
+use crate::task::handle::DriverState;
 use crate::task::{Parts, Task};
 
 impl<E: ContainerEngine> DockerDriver<E> {
@@ -21,10 +21,10 @@ impl<E: ContainerEngine> DockerDriver<E> {
         if self.tasks.contains(&config.id) {
             return Ok(());
         }
-        let state = State::decode(&handle.driver_state).map_err(|error| {
+        let state = DriverState::decode(&handle.driver_state).map_err(|error| {
             DriverError::from_error("failed to decode driver task state", &error)
         })?;
-        let engine = self.settings.connected()?;
+        let engine = self.settings.client()?;
         let container = match engine.inspect(&state.container.0).await {
             Ok(container) => container,
             Err(error @ (EngineError::Unreachable(_) | EngineError::Timeout { .. })) => {
@@ -48,7 +48,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
             cty::from_slice(&config.msgpack_driver_config).unwrap_or_default();
         let announcer = self.announcer(&config, &options);
         if container.is_alive() {
-            announcer.running(container.pid).await;
+            announcer.announce(container.pid).await;
         }
         let cancel = CancellationToken::new();
         let pump = match self.pump(&engine, &config, &container.id).await {
@@ -61,7 +61,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
                 None
             }
         };
-        let drain = self.drain_of_old(&options);
+        let drain = self.drain_or_default(&options);
         let parts = Parts {
             config,
             network: state.network,

@@ -73,7 +73,7 @@ impl<E> Settings<E> {
             .ok_or_else(|| "the agent has not sent the plugin's configuration yet".to_owned())
     }
 
-    pub(super) fn connected(&self) -> Result<Arc<E>, DriverError> {
+    pub(super) fn client(&self) -> Result<Arc<E>, DriverError> {
         self.engine().map_err(DriverError::new)
     }
 

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::unfinished::Unfinished;
+use super::guard::ContainerGuard;
 use super::{DockerDriver, neighbour};
 use crate::config::options::TaskOptions;
 use crate::config::{self, PluginConfig};
@@ -27,22 +27,22 @@ use crate::file_work::FileWorkError;
 use crate::image::{ImageError, News, Want};
 use crate::spec::{self, Inputs, Spec, SpecError};
 use crate::stage::{Place, Stage};
-use crate::task::handle::State;
+use crate::task::handle::DriverState;
 use crate::task::{Parts, Task};
 
 /// How long a start waits for an engine that is away.
-const AWAY: Duration = Duration::from_secs(10);
+const ENGINE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Times that a name in use is freed, whatever a job asks for.
 const NAME_CONFLICT_ATTEMPTS_MAX: u32 = 100;
 /// Between two looks whether it is back.
-const LOOK: Duration = Duration::from_millis(200);
+const ENGINE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 impl<E: ContainerEngine> DockerDriver<E> {
     pub(super) async fn start(&self, task: TaskConfig) -> Result<TaskStart, DriverError> {
-        let already = || DriverError::new(format!("task with ID {:?} already started", task.id));
-        let start = self.starts.begin(&task.id).ok_or_else(already)?;
+        let duplicate = || DriverError::new(format!("task with ID {:?} already started", task.id));
+        let start = self.starts.begin(&task.id).ok_or_else(duplicate)?;
         if self.tasks.contains(&task.id) {
-            return Err(already());
+            return Err(duplicate());
         }
         let options: TaskOptions = cty::from_slice(&task.msgpack_driver_config)
             .map_err(|error| DriverError::from_error("failed to decode driver config", &error))?;
@@ -50,7 +50,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
         let (spec, place) = self.spec(&task, &options, &plugin).await?;
         let drain = self.drain(&options)?;
         let want = want(&options, &plugin)?;
-        let engine = self.settings.connected()?;
+        let engine = self.settings.client()?;
         for remark in &spec.remarks {
             self.events.tell(&task, remark, &[]);
         }
@@ -79,15 +79,15 @@ impl<E: ContainerEngine> DockerDriver<E> {
             .unwrap_or(plugin.name_conflict_attempts)
             .min(NAME_CONFLICT_ATTEMPTS_MAX);
         let creation = create(Arc::clone(&engine), spec::name(&task), body, attempts);
-        let mut unfinished = Unfinished::begin(Arc::clone(&engine), stage, creation);
-        let id = unfinished.created().await?;
+        let mut guard = ContainerGuard::begin(Arc::clone(&engine), stage, creation);
+        let id = guard.container().await?;
         match self.run(engine, &task, &options, &id, drain).await {
-            Ok(started) => {
-                unfinished.keep();
-                Ok(started)
+            Ok(outcome) => {
+                guard.keep();
+                Ok(outcome)
             }
             Err(error) => {
-                unfinished.discard().await;
+                guard.discard().await;
                 Err(error)
             }
         }
@@ -100,19 +100,19 @@ impl<E: ContainerEngine> DockerDriver<E> {
         options: &TaskOptions,
         plugin: &PluginConfig,
     ) -> Result<(Spec, Place), DriverError> {
-        let refused = |error: SpecError| {
+        let refusal = |error: SpecError| {
             DriverError::new(format!(
                 "Failed to create container configuration for image {:?}: {error}",
                 options.image
             ))
         };
         let late = |error: FileWorkError| DriverError::new(error.to_string()).into_recoverable();
-        let profile = match spec::seccomp::path(&options.security_opt).map_err(refused)? {
+        let profile = match spec::seccomp::path(&options.security_opt).map_err(refusal)? {
             None => None,
             Some(path) => {
                 let read = move || spec::seccomp::read(&path);
                 let profile = self.files.run("reading of the seccomp profile", read).await;
-                Some(profile.map_err(late)?.map_err(refused)?)
+                Some(profile.map_err(late)?.map_err(refusal)?)
             }
         };
         let stages = self.stages.clone();
@@ -132,7 +132,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
             place: &place,
             profile: profile.as_deref(),
         };
-        let spec = spec::build(inputs).map_err(refused)?;
+        let spec = spec::build(inputs).map_err(refusal)?;
         Ok((spec, place))
     }
 
@@ -151,7 +151,9 @@ impl<E: ContainerEngine> DockerDriver<E> {
         };
         loop {
             match self.images.ensure(engine, want, tell).await {
-                Err(error) if error.is_engine_away() && begin.elapsed() < AWAY => sleep(LOOK).await,
+                Err(error) if error.is_engine_away() && begin.elapsed() < ENGINE_WAIT_MAX => {
+                    sleep(ENGINE_POLL_INTERVAL).await;
+                }
                 other => return other.map(drop),
             }
         }
@@ -189,14 +191,14 @@ impl<E: ContainerEngine> DockerDriver<E> {
         );
 
         let network = network(&container, options);
-        let handle = State {
+        let handle = DriverState {
             container: id.clone(),
             network: network.clone(),
             logger: None,
         }
         .into_handle(task.clone());
         let announcer = self.announcer(task, options);
-        announcer.running(container.pid).await;
+        announcer.announce(container.pid).await;
         let parts = Parts {
             config: task.clone(),
             network: network.clone(),
@@ -276,13 +278,13 @@ fn want(options: &TaskOptions, plugin: &PluginConfig) -> Result<Want, DriverErro
         config::duration("image_pull_timeout", &options.image_pull_timeout)
             .map_err(|error| DriverError::new(error.to_string()))?
     };
-    let given = options.auth.clone().filter(|auth| {
+    let auth = options.auth.clone().filter(|auth| {
         !(auth.username.is_empty() && auth.password.is_empty() && auth.server_address.is_empty())
     });
     Ok(Want {
         image: options.image.clone(),
         force: options.force_pull,
-        credentials: given.map(|auth| Credentials {
+        credentials: auth.map(|auth| Credentials {
             username: auth.username,
             password: auth.password,
             server: auth.server_address,

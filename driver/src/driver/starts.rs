@@ -82,9 +82,9 @@ mod tests {
         let starts = Starts::default();
         let start = starts.begin("t1").unwrap();
         assert!(starts.begin("t1").is_none() && starts.begin("t2").is_some());
-        let (own, give_up) = (start, starts.give_up("t1"));
+        let (guard, give_up) = (start, starts.give_up("t1"));
         let run = async move {
-            own.is_given_up().await;
+            guard.is_given_up().await;
         };
         tokio::join!(run, give_up);
         assert!(starts.begin("t1").is_some());

@@ -44,10 +44,10 @@ impl<E: ContainerEngine> DockerDriver<E> {
     }
 
     /// Of a task that runs already: what it may have now.
-    pub(super) fn drain_of_old(&self, options: &TaskOptions) -> Duration {
+    pub(super) fn drain_or_default(&self, options: &TaskOptions) -> Duration {
         let config = self.settings.config();
-        let own = config::duration("drain", &options.drain).ok();
-        own.unwrap_or(config.drain).min(config.drain_max)
+        let wish = config::duration("drain", &options.drain).ok();
+        wish.unwrap_or(config.drain).min(config.drain_max)
     }
 
     /// `None`: nobody collects this task's logs. To be made before the container starts.

@@ -16,7 +16,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Where the kernel watches, a question is only for what nobody thought of.
-const WATCHED_PAUSE: Duration = Duration::from_secs(30);
+const PROCESS_WATCH_PAUSE: Duration = Duration::from_secs(30);
 
 /// The exit code. `silent` is notified when there is no more output.
 pub(super) async fn of<E: ContainerEngine>(
@@ -36,12 +36,12 @@ pub(super) async fn of<E: ContainerEngine>(
             process = pid.and_then(|pid| Process::watch(pid, container).ok());
         }
         let limit = match &process {
-            Some(process) if !process.is_gone() => WATCHED_PAUSE,
+            Some(process) if !process.has_exited() => PROCESS_WATCH_PAUSE,
             _ => pause,
         };
         // Cancel-safe: all three only wait.
         tokio::select! {
-            () = gone(process.as_mut()) => pause = FIRST_PAUSE,
+            () = wait_exit(process.as_mut()) => pause = FIRST_PAUSE,
             () = silent.notified() => {
                 process = None;
                 pause = FIRST_PAUSE;
@@ -52,9 +52,9 @@ pub(super) async fn of<E: ContainerEngine>(
 }
 
 /// Waits for the end of a process that is there.
-async fn gone(process: Option<&mut Process>) {
-    if let Some(process) = process.filter(|process| !process.is_gone())
-        && process.gone().await.is_ok()
+async fn wait_exit(process: Option<&mut Process>) {
+    if let Some(process) = process.filter(|process| !process.has_exited())
+        && process.wait_exit().await.is_ok()
     {
         return;
     }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 /// Each holds a connection and its buffers.
 const MOST_COMMANDS: usize = 256;
 /// To begin a command is work for the engine and for the kernel: a process of the runtime each.
-const STARTS_AT_ONCE: usize = 4;
+const STARTS_MAX: usize = 4;
 /// Who waits longer for its turn is told so.
 const LONGEST_TURN: Duration = Duration::from_mins(1);
 
@@ -29,7 +29,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             commands: Arc::new(Semaphore::new(MOST_COMMANDS)),
-            starts: Arc::new(Semaphore::new(STARTS_AT_ONCE)),
+            starts: Arc::new(Semaphore::new(STARTS_MAX)),
         }
     }
 }
@@ -63,19 +63,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_task_with_hundreds_of_commands_is_told_and_another_is_not_concerned() {
         let (hostile, other) = (Limits::default(), Limits::default());
-        let held: Vec<_> = (0..MOST_COMMANDS)
+        let permits: Vec<_> = (0..MOST_COMMANDS)
             .map(|_| hostile.command().unwrap())
             .collect();
-        let refused = hostile.command().unwrap_err().to_string();
-        assert!(refused.contains("256 commands run"), "{refused}");
+        let refusal = hostile.command().unwrap_err().to_string();
+        assert!(refusal.contains("256 commands run"), "{refusal}");
         let mut turns = Vec::new();
-        for _ in 0..STARTS_AT_ONCE {
+        for _ in 0..STARTS_MAX {
             turns.push(hostile.turn().await.unwrap());
         }
-        let refused = hostile.turn().await.unwrap_err().to_string();
-        assert!(refused.contains("no turn within 60 s"), "{refused}");
+        let refusal = hostile.turn().await.unwrap_err().to_string();
+        assert!(refusal.contains("no turn within 60 s"), "{refusal}");
         assert!(other.command().is_ok() && other.turn().await.is_ok());
-        drop(held);
+        drop(permits);
         drop(turns);
         assert!(hostile.command().is_ok() && hostile.turn().await.is_ok());
     }

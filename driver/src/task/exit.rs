@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::{Ended, prompt};
+use super::{TaskEnd, prompt};
 use crate::announce::Announcer;
 use crate::engine::{ContainerEngine, ContainerId, ContainerState, EngineError};
 use crate::pidfd::Process;
@@ -26,9 +26,9 @@ use crate::pidfd::Process;
 /// A wait that has no answer for so long is asked anew: its connection may lead to nobody any more.
 const LONGEST_WAIT: Duration = Duration::from_mins(2);
 /// Between two questions to an engine that does not answer.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// A log whose reader is gone must not hide the exit for ever.
-const DRAIN: Duration = Duration::from_secs(30);
+const LOG_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs until the exit is known and told.
 pub(super) async fn watch<E: ContainerEngine>(
@@ -37,15 +37,15 @@ pub(super) async fn watch<E: ContainerEngine>(
     pid: Option<i32>,
     pump: Option<JoinHandle<()>>,
     announcer: Announcer,
-    exit: watch::Sender<Option<Ended>>,
+    exit: watch::Sender<Option<TaskEnd>>,
 ) {
-    let seen = prompt::spawn(seen(pid, id.clone(), announcer.clone()));
-    let (found, seen) = tokio::join!(outcome(engine.as_ref(), &id), seen);
-    if !seen.unwrap_or(false) {
+    let announcement = prompt::spawn(watch_process(pid, id.clone(), announcer.clone()));
+    let (exit_result, is_announced) = tokio::join!(outcome(engine.as_ref(), &id), announcement);
+    if !is_announced.unwrap_or(false) {
         announcer.exited().await;
     }
     if let Some(pump) = pump
-        && timeout(DRAIN, pump).await.is_err()
+        && timeout(LOG_DRAIN_TIMEOUT, pump).await.is_err()
     {
         warn!(
             container = id.short(),
@@ -54,22 +54,22 @@ pub(super) async fn watch<E: ContainerEngine>(
     }
     info!(
         container = id.short(),
-        code = found.code,
-        error = found.error,
+        code = exit_result.code,
+        error = exit_result.error,
         "task ended"
     );
     // Nobody waits any more when this fails.
-    let _ = exit.send(Some(Ended {
-        exit: found,
+    let _ = exit.send(Some(TaskEnd {
+        exit: exit_result,
         at: SystemTime::now(),
     }));
 }
 
 /// Tells the syncer once the process has ended; whether it could be watched.
-async fn seen(pid: Option<i32>, id: ContainerId, announcer: Announcer) -> bool {
+async fn watch_process(pid: Option<i32>, id: ContainerId, announcer: Announcer) -> bool {
     let Some(pid) = pid else { return false };
-    let watched = async { Process::watch(pid, &id)?.gone().await };
-    match watched.await {
+    let end = async { Process::watch(pid, &id)?.wait_exit().await };
+    match end.await {
         Ok(()) => {
             announcer.exited().await;
             debug!(container = id.short(), "process ended");
@@ -84,12 +84,12 @@ async fn seen(pid: Option<i32>, id: ContainerId, announcer: Announcer) -> bool {
 
 async fn outcome<E: ContainerEngine>(engine: &E, id: &ContainerId) -> Exit {
     loop {
-        let unanswered = Err(EngineError::Timeout {
+        let silence = Err(EngineError::Timeout {
             operation: "wait",
             after: LONGEST_WAIT,
         });
-        let waited = timeout(LONGEST_WAIT, engine.wait(id)).await;
-        let waited = waited.unwrap_or(unanswered);
+        let answer = timeout(LONGEST_WAIT, engine.wait(id)).await;
+        let answer = answer.unwrap_or(silence);
         match engine.inspect(&id.0).await.map(|container| container.state) {
             Ok(ContainerState::Exited {
                 code,
@@ -98,14 +98,14 @@ async fn outcome<E: ContainerEngine>(engine: &E, id: &ContainerId) -> Exit {
             }) => return exit(code, oom_killed, &error),
             // Nothing happened: no pause, in which an exit would wait.
             Ok(ContainerState::Running | ContainerState::Paused | ContainerState::Created)
-                if is_unanswered(&waited) =>
+                if is_timeout(&answer) =>
             {
                 continue;
             }
             Ok(ContainerState::Running | ContainerState::Paused | ContainerState::Created) => {
                 debug!(
                     container = id.short(),
-                    ?waited,
+                    waited = ?answer,
                     "the wait broke off, the container has not ended"
                 );
             }
@@ -117,18 +117,18 @@ async fn outcome<E: ContainerEngine>(engine: &E, id: &ContainerId) -> Exit {
                     error,
                     ..Exit::default()
                 };
-                return waited.map_or(unknown, |code| exit(code, false, ""));
+                return answer.map_or(unknown, |code| exit(code, false, ""));
             }
             Err(error) => {
                 warn!(%error, container = id.short(), "the engine does not answer, asking again");
             }
         }
-        sleep(RETRY).await;
+        sleep(RETRY_INTERVAL).await;
     }
 }
 
-fn is_unanswered(waited: &Result<i64, EngineError>) -> bool {
-    matches!(waited, Err(EngineError::Timeout { .. }))
+fn is_timeout(answer: &Result<i64, EngineError>) -> bool {
+    matches!(answer, Err(EngineError::Timeout { .. }))
 }
 
 fn exit(code: i64, oom_killed: bool, reason: &str) -> Exit {

@@ -10,13 +10,13 @@ use rmpv::Value;
 use crate::engine::ContainerId;
 
 /// The built-in driver's number for its handles.
-const VERSION: i32 = 1;
+const HANDLE_VERSION: i32 = 1;
 /// `TaskState::Running` on the wire.
-const RUNNING: i32 = 1;
+const RUNNING_STATE: i32 = 1;
 
 /// The part of a handle that a driver reads back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
+pub struct DriverState {
     pub container: ContainerId,
     pub network: Option<DriverNetwork>,
     /// The built-in driver's process that reads the container's log.
@@ -31,12 +31,12 @@ pub enum HandleError {
     NoContainer,
 }
 
-impl State {
+impl DriverState {
     pub fn into_handle(self, config: TaskConfig) -> TaskHandle {
         TaskHandle {
-            version: VERSION,
+            version: HANDLE_VERSION,
             config: Some(config),
-            state: RUNNING,
+            state: RUNNING_STATE,
             driver_state: self.encode(),
         }
     }
@@ -128,22 +128,22 @@ mod tests {
             auto_advertise: false,
         };
         for network in [None, Some(network)] {
-            let state = State {
+            let state = DriverState {
                 container: ContainerId("abc".into()),
                 network,
                 logger: None,
             };
-            assert_eq!(State::decode(&state.clone().encode()).unwrap(), state);
+            assert_eq!(DriverState::decode(&state.clone().encode()).unwrap(), state);
         }
     }
 
     #[test]
     fn a_handle_without_a_container_is_refused() {
-        assert!(State::decode(&[]).is_err());
+        assert!(DriverState::decode(&[]).is_err());
         assert!(matches!(
-            State::decode(&[0x80]),
+            DriverState::decode(&[0x80]),
             Err(HandleError::NoContainer)
         ));
-        assert!(State::decode(&[0xc1]).is_err());
+        assert!(DriverState::decode(&[0xc1]).is_err());
     }
 }

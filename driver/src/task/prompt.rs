@@ -22,11 +22,11 @@ pub(super) fn spawn<T: Send + 'static>(
 ) -> AbortOnDropHandle<T> {
     static THREAD: OnceLock<Option<Handle>> = OnceLock::new();
     let thread = THREAD.get_or_init(|| {
-        let started = start();
-        if let Err(error) = &started {
+        let handle = start();
+        if let Err(error) = &handle {
             warn!(%error, "no thread of its own for ends of processes; they are told later on a busy machine");
         }
-        started.ok()
+        handle.ok()
     });
     let task = match thread {
         Some(thread) => thread.spawn(work),

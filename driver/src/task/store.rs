@@ -40,7 +40,7 @@ impl Tasks {
         self.lock().remove(id);
     }
 
-    pub fn all(&self) -> Vec<Arc<Task>> {
+    pub fn list(&self) -> Vec<Arc<Task>> {
         self.lock().values().cloned().collect()
     }
 

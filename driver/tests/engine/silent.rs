@@ -7,7 +7,7 @@ use docker_ipvs::driver::DockerDriver;
 use docker_ipvs::engine::docker::DockerEngine;
 use docker_ipvs::engine::{Address, Command, CommandId, ContainerEngine, ContainerId, EngineError};
 use docker_ipvs::name::DriverName;
-use docker_ipvs::task::handle::State;
+use docker_ipvs::task::handle::DriverState;
 use nomad_driver_sdk::value::{ExecRequest, TaskState};
 use nomad_driver_sdk::{DriverError, TaskDriver};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -61,7 +61,7 @@ async fn no_call_to_a_driver_whose_engine_hangs_waits_for_ever() {
     let socket = folder.path().join("docker.sock");
     tokio::spawn(serve(UnixListener::bind(&socket).unwrap()));
     let driver = over(&socket);
-    let handle = State {
+    let handle = DriverState {
         container: ContainerId("c".repeat(64)),
         network: None,
         logger: None,

@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::engine::{ContainerEngine, ContainerId};
 use crate::stage::Stage;
 
-pub(super) struct Unfinished<E: ContainerEngine> {
+pub(super) struct ContainerGuard<E: ContainerEngine> {
     engine: Arc<E>,
     creation: Creation,
     /// What the engine binds while it starts the container.
@@ -21,13 +21,13 @@ pub(super) struct Unfinished<E: ContainerEngine> {
 }
 
 enum Creation {
-    Asked(JoinHandle<Result<ContainerId, DriverError>>),
-    Done(ContainerId),
+    Request(JoinHandle<Result<ContainerId, DriverError>>),
+    Container(ContainerId),
     /// Nothing to remove: there is no container, or it is a task's now.
-    Settled,
+    Empty,
 }
 
-impl<E: ContainerEngine> Unfinished<E> {
+impl<E: ContainerEngine> ContainerGuard<E> {
     /// `creation` is asked for at once and to the end.
     pub(super) fn begin(
         engine: Arc<E>,
@@ -36,40 +36,40 @@ impl<E: ContainerEngine> Unfinished<E> {
     ) -> Self {
         Self {
             engine,
-            creation: Creation::Asked(tokio::spawn(creation)),
+            creation: Creation::Request(tokio::spawn(creation)),
             stage: Some(stage),
         }
     }
 
     /// The container, once the engine has made it. Cancel-safe.
-    pub(super) async fn created(&mut self) -> Result<ContainerId, DriverError> {
+    pub(super) async fn container(&mut self) -> Result<ContainerId, DriverError> {
         let answer = match &mut self.creation {
-            Creation::Asked(answer) => answer.await,
-            Creation::Done(id) => return Ok(id.clone()),
-            Creation::Settled => return Err(DriverError::new("there is no such container")),
+            Creation::Request(answer) => answer.await,
+            Creation::Container(id) => return Ok(id.clone()),
+            Creation::Empty => return Err(DriverError::new("there is no such container")),
         };
-        self.creation = Creation::Settled;
+        self.creation = Creation::Empty;
         let id =
             answer.map_err(|_| DriverError::new("the creation of the container broke off"))??;
-        self.creation = Creation::Done(id.clone());
+        self.creation = Creation::Container(id.clone());
         Ok(id)
     }
 
     /// The container has come to life and is somebody else's to look after.
     pub(super) fn keep(mut self) {
-        self.creation = Creation::Settled;
+        self.creation = Creation::Empty;
     }
 
     /// Removes the container before the start's failure is told. Cancel-safe.
     pub(super) async fn discard(mut self) {
-        if let Creation::Done(id) = &self.creation {
+        if let Creation::Container(id) = &self.creation {
             remove(self.engine.as_ref(), id).await;
-            self.creation = Creation::Settled;
+            self.creation = Creation::Empty;
         }
     }
 }
 
-impl<E: ContainerEngine> Drop for Unfinished<E> {
+impl<E: ContainerEngine> Drop for ContainerGuard<E> {
     fn drop(&mut self) {
         // Without a runtime the process is about to end; the next one's mounts and containers are swept.
         let Ok(runtime) = Handle::try_current() else {
@@ -79,12 +79,12 @@ impl<E: ContainerEngine> Drop for Unfinished<E> {
             runtime.spawn_blocking(move || drop(stage));
         }
         let engine = Arc::clone(&self.engine);
-        match std::mem::replace(&mut self.creation, Creation::Settled) {
-            Creation::Settled => {}
-            Creation::Done(id) => {
+        match std::mem::replace(&mut self.creation, Creation::Empty) {
+            Creation::Empty => {}
+            Creation::Container(id) => {
                 runtime.spawn(async move { remove(engine.as_ref(), &id).await });
             }
-            Creation::Asked(answer) => {
+            Creation::Request(answer) => {
                 runtime.spawn(async move {
                     if let Ok(Ok(id)) = answer.await {
                         remove(engine.as_ref(), &id).await;
@@ -96,7 +96,7 @@ impl<E: ContainerEngine> Drop for Unfinished<E> {
 }
 
 async fn remove<E: ContainerEngine>(engine: &E, id: &ContainerId) {
-    if let Err(left) = engine.remove(id).await {
-        warn!(error = %left, container = id.short(), "a container that failed to start could not be removed");
+    if let Err(error) = engine.remove(id).await {
+        warn!(%error, container = id.short(), "a container that failed to start could not be removed");
     }
 }
