@@ -46,7 +46,7 @@ impl Agent {
             },
             None => Self {
                 generation: Generation::V1_6,
-                compute: Compute::of_this_machine(),
+                compute: Compute::of_machine(),
             },
         }
     }
@@ -59,7 +59,7 @@ impl Compute {
             .iter()
             .map(|core| [core.base_speed, core.max_speed, core.guess_speed]);
         let sum = speeds
-            .map(|known| known.into_iter().find(|mhz| *mhz > 0).unwrap_or_default())
+            .map(|speeds| speeds.into_iter().find(|mhz| *mhz > 0).unwrap_or_default())
             .sum();
         let total_mhz = if topology.override_total_compute > 0 {
             topology.override_total_compute
@@ -72,7 +72,7 @@ impl Compute {
         }
     }
 
-    fn of_this_machine() -> Self {
+    fn of_machine() -> Self {
         Self::from_cpuinfo(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
     }
 

@@ -1,7 +1,7 @@
 //! Work on files, off the runtime's workers: bounded in number, and never waited for longer than a limit.
 //!
 //! A path that a job names may lie on a file system that does not answer. The thread that asked is then lost until it
-//! does, so there are few of them; who waits gives up, and [`FileWork::hung`] tells the driver's health.
+//! does, so there are few of them; who waits gives up, and [`FileWork::hang`] tells the driver's health.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,7 +39,7 @@ struct Ledger {
 
 /// A piece of work that should have been done long ago.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hung {
+pub struct Hang {
     pub work: &'static str,
     pub age: Duration,
 }
@@ -68,7 +68,7 @@ impl FileWork {
         act: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, FileWorkError> {
         let (slots, ledger) = (Arc::clone(&self.slots), Arc::clone(&self.ledger));
-        let done = async move {
+        let job = async move {
             let slot = slots.acquire_owned().await.ok()?;
             let entry = Entry::open(ledger, work);
             tokio::task::spawn_blocking(move || {
@@ -78,7 +78,7 @@ impl FileWork {
             .await
             .ok()
         };
-        match timeout(WORK_LIMIT, done).await {
+        match timeout(WORK_LIMIT, job).await {
             Ok(Some(value)) => Ok(value),
             Ok(None) => Err(FileWorkError::Broken { work }),
             Err(_) => Err(FileWorkError::Slow { work }),
@@ -86,11 +86,11 @@ impl FileWork {
     }
 
     /// The oldest piece of work that takes longer than any may.
-    pub fn hung(&self) -> Option<Hung> {
+    pub fn hang(&self) -> Option<Hang> {
         let ledger = lock(&self.ledger);
         let (work, begin) = ledger.open.values().min_by_key(|(_, begin)| *begin)?;
         let age = begin.elapsed();
-        (age > WORK_LIMIT).then_some(Hung { work, age })
+        (age > WORK_LIMIT).then_some(Hang { work, age })
     }
 }
 
@@ -126,18 +126,18 @@ mod tests {
     async fn work_that_hangs_is_given_up_and_told_until_it_ends() {
         let files = FileWork::default();
         let (end, wait) = mpsc::channel::<()>();
-        let reading = files.run("a read", move || wait.recv().is_err());
+        let read = files.run("a read", move || wait.recv().is_err());
         // The paused clock does not go on by itself while a blocking thread works.
         let pass = async {
             tokio::task::yield_now().await;
-            assert_eq!(files.hung(), None);
+            assert_eq!(files.hang(), None);
             tokio::time::advance(WORK_LIMIT + Duration::from_secs(1)).await;
         };
-        let (given_up, ()) = tokio::join!(reading, pass);
-        assert_eq!(given_up, Err(FileWorkError::Slow { work: "a read" }));
-        assert_eq!(files.hung().map(|hung| hung.work), Some("a read"));
+        let (outcome, ()) = tokio::join!(read, pass);
+        assert_eq!(outcome, Err(FileWorkError::Slow { work: "a read" }));
+        assert_eq!(files.hang().map(|hang| hang.work), Some("a read"));
         drop(end);
-        while files.hung().is_some() {
+        while files.hang().is_some() {
             tokio::task::yield_now().await;
         }
         assert_eq!(files.run("a sum", || 1 + 1).await, Ok(2));
@@ -147,8 +147,8 @@ mod tests {
     async fn work_that_panics_is_an_error_and_leaves_no_slot_behind() {
         let files = FileWork::default();
         for _ in 0..=SLOTS {
-            let broken = files.run::<()>("a read", || panic!("on purpose")).await;
-            assert_eq!(broken, Err(FileWorkError::Broken { work: "a read" }));
+            let outcome = files.run::<()>("a read", || panic!("on purpose")).await;
+            assert_eq!(outcome, Err(FileWorkError::Broken { work: "a read" }));
         }
         assert_eq!(files.slots.available_permits(), SLOTS);
     }

@@ -11,15 +11,15 @@ use tracing::{info, warn};
 
 use crate::config::PluginConfig;
 use crate::engine::{ApiVersion, ContainerEngine, EngineError, EngineFacts};
-use crate::file_work::{FileWork, Hung};
+use crate::file_work::{FileWork, Hang};
 use crate::name::DriverName;
 
 /// Between two looks at the engine.
-const LOOK: Duration = Duration::from_secs(5);
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two messages when nothing changed.
-const REPEAT: Duration = Duration::from_secs(30);
+const REPEAT_INTERVAL: Duration = Duration::from_secs(30);
 /// Shorter than the engine port's own limit: a hung engine should be known soon.
-const PATIENCE: Duration = Duration::from_secs(4);
+const ENGINE_PING_TIMEOUT: Duration = Duration::from_secs(4);
 /// Docker 20.10.
 const OLDEST_API: ApiVersion = ApiVersion {
     major: 1,
@@ -39,7 +39,7 @@ pub fn stream<E: ContainerEngine>(
         name,
         current,
         files,
-        seen: false,
+        has_answered: false,
         last: None,
     };
     stream::unfold(begin, |mut watcher| async move {
@@ -53,7 +53,7 @@ struct Watcher<E> {
     current: Current<E>,
     files: FileWork,
     /// The engine answered once: it is here, whatever it does now.
-    seen: bool,
+    has_answered: bool,
     last: Option<(Fingerprint, Instant)>,
 }
 
@@ -61,12 +61,12 @@ impl<E: ContainerEngine> Watcher<E> {
     async fn next(&mut self) -> Fingerprint {
         loop {
             if self.last.is_some() {
-                sleep(LOOK).await;
+                sleep(PROBE_INTERVAL).await;
             }
             let fresh = self.look().await;
             let due = match &self.last {
                 None => true,
-                Some((last, told)) => *last != fresh || told.elapsed() >= REPEAT,
+                Some((last, time)) => *last != fresh || time.elapsed() >= REPEAT_INTERVAL,
             };
             if due {
                 self.log(&fresh);
@@ -93,9 +93,9 @@ impl<E: ContainerEngine> Watcher<E> {
     }
 
     async fn look(&mut self) -> Fingerprint {
-        if let Some(Hung { work, age }) = self.files.hung() {
+        if let Some(Hang { work, age }) = self.files.hang() {
             return trouble(
-                self.seen,
+                self.has_answered,
                 format!(
                     "Work of this plugin on files hangs ({work}, for {} s): a file system does not answer",
                     age.as_secs()
@@ -106,23 +106,23 @@ impl<E: ContainerEngine> Watcher<E> {
             Ok(current) => current,
             Err(reason) => {
                 return trouble(
-                    self.seen,
+                    self.has_answered,
                     format!("Failed to initialize docker client: {reason}"),
                 );
             }
         };
-        let facts = timeout(PATIENCE, engine.facts()).await;
+        let facts = timeout(ENGINE_PING_TIMEOUT, engine.facts()).await;
         let facts = facts.unwrap_or(Err(EngineError::Timeout {
             operation: "version",
-            after: PATIENCE,
+            after: ENGINE_PING_TIMEOUT,
         }));
         match facts {
             Ok(facts) => {
-                self.seen = true;
+                self.has_answered = true;
                 describe(&self.name, &config, &facts)
             }
             Err(error) => trouble(
-                self.seen,
+                self.has_answered,
                 format!(
                     "Failed to connect to docker daemon at {}: {error}",
                     config.engine.endpoint
@@ -132,10 +132,10 @@ impl<E: ContainerEngine> Watcher<E> {
     }
 }
 
-fn trouble(seen: bool, description: String) -> Fingerprint {
+fn trouble(has_answered: bool, description: String) -> Fingerprint {
     Fingerprint {
         attributes: BTreeMap::new(),
-        health: if seen {
+        health: if has_answered {
             Health::Unhealthy
         } else {
             Health::Undetected

@@ -21,11 +21,11 @@ use progress::Progress;
 use reference::Reference;
 
 /// The first word on a pull's progress comes after this time: short pulls need none.
-const FIRST_REPORT: Duration = Duration::from_secs(15);
+const FIRST_REPORT_DELAY: Duration = Duration::from_secs(15);
 /// And the others each this much later. The agent keeps the last ten events of a task.
-const REPORTS: Duration = Duration::from_mins(2);
+const REPORT_INTERVAL: Duration = Duration::from_mins(2);
 /// Lines of progress that wait to be counted.
-const LINES: usize = 64;
+const LINE_QUEUE_LENGTH: usize = 64;
 
 /// How to get an image.
 #[derive(Debug, Clone)]
@@ -86,7 +86,7 @@ impl From<ImageError> for DriverError {
         let recoverable = match &error {
             ImageError::Reference(_) => false,
             ImageError::Pull { recoverable, .. } => *recoverable,
-            ImageError::Engine { source, .. } => is_passing(source),
+            ImageError::Engine { source, .. } => is_transient(source),
         };
         let refusal = Self::new(nomad_driver_sdk::error::chain(&error));
         if recoverable {
@@ -98,10 +98,10 @@ impl From<ImageError> for DriverError {
 }
 
 /// Whether another try can help.
-fn is_passing(error: &EngineError) -> bool {
+fn is_transient(error: &EngineError) -> bool {
     match error {
         EngineError::Endpoint { .. } => false,
-        EngineError::Refusal(reason) => !refusal::is_lasting(reason),
+        EngineError::Refusal(reason) => !refusal::is_permanent(reason),
         EngineError::NotFound(_)
         | EngineError::Conflict(_)
         | EngineError::Unreachable(_)
@@ -138,23 +138,23 @@ impl Images {
             Arc::clone(pulls.entry(name.clone()).or_default())
         };
         let fetch = async {
-            let mut waited = false;
+            let mut after_wait = false;
             let _turn = if let Ok(turn) = turn.try_lock() {
                 turn
             } else {
-                waited = true;
+                after_wait = true;
                 tell(News::Waits);
                 turn.lock().await
             };
             // Somebody else's pull, ended just now, is as good as our own.
-            if waited && let Ok(id) = engine.find_image(&name).await {
+            if after_wait && let Ok(id) = engine.find_image(&name).await {
                 return Ok(id);
             }
             tell(News::Begins);
             info!(image = name, "pulling image");
             pull(engine, &name, want, &tell).await?;
-            let found = engine.find_image(&name).await;
-            found.map_err(|source| ImageError::Engine {
+            let image = engine.find_image(&name).await;
+            image.map_err(|source| ImageError::Engine {
                 image: name.clone(),
                 source,
             })
@@ -162,7 +162,7 @@ impl Images {
         let Some(deadline) = deadline else {
             return fetch.await;
         };
-        let late = || passing(&name, format!("not done after {} s", want.limit.as_secs()));
+        let late = || transient_error(&name, format!("not done after {} s", want.limit.as_secs()));
         timeout_at(deadline, fetch)
             .await
             .unwrap_or_else(|_| Err(late()))
@@ -175,20 +175,20 @@ async fn pull<E: ContainerEngine>(
     want: &Want,
     tell: impl Fn(News),
 ) -> Result<(), ImageError> {
-    let (lines_tx, lines) = mpsc::channel(LINES);
+    let (lines_tx, lines) = mpsc::channel(LINE_QUEUE_LENGTH);
     tokio::select! {
-        done = engine.pull(name, want.credentials.clone(), lines_tx) => done.map_err(|error| match error {
+        outcome = engine.pull(name, want.credentials.clone(), lines_tx) => outcome.map_err(|error| match error {
             source @ EngineError::Unreachable(_) => ImageError::Engine { image: name.to_owned(), source },
             // A registry that has no such image, or says so to who may not see it.
             EngineError::NotFound(reason) => ImageError::Pull { image: name.to_owned(), reason, recoverable: false },
             other => ImageError::Pull {
                 image: name.to_owned(),
-                recoverable: is_passing(&other),
+                recoverable: is_transient(&other),
                 reason: other.to_string(),
             },
         }),
         () = silence(lines, want.silence, tell) => {
-            Err(passing(name, format!("no progress for {} s", want.silence.as_secs())))
+            Err(transient_error(name, format!("no progress for {} s", want.silence.as_secs())))
         }
     }
 }
@@ -196,7 +196,7 @@ async fn pull<E: ContainerEngine>(
 /// Tells now and then how far the pull is; returns when the engine has said nothing for `limit`.
 async fn silence(mut lines: mpsc::Receiver<Option<Layer>>, limit: Duration, tell: impl Fn(News)) {
     let mut progress = Progress::default();
-    let (mut reported, mut pause) = (Instant::now(), FIRST_REPORT);
+    let (mut report_time, mut pause) = (Instant::now(), FIRST_REPORT_DELAY);
     let mut last = Instant::now();
     loop {
         // Cancel-safe: a line that was not taken stays in the channel.
@@ -211,8 +211,8 @@ async fn silence(mut lines: mpsc::Receiver<Option<Layer>>, limit: Duration, tell
                 // The pull has its answer.
                 None => return std::future::pending().await,
             },
-            () = sleep(pause.saturating_sub(reported.elapsed())) => {
-                (reported, pause) = (Instant::now(), REPORTS);
+            () = sleep(pause.saturating_sub(report_time.elapsed())) => {
+                (report_time, pause) = (Instant::now(), REPORT_INTERVAL);
                 tell(News::Progress(progress.sentence()));
             }
             () = sleep(limit.saturating_sub(last.elapsed())) => return,
@@ -220,7 +220,7 @@ async fn silence(mut lines: mpsc::Receiver<Option<Layer>>, limit: Duration, tell
     }
 }
 
-fn passing(image: &str, reason: String) -> ImageError {
+fn transient_error(image: &str, reason: String) -> ImageError {
     ImageError::Pull {
         image: image.to_owned(),
         reason,

@@ -6,7 +6,7 @@ use std::fmt::{self, Display};
 use std::path::Path;
 
 /// Under this name we stand in for the agent's own driver.
-const BUILT_IN: &str = "docker";
+const BUILT_IN_NAME: &str = "docker";
 /// Labels that only this driver reads; the agent's own driver does not know them.
 const OWN_PREFIX: &str = "nomad-ipvs";
 /// Labels that the agent's own driver writes and reads.
@@ -50,7 +50,7 @@ impl DriverName {
     /// Prefix of the labels that carry the task's identity. Under another name than `docker` it is our own: the
     /// agent's driver, running beside us, kills containers with *its* labels that it does not know.
     pub fn label_prefix(&self) -> &'static str {
-        if self.0 == BUILT_IN {
+        if self.0 == BUILT_IN_NAME {
             NOMAD_PREFIX
         } else {
             OWN_PREFIX
@@ -107,8 +107,8 @@ mod tests {
     #[test]
     fn names_that_attributes_could_not_carry_are_refused() {
         for path in ["/", "a b", "dock/er\n", ".."] {
-            let refused = DriverName::from_path(Path::new(path));
-            assert!(refused.is_err(), "{path:?} {refused:?}");
+            let refusal = DriverName::from_path(Path::new(path));
+            assert!(refusal.is_err(), "{path:?} {refusal:?}");
         }
     }
 }

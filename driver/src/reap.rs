@@ -43,23 +43,22 @@ async fn scan<E: ContainerEngine>(
     rule: Reap,
     tasks: &Tasks,
 ) {
-    let running = match engine
+    let containers = match engine
         .list_running(&DriverName::owner_label(), name.as_str())
         .await
     {
-        Ok(running) => running,
+        Ok(containers) => containers,
         Err(error) => return debug!(%error, "cannot look for dangling containers now"),
     };
-    let mine: Vec<_> = tasks
+    let task_containers: Vec<_> = tasks
         .list()
         .iter()
         .map(|task| task.container.clone())
         .collect();
-    for found in running
-        .iter()
-        .filter(|found| !mine.contains(&found.id) && dangling(found, node, rule, SystemTime::now()))
-    {
-        let container = found.id.short();
+    for entry in containers.iter().filter(|entry| {
+        !task_containers.contains(&entry.id) && is_dangling(entry, node, rule, SystemTime::now())
+    }) {
+        let container = entry.id.short();
         if rule.dry_run {
             info!(
                 container,
@@ -67,22 +66,22 @@ async fn scan<E: ContainerEngine>(
             );
             continue;
         }
-        match engine.remove(&found.id).await {
+        match engine.remove(&entry.id).await {
             Ok(()) => info!(container, "removed a container without a task"),
             Err(error) => warn!(%error, container, "a container without a task can't be removed"),
         }
     }
 }
 
-fn dangling(found: &ListEntry, node: &str, rule: Reap, now: SystemTime) -> bool {
-    let of_node = found
+fn is_dangling(entry: &ListEntry, node: &str, rule: Reap, now: SystemTime) -> bool {
+    let of_node = entry
         .labels
         .get(&DriverName::node_label())
         .is_some_and(|label| label == node);
     // A clock that went back makes it young, which is the safe side.
     of_node
         && now
-            .duration_since(found.created)
+            .duration_since(entry.created)
             .is_ok_and(|age| age >= rule.grace)
 }
 
@@ -101,33 +100,33 @@ mod tests {
             grace: Duration::from_mins(5),
             ..Reap::OFF
         };
-        let found = |node: &str, age: Duration| ListEntry {
+        let entry = |node: &str, age: Duration| ListEntry {
             id: ContainerId("c".into()),
             created: now - age,
             labels: HashMap::from([(DriverName::node_label(), node.to_owned())]),
         };
-        assert!(dangling(
-            &found("n1", Duration::from_mins(6)),
+        assert!(is_dangling(
+            &entry("n1", Duration::from_mins(6)),
             "n1",
             rule,
             now
         ));
-        assert!(!dangling(
-            &found("n1", Duration::from_mins(4)),
+        assert!(!is_dangling(
+            &entry("n1", Duration::from_mins(4)),
             "n1",
             rule,
             now
         ));
-        assert!(!dangling(
-            &found("n2", Duration::from_mins(6)),
+        assert!(!is_dangling(
+            &entry("n2", Duration::from_mins(6)),
             "n1",
             rule,
             now
         ));
-        let unlabelled = ListEntry {
+        let bare = ListEntry {
             labels: HashMap::new(),
-            ..found("n1", Duration::from_mins(6))
+            ..entry("n1", Duration::from_mins(6))
         };
-        assert!(!dangling(&unlabelled, "n1", rule, now));
+        assert!(!is_dangling(&bare, "n1", rule, now));
     }
 }

@@ -11,19 +11,19 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-/// All that is in the file, which has to be 1 to `most` bytes.
-pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+/// All that is in the file, which has to be 1 to `size_max` bytes.
+pub(crate) fn read(path: &Path, size_max: u64) -> io::Result<Vec<u8>> {
     // A handle only: a device, a FIFO or a file of the kernel's does not notice.
     let handle = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let handle = File::from(handle);
-    let found = handle.metadata()?;
-    if !found.is_file() {
+    let metadata = handle.metadata()?;
+    if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
     // What the kernel makes up while it is read says that it is empty.
-    if !(1..=most).contains(&found.len()) {
-        let size = found.len();
-        let text = format!("it has {size} bytes; 1 to {most} are taken");
+    if !(1..=size_max).contains(&metadata.len()) {
+        let size = metadata.len();
+        let text = format!("it has {size} bytes; 1 to {size_max} are taken");
         return Err(io::Error::other(text));
     }
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -32,6 +32,6 @@ pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
         .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
         .open(format!("/proc/self/fd/{}", handle.as_raw_fd()))?;
     let mut bytes = Vec::new();
-    file.take(most).read_to_end(&mut bytes)?;
+    file.take(size_max).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -24,7 +24,7 @@ use cgroup::Cgroup;
 
 pub use sampler::Sampler;
 
-const SHORTEST: Duration = Duration::from_millis(200);
+const INTERVAL_MIN: Duration = Duration::from_millis(200);
 /// The longest pause after an engine that does not answer.
 const LONGEST_PAUSE: Duration = Duration::from_mins(2);
 
@@ -43,7 +43,7 @@ pub fn watch<E: ContainerEngine>(
         exit: task.exit_watch(),
         id: task.config.id.clone(),
         compute,
-        interval: interval.max(SHORTEST),
+        interval: interval.max(INTERVAL_MIN),
         counters: Counters::Unknown { pid: task.pid },
         last: None,
     };
@@ -82,7 +82,7 @@ impl<E: ContainerEngine> Watcher<E> {
                     let pid = *pid;
                     self.counters = self.find(pid).await;
                 }
-                Counters::Engine => return self.asked().await,
+                Counters::Engine => return self.ask_engine().await,
                 Counters::Kernel(samples) => {
                     // Cancel-safe: a sample that was not taken stays in the channel.
                     let sample = tokio::select! {
@@ -117,7 +117,7 @@ impl<E: ContainerEngine> Watcher<E> {
         }
     }
 
-    async fn asked(&mut self) -> Option<TaskStats> {
+    async fn ask_engine(&mut self) -> Option<TaskStats> {
         let mut pause = self.interval;
         loop {
             if self.last.is_some() {

@@ -14,24 +14,24 @@ use tokio::runtime::Handle;
 use tracing::error;
 
 /// Between two questions to the workers.
-const BEAT: Duration = Duration::from_secs(1);
+const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// Questions without an answer that make an illness. They are counted, not timed: a process that was stopped for an hour
 /// has missed none.
 const MISSES_MAX: u32 = 30;
 /// For the last words: who reads them may be held up as well.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LOG_FLUSH_TIME: Duration = Duration::from_secs(1);
 
 /// Watches `runtime` for the life of the process, and ends the process when the workers stand still.
 pub fn guard(runtime: Handle) -> std::io::Result<()> {
     let watch = move || {
-        stalled(&runtime, BEAT, MISSES_MAX);
+        wait_stall(&runtime, BEAT_INTERVAL, MISSES_MAX);
         let words = thread::spawn(|| {
             error!(
                 "no worker of this plugin has done anything for {MISSES_MAX} s: it ends, so that the agent starts it anew"
             );
             let _ = std::io::stderr().flush();
         });
-        thread::sleep(LAST_WORDS);
+        thread::sleep(LOG_FLUSH_TIME);
         drop(words);
         std::process::abort();
     };
@@ -42,9 +42,9 @@ pub fn guard(runtime: Handle) -> std::io::Result<()> {
 }
 
 /// Returns once `misses_max` beats in a row were not answered.
-fn stalled(runtime: &Handle, beat: Duration, misses_max: u32) {
+fn wait_stall(runtime: &Handle, beat: Duration, misses_max: u32) {
     let answers = Arc::new(AtomicU64::new(0));
-    let (mut known, mut misses) = (0, 0_u32);
+    let (mut last, mut misses) = (0, 0_u32);
     loop {
         // One question at a time: workers that stand still must not find thousands when they go on.
         if misses == 0 {
@@ -52,11 +52,11 @@ fn stalled(runtime: &Handle, beat: Duration, misses_max: u32) {
             runtime.spawn(async move { answers.fetch_add(1, Ordering::Relaxed) });
         }
         thread::sleep(beat);
-        let now = answers.load(Ordering::Relaxed);
-        if now == known {
+        let count = answers.load(Ordering::Relaxed);
+        if count == last {
             misses = misses.saturating_add(1);
         } else {
-            (known, misses) = (now, 0);
+            (last, misses) = (count, 0);
         }
         if misses >= misses_max {
             return;
@@ -78,19 +78,19 @@ mod tests {
             .worker_threads(2)
             .build()
             .unwrap();
-        let (noticed, notice) = mpsc::channel();
+        let (report, reports) = mpsc::channel();
         let handle = runtime.handle().clone();
         thread::spawn(move || {
-            stalled(&handle, Duration::from_millis(50), 10);
-            noticed.send(()).unwrap();
+            wait_stall(&handle, Duration::from_millis(50), 10);
+            report.send(()).unwrap();
         });
         // One of two is held up: the other answers.
-        let (first, held) = mpsc::channel::<()>();
-        runtime.spawn(async move { held.recv().is_err() });
-        assert!(notice.recv_timeout(Duration::from_secs(1)).is_err());
-        let (second, held) = mpsc::channel::<()>();
-        runtime.spawn(async move { held.recv().is_err() });
-        assert!(notice.recv_timeout(SOON).is_ok());
+        let (first, gate) = mpsc::channel::<()>();
+        runtime.spawn(async move { gate.recv().is_err() });
+        assert!(reports.recv_timeout(Duration::from_secs(1)).is_err());
+        let (second, gate) = mpsc::channel::<()>();
+        runtime.spawn(async move { gate.recv().is_err() });
+        assert!(reports.recv_timeout(SOON).is_ok());
         drop((first, second));
     }
 }

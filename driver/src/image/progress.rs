@@ -15,9 +15,9 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn note(&mut self, layer: Layer) {
-        if let Some(known) = self.layers.get_mut(&layer.id) {
+        if let Some(entry) = self.layers.get_mut(&layer.id) {
             // Of what is being unpacked the engine tells sizes of another kind.
-            *known = match (*known, layer.state) {
+            *entry = match (*entry, layer.state) {
                 (
                     LayerState::Loading { total, .. } | LayerState::Loaded { total },
                     LayerState::Loaded { .. },
@@ -35,23 +35,23 @@ impl Progress {
 
     /// `2 of 5 layers are there, 120 of 480 MiB are loaded`.
     pub(super) fn sentence(&self) -> String {
-        let (mut done, mut loaded, mut all) = (0_usize, 0_u64, 0_u64);
+        let (mut layers, mut bytes, mut total_bytes) = (0_usize, 0_u64, 0_u64);
         for state in self.layers.values() {
-            let (there, current, total) = match *state {
+            let (count, current, total) = match *state {
                 LayerState::Waiting => (0, 0, 0),
                 LayerState::Loading { current, total } => (0, current.min(total), total),
                 LayerState::Loaded { total } => (0, total, total),
                 LayerState::Done { total } => (1, total, total),
             };
-            done = usize::saturating_add(done, there);
-            loaded = loaded.saturating_add(current);
-            all = all.saturating_add(total);
+            layers = usize::saturating_add(layers, count);
+            bytes = bytes.saturating_add(current);
+            total_bytes = total_bytes.saturating_add(total);
         }
         format!(
-            "{done} of {} layers are there, {} of {} MiB are loaded",
+            "{layers} of {} layers are there, {} of {} MiB are loaded",
             self.layers.len(),
-            loaded / MIB,
-            all.div_ceil(MIB)
+            bytes / MIB,
+            total_bytes.div_ceil(MIB)
         )
     }
 }

@@ -26,21 +26,20 @@ impl Reference {
     }
 
     fn split(text: &str) -> Option<Self> {
-        let trimmed = text.strip_prefix("https://").unwrap_or(text);
-        let (named, digest) = trimmed
+        let reference = text.strip_prefix("https://").unwrap_or(text);
+        let (path, digest) = reference
             .split_once('@')
-            .map_or((trimmed, None), |(named, digest)| (named, Some(digest)));
+            .map_or((reference, None), |(path, digest)| (path, Some(digest)));
         // A colon after the last slash starts the tag; one before it is the registry's port.
-        let name = named.rsplit('/').next().unwrap_or(named);
-        let (repository, tag) = match name.split_once(':') {
+        let last_part = path.rsplit('/').next().unwrap_or(path);
+        let (repository, tag) = match last_part.split_once(':') {
             Some((_, tag)) => (
-                named
-                    .strip_suffix(tag)
+                path.strip_suffix(tag)
                     .and_then(|rest| rest.strip_suffix(':'))
-                    .unwrap_or(named),
+                    .unwrap_or(path),
                 Some(tag),
             ),
-            None => (named, None),
+            None => (path, None),
         };
         if !is_repository(repository) || !tag.is_none_or(is_tag) {
             return None;

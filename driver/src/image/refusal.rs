@@ -4,7 +4,7 @@
 //! which the job's author chooses, has no spaces and can't be one of these phrases. What nobody knows may pass.
 
 /// Trouble that passes by itself: it beats what else is said.
-const PASSING: &[&str] = &[
+const TRANSIENT: &[&str] = &[
     "toomanyrequests: ",
     "429 too many requests",
     "500 internal server error",
@@ -27,7 +27,7 @@ const PASSING: &[&str] = &[
 ];
 
 /// What stays as it is until somebody changes the job, the registry or the rights in it.
-const LASTING: &[&str] = &[
+const PERMANENT: &[&str] = &[
     "invalid reference format",
     "must be lowercase",
     "manifest unknown",
@@ -49,10 +49,10 @@ const LASTING: &[&str] = &[
     "cannot be used on this platform",
 ];
 
-pub(super) fn is_lasting(reason: &str) -> bool {
+pub(super) fn is_permanent(reason: &str) -> bool {
     let words = reason.to_lowercase();
-    let any = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
-    any(LASTING) && !any(PASSING)
+    let contains_one = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
+    contains_one(PERMANENT) && !contains_one(TRANSIENT)
 }
 
 #[cfg(test)]
@@ -75,7 +75,7 @@ mod tests {
             "image operating system \"windows\" cannot be used on this platform",
             "image web:1 not found",
         ] {
-            assert!(is_lasting(reason), "{reason}");
+            assert!(is_permanent(reason), "{reason}");
         }
     }
 
@@ -93,16 +93,16 @@ mod tests {
             "write /var/lib/docker/tmp/GetImageBlob1: no space left on device",
             "",
         ] {
-            assert!(!is_lasting(reason), "{reason}");
+            assert!(!is_permanent(reason), "{reason}");
         }
     }
 
     #[test]
     fn an_images_name_has_no_say() {
-        assert!(is_lasting(
+        assert!(is_permanent(
             "manifest for unexpected/eof:502 not found: manifest unknown"
         ));
-        assert!(!is_lasting(
+        assert!(!is_permanent(
             "Get \"https://denied/v2/manifest/unknown\": net/http: TLS handshake timeout"
         ));
     }

@@ -26,11 +26,11 @@ const MICROSECOND: u64 = 1000;
 /// The files of one container.
 #[derive(Debug)]
 pub struct Cgroup {
-    files: Files,
+    files: CounterFiles,
 }
 
 #[derive(Debug)]
-enum Files {
+enum CounterFiles {
     V1 {
         usage: File,
         modes: File,
@@ -57,15 +57,15 @@ pub struct Clock {
 
 /// Where a hierarchy is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Mount {
+struct HierarchyMount {
     point: PathBuf,
     /// The part of the hierarchy that is mounted there.
     root: String,
-    kind: Kind,
+    kind: Hierarchy,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
+enum Hierarchy {
     V1 { controllers: String },
     V2,
 }
@@ -78,17 +78,17 @@ impl Cgroup {
         Self::find(&mounts, &lines, container)
     }
 
-    fn find(mounts: &[Mount], lines: &str, container: &ContainerId) -> io::Result<Self> {
+    fn find(mounts: &[HierarchyMount], lines: &str, container: &ContainerId) -> io::Result<Self> {
         let folder = |controller| folder(mounts, lines, controller, container);
         let file = |folder: &Path, name: &str| File::open(folder.join(name));
         let files = if let Some(memory) = folder("memory") {
-            let missing =
+            let absence =
                 || io::Error::other("the container has no cgroup of its own for processors");
             let (cpu, account) = (
-                folder("cpu").ok_or_else(missing)?,
-                folder("cpuacct").ok_or_else(missing)?,
+                folder("cpu").ok_or_else(absence)?,
+                folder("cpuacct").ok_or_else(absence)?,
             );
-            Files::V1 {
+            CounterFiles::V1 {
                 usage: file(&account, "cpuacct.usage")?,
                 modes: file(&account, "cpuacct.stat")?,
                 throttling: file(&cpu, "cpu.stat")?,
@@ -97,13 +97,13 @@ impl Cgroup {
                 memory: file(&memory, "memory.stat")?,
             }
         } else {
-            let own = folder("")
+            let container_folder = folder("")
                 .ok_or_else(|| io::Error::other("the process is not in the container's cgroup"))?;
-            Files::V2 {
-                cpu: file(&own, "cpu.stat")?,
-                memory: file(&own, "memory.stat")?,
-                memory_usage: file(&own, "memory.current")?,
-                swap: file(&own, "memory.swap.current").ok(),
+            CounterFiles::V2 {
+                cpu: file(&container_folder, "cpu.stat")?,
+                memory: file(&container_folder, "memory.stat")?,
+                memory_usage: file(&container_folder, "memory.current")?,
+                swap: file(&container_folder, "memory.swap.current").ok(),
             }
         };
         Ok(Self { files })
@@ -113,7 +113,7 @@ impl Cgroup {
     pub fn sample(&self, clock: Clock) -> io::Result<Sample> {
         let mut buffer = [0; LONGEST_FILE];
         match &self.files {
-            Files::V1 {
+            CounterFiles::V1 {
                 usage,
                 modes,
                 throttling,
@@ -152,7 +152,7 @@ impl Cgroup {
                     },
                 })
             }
-            Files::V2 {
+            CounterFiles::V2 {
                 cpu,
                 memory,
                 memory_usage,
@@ -227,7 +227,7 @@ fn processors(list: &str) -> u32 {
 
 /// Where `controller`'s cgroup of the container is; an empty name means version 2.
 fn folder(
-    mounts: &[Mount],
+    mounts: &[HierarchyMount],
     lines: &str,
     controller: &str,
     container: &ContainerId,
@@ -244,8 +244,8 @@ fn folder(
         .find('/')
         .map_or(path.len(), |slash| start.saturating_add(slash));
     let mount = mounts.iter().find(|mount| match &mount.kind {
-        Kind::V1 { controllers } => !controller.is_empty() && names(controllers),
-        Kind::V2 => controller.is_empty(),
+        Hierarchy::V1 { controllers } => !controller.is_empty() && names(controllers),
+        Hierarchy::V2 => controller.is_empty(),
     })?;
     let below = Path::new(&path[..end]).strip_prefix(&mount.root).ok()?;
     let plain = below
@@ -255,20 +255,20 @@ fn folder(
 }
 
 /// The cgroup hierarchies of `/proc/self/mountinfo`.
-fn mounts(text: &str) -> Vec<Mount> {
+fn mounts(text: &str) -> Vec<HierarchyMount> {
     let mount = |line: &str| {
         let (left, right) = line.split_once(" - ")?;
         let mut left = left.split(' ').skip(3);
         let (root, point) = (left.next()?.to_owned(), left.next()?.into());
         let mut right = right.split(' ');
         let kind = match (right.next()?, right.nth(1)?) {
-            ("cgroup", options) => Kind::V1 {
+            ("cgroup", options) => Hierarchy::V1 {
                 controllers: options.to_owned(),
             },
-            ("cgroup2", _) => Kind::V2,
+            ("cgroup2", _) => Hierarchy::V2,
             _ => return None,
         };
-        Some(Mount { point, root, kind })
+        Some(HierarchyMount { point, root, kind })
     };
     text.lines().filter_map(mount).collect()
 }
@@ -286,8 +286,8 @@ fn number(text: &str) -> Option<u64> {
 /// Of lines of `key value`.
 fn value(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| {
-        let (found, value) = line.split_once(' ')?;
-        (found == key).then(|| value.trim().parse().ok())?
+        let (name, value) = line.split_once(' ')?;
+        (name == key).then(|| value.trim().parse().ok())?
     })
 }
 

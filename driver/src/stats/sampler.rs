@@ -15,11 +15,11 @@ const INTERVAL_MAX: Duration = Duration::from_hours(24);
 
 #[derive(Debug, Clone)]
 pub struct Sampler {
-    shared: Arc<Shared>,
+    inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Inner {
     origin: Instant,
     clock: Clock,
     queue: Mutex<Queue>,
@@ -29,14 +29,14 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Queue {
-    readers: Vec<Reader>,
+    readers: Vec<Subscriber>,
     /// Somebody reads and will look at `readers` again.
-    running: bool,
+    is_running: bool,
 }
 
 /// One who wants a cgroup's counters now and then.
 #[derive(Debug)]
-struct Reader {
+struct Subscriber {
     cgroup: Cgroup,
     interval: Duration,
     due: Instant,
@@ -46,7 +46,7 @@ struct Reader {
 impl Default for Sampler {
     fn default() -> Self {
         Self {
-            shared: Arc::new(Shared {
+            inner: Arc::new(Inner {
                 origin: Instant::now(),
                 clock: Clock::start(),
                 queue: Mutex::default(),
@@ -60,24 +60,24 @@ impl Sampler {
     /// A sample at once and then one an interval; who is behind misses some. Ends when the cgroup can't be read any more.
     pub(super) fn subscribe(&self, cgroup: Cgroup, interval: Duration) -> mpsc::Receiver<Sample> {
         let (to, samples) = mpsc::channel(1);
-        let reader = Reader {
+        let reader = Subscriber {
             cgroup,
             interval,
             due: Instant::now(),
             to,
         };
-        let mut queue = self.shared.queue();
+        let mut queue = self.inner.queue();
         queue.readers.push(reader);
-        if std::mem::replace(&mut queue.running, true) {
-            self.shared.fresh.notify_one();
+        if std::mem::replace(&mut queue.is_running, true) {
+            self.inner.fresh.notify_one();
         } else {
-            tokio::spawn(run(Arc::clone(&self.shared)));
+            tokio::spawn(run(Arc::clone(&self.inner)));
         }
         samples
     }
 }
 
-impl Shared {
+impl Inner {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         // Nothing panics while the lock is held; if something did, the list is still whole.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -96,10 +96,10 @@ impl Shared {
 }
 
 /// Ends when nobody wants anything any more.
-async fn run(shared: Arc<Shared>) {
+async fn run(inner: Arc<Inner>) {
     loop {
         let (due, next) = {
-            let mut queue = shared.queue();
+            let mut queue = inner.queue();
             let now = Instant::now();
             let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut queue.readers)
                 .into_iter()
@@ -109,10 +109,10 @@ async fn run(shared: Arc<Shared>) {
         };
         if due.is_empty() {
             let Some(next) = next else {
-                let mut queue = shared.queue();
+                let mut queue = inner.queue();
                 // One may have come since.
                 if queue.readers.is_empty() {
-                    queue.running = false;
+                    queue.is_running = false;
                     return;
                 }
                 continue;
@@ -120,27 +120,27 @@ async fn run(shared: Arc<Shared>) {
             // Cancel-safe: both only wait.
             tokio::select! {
                 () = sleep_until(next) => {}
-                () = shared.fresh.notified() => {}
+                () = inner.fresh.notified() => {}
             }
             continue;
         }
-        let clock = shared.clock;
-        let read = spawn_blocking(move || {
+        let clock = inner.clock;
+        let readers = spawn_blocking(move || {
             due.into_iter()
                 .filter(|reader| reader.read(clock))
                 .collect()
         });
         // A panic of the reading thread would end these streams, and the agent opens them again.
-        let read: Vec<Reader> = read.await.unwrap_or_default();
-        let again = read.into_iter().map(|reader| Reader {
-            due: shared.next(reader.interval),
+        let readers: Vec<Subscriber> = readers.await.unwrap_or_default();
+        let again = readers.into_iter().map(|reader| Subscriber {
+            due: inner.next(reader.interval),
             ..reader
         });
-        shared.queue().readers.extend(again);
+        inner.queue().readers.extend(again);
     }
 }
 
-impl Reader {
+impl Subscriber {
     /// Whether there will be another sample.
     fn read(&self, clock: Clock) -> bool {
         if self.to.is_closed() {
@@ -162,8 +162,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_interval_without_end_is_a_day_and_one_of_nothing_is_soon() {
-        let shared = Sampler::default().shared;
-        let wait = |interval| shared.next(interval).duration_since(Instant::now());
+        let inner = Sampler::default().inner;
+        let wait = |interval| inner.next(interval).duration_since(Instant::now());
         assert!(wait(Duration::MAX) <= INTERVAL_MAX);
         assert!(wait(Duration::MAX) > INTERVAL_MAX / 2);
         assert!(wait(Duration::ZERO) < Duration::from_secs(1));

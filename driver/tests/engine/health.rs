@@ -33,7 +33,7 @@ async fn a_driver_whose_file_work_hangs_is_unhealthy_and_says_which_until_it_goe
     assert!(ill.description.contains("a read"), "{}", ill.description);
 
     drop(end);
-    while files.hung().is_some() {
+    while files.hang().is_some() {
         yield_now().await;
     }
     // Whatever was on its way.

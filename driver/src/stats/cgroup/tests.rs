@@ -19,9 +19,9 @@ fn write(folder: &Path, name: &str, files: &[(&str, &str)]) {
     }
 }
 
-fn mount(point: PathBuf, kind: Kind) -> Mount {
+fn mount(point: PathBuf, kind: Hierarchy) -> HierarchyMount {
     let root = "/".to_owned();
-    Mount { point, root, kind }
+    HierarchyMount { point, root, kind }
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn counters_of_version_one_are_the_engines() {
             ("memory.max_usage_in_bytes", "40960\n"),
         ],
     );
-    let v1 = |controllers: &str| Kind::V1 {
+    let v1 = |controllers: &str| Hierarchy::V1 {
         controllers: format!("rw,{controllers}"),
     };
     let mounts = [
@@ -125,7 +125,7 @@ fn counters_of_version_two_are_the_engines() {
             ("memory.current", "20480\n"),
         ],
     );
-    let mounts = [mount(root.path().to_owned(), Kind::V2)];
+    let mounts = [mount(root.path().to_owned(), Hierarchy::V2)];
     let lines = format!("0::/docker/{}\n", id());
     let found = Cgroup::find(&mounts, &lines, &id())
         .unwrap()
