@@ -35,6 +35,7 @@ pub(super) fn run(bench: &Bench<'_>, run: &mut Run) {
         doc.env("RUSTDOCFLAGS", "-D warnings");
         check(doc, show)
     });
+    run.part("unused", |show| unused(bench, show));
     run.part("deny", |show| deny(bench, show));
 }
 
@@ -44,9 +45,34 @@ fn cargo(bench: &Bench<'_>, arguments: &[&str]) -> Command {
     command
 }
 
+/// Dependencies that nothing uses.
+fn unused(bench: &Bench<'_>, show: &mut dyn FnMut(&str)) -> Verdict {
+    with_tool(tools::MACHETE, bench, show, |machete| {
+        machete.args(["--with-metadata", "--skip-target-dir", "."]);
+    })
+}
+
 /// Licences, sources and bans of everything that is linked. Not advisories: they need a database from afar.
 fn deny(bench: &Bench<'_>, show: &mut dyn FnMut(&str)) -> Verdict {
-    let program = match tools::cargo_deny(bench.person, bench.cache, show) {
+    with_tool(tools::DENY, bench, show, |deny| {
+        deny.args([
+            "--log-level",
+            "warn",
+            "check",
+            "bans",
+            "licenses",
+            "sources",
+        ]);
+    })
+}
+
+fn with_tool(
+    tool: tools::Tool,
+    bench: &Bench<'_>,
+    show: &mut dyn FnMut(&str),
+    arguments: impl FnOnce(&mut Command),
+) -> Verdict {
+    let program = match tool.ensure(bench.person, bench.cache, show) {
         Ok(program) => program,
         Err(error) => {
             return Verdict::Skipped {
@@ -55,20 +81,11 @@ fn deny(bench: &Bench<'_>, show: &mut dyn FnMut(&str)) -> Verdict {
             };
         }
     };
+    // It asks cargo for the packages, and sudo's PATH may lead to none.
     let cargo: OsString = cargo_for(bench.person).get_program().to_owned();
     let mut command = command_for(bench.person, program);
-    // It asks cargo for the packages, and sudo's PATH may lead to none.
-    command
-        .args([
-            "--log-level",
-            "warn",
-            "check",
-            "bans",
-            "licenses",
-            "sources",
-        ])
-        .env("CARGO", cargo);
-    command.current_dir(workspace());
+    arguments(&mut command);
+    command.env("CARGO", cargo).current_dir(workspace());
     check(command, show)
 }
 
