@@ -29,10 +29,10 @@ use crate::agent::Agent;
 use crate::config::PluginConfig;
 use crate::config::options::TaskOptions;
 use crate::name::DriverName;
-use crate::stage::{Place, Source};
+use crate::stage::{BindSource, Place};
 
 pub use limits::cgroup_parent;
-pub use ports::{PublishedPort, published};
+pub use ports::{PublishedPort, published_ports};
 
 /// Everything a container is made of.
 #[derive(Debug, Clone, Copy)]
@@ -50,10 +50,10 @@ pub struct Inputs<'a> {
 
 /// A container as it is to be.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Spec {
+pub struct ContainerSpec {
     pub body: ContainerCreateBody,
     /// What it binds of the allocation, in the order of the place's numbers.
-    pub sources: Vec<Source>,
+    pub sources: Vec<BindSource>,
     /// What of the job is left out, each a sentence for the task's event.
     pub remarks: Vec<String>,
 }
@@ -81,29 +81,30 @@ pub fn name(task: &TaskConfig) -> String {
     format!("{}-{}", task.name.replace('/', "_"), task.alloc_id)
 }
 
-pub fn build(inputs: Inputs<'_>) -> Result<Spec, SpecError> {
+pub fn build(inputs: Inputs<'_>) -> Result<ContainerSpec, SpecError> {
     let Inputs { task, options, .. } = inputs;
     if options.image.is_empty() {
         return Err(SpecError::NoImage);
     }
-    let refused = options.refusals();
-    if !refused.is_empty() {
-        return Err(SpecError::NotImplemented(refused));
+    let refusals = options.refusals();
+    if !refusals.is_empty() {
+        return Err(SpecError::NotImplemented(refusals));
     }
     let mode = network_mode(options);
-    let published = ports::published(task, options, &mode)?;
+    let published_ports = ports::published_ports(task, options, &mode)?;
     let mut host = HostConfig {
         network_mode: Some(mode.clone()),
-        port_bindings: Some(published.bindings()),
-        extra_hosts: filled(&options.extra_hosts),
+        port_bindings: Some(published_ports.bindings()),
+        extra_hosts: non_empty(&options.extra_hosts),
         init: options.init.then_some(true),
-        group_add: filled(&options.group_add),
+        group_add: non_empty(&options.group_add),
         log_config: Some(log_config(inputs)),
         oom_score_adj: Some(options.oom_score_adj),
         readonly_rootfs: Some(options.readonly_rootfs),
         shm_size: (options.shm_size > 0).then_some(options.shm_size),
-        storage_opt: (!options.storage_opt.0.is_empty()).then(|| owned(&options.storage_opt.0)),
-        sysctls: (!options.sysctl.is_empty()).then(|| owned(&options.sysctl)),
+        storage_opt: (!options.storage_opt.0.is_empty())
+            .then(|| to_hash_map(&options.storage_opt.0)),
+        sysctls: (!options.sysctl.is_empty()).then(|| to_hash_map(&options.sysctl)),
         volume_driver: text(&options.volume_driver),
         ..HostConfig::default()
     };
@@ -111,12 +112,12 @@ pub fn build(inputs: Inputs<'_>) -> Result<Spec, SpecError> {
     limits::apply(inputs, &mut host)?;
     let sources = mounts::apply(inputs, &mut host)?;
     security::apply(inputs, &mut host)?;
-    let (labels, forged) = labels::all(inputs);
-    remarks.extend(forged);
+    let (labels, label_remarks) = labels::of(inputs);
+    remarks.extend(label_remarks);
     let body = ContainerCreateBody {
         image: Some(options.image.trim_start_matches("https://").to_owned()),
         cmd: command(options)?,
-        entrypoint: filled(&options.entrypoint),
+        entrypoint: non_empty(&options.entrypoint),
         env: Some(environment(task, options)),
         user: text(&task.user),
         hostname: text(&options.hostname),
@@ -124,7 +125,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<Spec, SpecError> {
         tty: Some(options.tty),
         open_stdin: Some(options.interactive),
         labels: Some(labels),
-        exposed_ports: Some(published.exposed()),
+        exposed_ports: Some(published_ports.exposed_ports()),
         healthcheck: options
             .healthchecks
             .is_some_and(|checks| checks.disable)
@@ -136,7 +137,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<Spec, SpecError> {
         host_config: Some(host),
         ..ContainerCreateBody::default()
     };
-    Ok(Spec {
+    Ok(ContainerSpec {
         body,
         sources,
         remarks,
@@ -163,31 +164,32 @@ fn command(options: &TaskOptions) -> Result<Option<Vec<String>>, SpecError> {
 
 /// Sorted, so that equal tasks make equal containers.
 fn environment(task: &TaskConfig, options: &TaskOptions) -> Vec<String> {
-    let mapped = options.port_map.iter().map(|(label, port)| {
+    let ports = options.port_map.iter().map(|(label, port)| {
         (
             format!("NOMAD_PORT_{}", label.replace(['-', '.'], "_")),
             port.to_string(),
         )
     });
-    let all: BTreeMap<_, _> = task
+    let variables: BTreeMap<_, _> = task
         .env
         .iter()
         .map(|(key, value)| (key.clone(), value.clone()))
-        .chain(mapped)
+        .chain(ports)
         .collect();
-    all.into_iter()
+    variables
+        .into_iter()
         .map(|(key, value)| format!("{key}={value}"))
         .collect()
 }
 
 /// The task's own choice, else the plugin's, else the built-in driver's: small files, so that a node's disk is safe.
 fn log_config(inputs: Inputs<'_>) -> HostConfigLogConfig {
-    let chosen = inputs
+    let logging = inputs
         .options
         .log_config()
         .or_else(|| inputs.plugin.logging.clone());
-    let (typ, config) = if let Some(logging) = chosen {
-        (logging.r#type, owned(&logging.config))
+    let (typ, config) = if let Some(logging) = logging {
+        (logging.r#type, to_hash_map(&logging.config))
     } else {
         let limits = [("max-file", "2"), ("max-size", "2m")]
             .map(|(key, value)| (key.to_owned(), value.to_owned()));
@@ -210,7 +212,7 @@ fn endpoint(options: &TaskOptions, mode: &str) -> Result<Option<NetworkingConfig
     let ipv4 = address("ipv4_address", &options.ipv4_address)?;
     let ipv6 = address("ipv6_address", &options.ipv6_address)?;
     let settings = EndpointSettings {
-        aliases: filled(&options.network_aliases),
+        aliases: non_empty(&options.network_aliases),
         mac_address: text(&options.mac_address),
         ipam_config: (ipv4.is_some() || ipv6.is_some()).then(|| EndpointIpamConfig {
             ipv4_address: ipv4,
@@ -219,8 +221,8 @@ fn endpoint(options: &TaskOptions, mode: &str) -> Result<Option<NetworkingConfig
         }),
         ..EndpointSettings::default()
     };
-    let given = settings != EndpointSettings::default();
-    Ok(given.then(|| NetworkingConfig {
+    let is_set = settings != EndpointSettings::default();
+    Ok(is_set.then(|| NetworkingConfig {
         endpoints_config: Some(HashMap::from([(mode.to_owned(), settings)])),
     }))
 }
@@ -229,11 +231,11 @@ fn text(value: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
 }
 
-fn filled(list: &[String]) -> Option<Vec<String>> {
+fn non_empty(list: &[String]) -> Option<Vec<String>> {
     (!list.is_empty()).then(|| list.to_vec())
 }
 
-fn owned(map: &BTreeMap<String, String>) -> HashMap<String, String> {
+fn to_hash_map(map: &BTreeMap<String, String>) -> HashMap<String, String> {
     map.iter()
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mounts::ProcessFolder;
 pub use mounts::Stage;
-pub use source::{Kind, Missing, Source};
+pub use source::{Absence, BindSource, Kind};
 
 /// The usual place of all stages of a machine.
 const STAGES: &str = "/run/docker-ipvs";
@@ -47,7 +47,7 @@ pub enum StageError {
     #[error(
         "{path:?} is the directory of the allocation or of a task; a container may have what is below: local/…, secrets/…, ../alloc/…"
     )]
-    Whole { path: PathBuf },
+    TaskRoot { path: PathBuf },
     #[error("{path:?} of the allocation's directory is not a directory")]
     NotDirectory { path: PathBuf },
     #[error(
@@ -57,15 +57,15 @@ pub enum StageError {
     #[error("cannot mount a bind source at {}", path.display())]
     Mount { path: PathBuf, source: io::Error },
     #[error("the bind source at {} is not what was opened", path.display())]
-    Other { path: PathBuf },
+    Mismatch { path: PathBuf },
 }
 
 /// The stages of this process.
 #[derive(Debug, Clone)]
-pub struct Stages(Arc<Process>);
+pub struct Stages(Arc<ProcessStages>);
 
 #[derive(Debug)]
-struct Process {
+struct ProcessStages {
     root: PathBuf,
     count: AtomicU64,
     folder: Mutex<Option<ProcessFolder>>,
@@ -80,7 +80,7 @@ impl Default for Stages {
 impl Stages {
     /// Nothing is made before the first container starts.
     pub fn at(root: &Path) -> Self {
-        Self(Arc::new(Process {
+        Self(Arc::new(ProcessStages {
             root: root.to_owned(),
             count: AtomicU64::new(0),
             folder: Mutex::default(),
@@ -95,14 +95,14 @@ impl Stages {
 
     /// For the next container. Blocks on files.
     pub fn place(&self) -> Result<Place, StageError> {
-        if !mounts::permitted() {
+        if !mounts::may_mount() {
             return Ok(Place::Allocation);
         }
-        let mut made = self.0.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.0.folder.lock().unwrap_or_else(PoisonError::into_inner);
         // A cleaner of /run may have removed it.
-        let folder = match made.take().filter(ProcessFolder::is_in_place) {
-            Some(folder) => made.insert(folder),
-            None => made.insert(ProcessFolder::create(&self.0.root)?),
+        let folder = match slot.take().filter(ProcessFolder::is_in_place) {
+            Some(folder) => slot.insert(folder),
+            None => slot.insert(ProcessFolder::create(&self.0.root)?),
         };
         let number = self.0.count.fetch_add(1, Ordering::Relaxed);
         Ok(Place::Stage(folder.path().join(number.to_string())))

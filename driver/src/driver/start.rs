@@ -25,7 +25,7 @@ use crate::config::{self, PluginConfig};
 use crate::engine::{Container, ContainerEngine, ContainerId, Credentials, EngineError};
 use crate::file_work::FileWorkError;
 use crate::image::{ImageError, News, Want};
-use crate::spec::{self, Inputs, Spec, SpecError};
+use crate::spec::{self, ContainerSpec, Inputs, SpecError};
 use crate::stage::{Place, Stage};
 use crate::task::handle::DriverState;
 use crate::task::{Parts, Task};
@@ -62,7 +62,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
             )),
             image = self.image(engine.as_ref(), &task, &want) => image?,
         }
-        let Spec {
+        let ContainerSpec {
             mut body, sources, ..
         } = spec;
         if !plugin.allow_privileged {
@@ -99,7 +99,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
         task: &TaskConfig,
         options: &TaskOptions,
         plugin: &PluginConfig,
-    ) -> Result<(Spec, Place), DriverError> {
+    ) -> Result<(ContainerSpec, Place), DriverError> {
         let refusal = |error: SpecError| {
             DriverError::new(format!(
                 "Failed to create container configuration for image {:?}: {error}",

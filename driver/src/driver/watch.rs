@@ -15,7 +15,7 @@ use crate::spec;
 
 impl<E: ContainerEngine> DockerDriver<E> {
     pub(super) fn announcer(&self, task: &TaskConfig, options: &TaskOptions) -> Announcer {
-        let ports = spec::published(task, options, &options.network_mode)
+        let ports = spec::published_ports(task, options, &options.network_mode)
             .unwrap_or_default()
             .0;
         let subject = Subject {

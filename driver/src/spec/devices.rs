@@ -20,12 +20,12 @@ pub(super) fn of(inputs: Inputs<'_>) -> Result<Option<Vec<DeviceMapping>>, SpecE
     let mut devices = Vec::new();
     for device in &options.devices {
         if device.host_path.is_empty() {
-            return Err(refused(
+            return Err(refusal(
                 "host path must be set in configuration for devices".to_owned(),
             ));
         }
-        if !plugin.allow_privileged && !permitted(&device.host_path, &plugin.allow_devices) {
-            return Err(refused(format!(
+        if !plugin.allow_privileged && !is_permitted(&device.host_path, &plugin.allow_devices) {
+            return Err(refusal(format!(
                 "{:?} is not among the agent's allow_devices ({}), and allow_privileged is off",
                 device.host_path,
                 plugin.allow_devices.join(", ")
@@ -34,7 +34,7 @@ pub(super) fn of(inputs: Inputs<'_>) -> Result<Option<Vec<DeviceMapping>>, SpecE
         let inside = text(&device.container_path).unwrap_or_else(|| device.host_path.clone());
         let permissions = text(&device.cgroup_permissions).unwrap_or_else(|| "rwm".to_owned());
         if let Some(odd) = permissions.chars().find(|c| !"rwm".contains(*c)) {
-            return Err(refused(format!(
+            return Err(refusal(format!(
                 "invalid cgroup permission string {permissions:?}: {odd:?} is none of r, w and m"
             )));
         }
@@ -51,11 +51,11 @@ pub(super) fn of(inputs: Inputs<'_>) -> Result<Option<Vec<DeviceMapping>>, SpecE
 }
 
 /// By the text alone, which therefore has to be plain. What lies in /dev is root's.
-fn permitted(path: &str, allowed: &[String]) -> bool {
+fn is_permitted(path: &str, patterns: &[String]) -> bool {
     let plain = Path::new(path)
         .components()
         .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    plain && path.starts_with("/dev/") && allowed.iter().any(|pattern| matches(pattern, path))
+    plain && path.starts_with("/dev/") && patterns.iter().any(|pattern| matches(pattern, path))
 }
 
 fn mapping(host: &str, inside: &str, permissions: &str) -> DeviceMapping {
@@ -66,7 +66,7 @@ fn mapping(host: &str, inside: &str, permissions: &str) -> DeviceMapping {
     }
 }
 
-fn refused(reason: String) -> SpecError {
+fn refusal(reason: String) -> SpecError {
     SpecError::Option {
         option: "devices",
         reason,
@@ -79,9 +79,9 @@ mod tests {
 
     #[test]
     fn a_device_has_to_be_named_plainly_and_permitted() {
-        let allowed = ["/dev/dri/*", "/dev/fuse", "*"].map(str::to_owned);
-        assert!(permitted("/dev/dri/card0", &allowed[..2]));
-        assert!(permitted("/dev/fuse", &allowed[..2]));
+        let patterns = ["/dev/dri/*", "/dev/fuse", "*"].map(str::to_owned);
+        assert!(is_permitted("/dev/dri/card0", &patterns[..2]));
+        assert!(is_permitted("/dev/fuse", &patterns[..2]));
         for path in [
             "/dev/sda",
             "/dev/mem",
@@ -90,9 +90,9 @@ mod tests {
             "dev/fuse",
             "/nomad/alloc/a1/web/local/fuse",
         ] {
-            assert!(!permitted(path, &allowed[..2]), "{path}");
+            assert!(!is_permitted(path, &patterns[..2]), "{path}");
         }
-        assert!(permitted("/dev/sda", &allowed));
-        assert!(!permitted("/tmp/sda", &allowed));
+        assert!(is_permitted("/dev/sda", &patterns));
+        assert!(!is_permitted("/tmp/sda", &patterns));
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bollard::models::HostConfig;
 
-use super::{Inputs, filled};
+use super::{Inputs, non_empty};
 
 /// The group's `network { dns {…} }` beats the task's options. resolv.conf has room for addresses only: other servers are
 /// left out, and the remarks say so.
@@ -18,15 +18,15 @@ pub(super) fn apply(inputs: Inputs<'_>, host: &mut HostConfig) -> Vec<String> {
             &options.dns_options,
         ),
     };
-    let (addresses, others): (Vec<_>, Vec<_>) = servers
+    let (addresses, names): (Vec<_>, Vec<_>) = servers
         .iter()
         .cloned()
         .partition(|server| server.parse::<IpAddr>().is_ok());
-    host.dns = filled(&addresses);
-    host.dns_search = filled(searches);
-    host.dns_options = filled(settings);
+    host.dns = non_empty(&addresses);
+    host.dns_search = non_empty(searches);
+    host.dns_options = non_empty(settings);
     let remark = |server: &String| {
         format!("DNS server {server:?} is left out: an IP address without a port is wanted")
     };
-    others.iter().map(remark).collect()
+    names.iter().map(remark).collect()
 }

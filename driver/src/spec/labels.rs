@@ -9,7 +9,7 @@ use crate::name::DriverName;
 use crate::pattern::matches;
 
 /// The labels, and a remark about each that the job may not set.
-pub(super) fn all(inputs: Inputs<'_>) -> (HashMap<String, String>, Vec<String>) {
+pub(super) fn of(inputs: Inputs<'_>) -> (HashMap<String, String>, Vec<String>) {
     let Inputs {
         task,
         options,
@@ -17,29 +17,29 @@ pub(super) fn all(inputs: Inputs<'_>) -> (HashMap<String, String>, Vec<String>) 
         driver,
         ..
     } = inputs;
-    let mut ours = HashMap::from([
+    let mut own_labels = HashMap::from([
         (label(inputs, "alloc_id"), task.alloc_id.clone()),
         (DriverName::owner_label(), driver.to_string()),
         (DriverName::node_label(), task.node_id.clone()),
     ]);
     for (name, value) in extra(task) {
-        let wanted = |pattern: &String| matches(pattern, name);
-        if plugin.extra_labels.iter().any(wanted) {
-            ours.insert(label(inputs, name), value.to_owned());
+        let is_extra = |pattern: &String| matches(pattern, name);
+        if plugin.extra_labels.iter().any(is_extra) {
+            own_labels.insert(label(inputs, name), value.to_owned());
         }
     }
-    let (forged, mut labels): (HashMap<_, _>, HashMap<_, _>) = options
+    let (forgeries, mut labels): (HashMap<_, _>, HashMap<_, _>) = options
         .labels
         .clone()
         .into_iter()
         .partition(|(key, _)| DriverName::is_reserved_label(key));
-    let mut remarks: Vec<_> = forged
+    let mut remarks: Vec<_> = forgeries
         .iter()
-        .filter(|(key, value)| ours.get(*key) != Some(value))
+        .filter(|(key, value)| own_labels.get(*key) != Some(value))
         .map(|(key, _)| format!("label {key:?} of the job is left out: it is the driver's to set"))
         .collect();
     remarks.sort();
-    labels.extend(ours);
+    labels.extend(own_labels);
     (labels, remarks)
 }
 

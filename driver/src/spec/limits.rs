@@ -26,7 +26,7 @@ pub(super) fn apply(inputs: Inputs<'_>, host: &mut HostConfig) -> Result<(), Spe
     let memory = resources
         .allocated_resources
         .as_ref()
-        .and_then(|allocated| allocated.memory)
+        .and_then(|resources| resources.memory)
         .unwrap_or_default();
 
     let (limit, reservation) = memory_limits(memory, options.memory_hard_limit)?;
@@ -81,17 +81,17 @@ fn memory_limits(memory: AllocatedMemoryResources, hard_mb: i64) -> Result<(i64,
             reason: format!("{mb} MB are more than any machine has"),
         })
     };
-    let granted = bytes("memory", memory.memory_mb)?;
+    let grant = bytes("memory", memory.memory_mb)?;
     if memory.memory_max_mb == -1 {
-        return Ok((0, granted));
+        return Ok((0, grant));
     }
     match hard_mb.max(memory.memory_max_mb) {
-        high if high <= 0 => Ok((granted, 0)),
+        high if high <= 0 => Ok((grant, 0)),
         high if high < memory.memory_mb => Err(SpecError::Option {
             option: "memory_hard_limit",
             reason: format!("task memory requirements exceed driver hard limit of {high} MB"),
         }),
-        high => Ok((bytes("memory_hard_limit", high)?, granted)),
+        high => Ok((bytes("memory_hard_limit", high)?, grant)),
     }
 }
 
@@ -100,10 +100,10 @@ fn cpu_shares(mhz: i64, total_mhz: u64) -> i64 {
     if total_mhz < MOST_SHARES {
         return mhz.max(LEAST_SHARES);
     }
-    let scaled = i128::from(mhz)
+    let shares = i128::from(mhz)
         .saturating_mul(i128::from(MOST_SHARES))
         .checked_div(i128::from(total_mhz));
-    let shares = scaled.and_then(|shares| i64::try_from(shares).ok());
+    let shares = shares.and_then(|shares| i64::try_from(shares).ok());
     shares.unwrap_or(i64::MAX).max(LEAST_SHARES)
 }
 
@@ -123,22 +123,22 @@ fn pids(task: i64, plugin: i64) -> Result<Option<i64>, SpecError> {
 
 /// `N` for both limits or `soft:hard`.
 fn ulimits(inputs: Inputs<'_>) -> Result<Option<Vec<ResourcesUlimits>>, SpecError> {
-    let given = &inputs.options.ulimit;
-    let malformed = |which: &str, name: &str, value: &str| SpecError::Option {
+    let options = &inputs.options.ulimit;
+    let refusal = |which: &str, name: &str, value: &str| SpecError::Option {
         option: "ulimit",
         reason: format!(
             "Malformed {which}ulimit {name}: {value:?} (a number or \"soft:hard\" is wanted)"
         ),
     };
     let mut limits = Vec::new();
-    for (name, value) in given {
+    for (name, value) in options {
         let (soft, hard) = match value.split_once(':') {
-            _ if value.is_empty() => return Err(malformed("", name, value)),
+            _ if value.is_empty() => return Err(refusal("", name, value)),
             Some((soft, hard)) => (soft, hard),
             None => (value.as_str(), value.as_str()),
         };
-        let soft = soft.parse().map_err(|_| malformed("soft ", name, value))?;
-        let hard = hard.parse().map_err(|_| malformed("hard ", name, value))?;
+        let soft = soft.parse().map_err(|_| refusal("soft ", name, value))?;
+        let hard = hard.parse().map_err(|_| refusal("hard ", name, value))?;
         limits.push(ResourcesUlimits {
             name: Some(name.clone()),
             soft: Some(soft),
@@ -167,18 +167,18 @@ mod tests {
             memory_mb,
             memory_max_mb,
         };
-        for (given, hard, expected) in [
+        for (grant, hard, expected) in [
             (memory(64, 0), 0, (64 * MIB, 0)),
             (memory(64, 0), 128, (128 * MIB, 64 * MIB)),
             (memory(64, 256), 128, (256 * MIB, 64 * MIB)),
             (memory(64, -1), 128, (0, 64 * MIB)),
         ] {
-            assert_eq!(memory_limits(given, hard), Ok(expected), "{given:?} {hard}");
+            assert_eq!(memory_limits(grant, hard), Ok(expected), "{grant:?} {hard}");
         }
-        let refused = memory_limits(memory(64, 0), 32).unwrap_err().to_string();
+        let refusal = memory_limits(memory(64, 0), 32).unwrap_err().to_string();
         assert!(
-            refused.contains("exceed driver hard limit of 32 MB"),
-            "{refused}"
+            refusal.contains("exceed driver hard limit of 32 MB"),
+            "{refusal}"
         );
     }
 
@@ -189,8 +189,8 @@ mod tests {
             memory_max_mb: 0,
         };
         for hard in [1 << 44, i64::MAX, i64::MAX / MIB + 1] {
-            let refused = memory_limits(memory, hard).unwrap_err().to_string();
-            assert!(refused.starts_with("memory_hard_limit"), "{refused}");
+            let refusal = memory_limits(memory, hard).unwrap_err().to_string();
+            assert!(refusal.starts_with("memory_hard_limit"), "{refusal}");
         }
     }
 

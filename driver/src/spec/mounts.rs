@@ -1,7 +1,7 @@
 //! What of the host the container sees: the allocation's directories always, anything else by rule.
 //!
 //! Without `volumes { enabled = true }` a task reaches only what is below its own allocation. Such a path is a
-//! [`Source`] of the container's [stage](crate::stage): it is checked there, when the container is about to be made.
+//! [`BindSource`] of the container's [stage](crate::stage): it is checked there, when the container is about to be made.
 
 mod mode;
 
@@ -13,16 +13,19 @@ use bollard::models::{
 };
 use nomad_driver_sdk::TaskConfig;
 
-use super::{Inputs, SpecError, owned, text};
+use super::{Inputs, SpecError, text, to_hash_map};
 use crate::config::options;
-use crate::stage::{Kind, Missing, Source};
+use crate::stage::{Absence, BindSource, Kind};
 use mode::Mode;
 
 /// The folder of an allocation that its tasks share.
-const SHARED: &str = "alloc";
+const ALLOC_FOLDER: &str = "alloc";
 
 /// Fills in the mounts; what they need of the allocation comes back, in the order of its numbers.
-pub(super) fn apply(inputs: Inputs<'_>, host: &mut HostConfig) -> Result<Vec<Source>, SpecError> {
+pub(super) fn apply(
+    inputs: Inputs<'_>,
+    host: &mut HostConfig,
+) -> Result<Vec<BindSource>, SpecError> {
     let mut binding = Binding {
         inputs,
         sources: Vec::new(),
@@ -32,7 +35,7 @@ pub(super) fn apply(inputs: Inputs<'_>, host: &mut HostConfig) -> Result<Vec<Sou
     binding.defaults();
     binding.volumes()?;
     for mount in inputs.options.mount.iter().chain(&inputs.options.mounts) {
-        let mount = binding.configured(mount)?;
+        let mount = binding.job_mount(mount)?;
         binding.mounts.push(mount);
     }
     binding
@@ -42,7 +45,7 @@ pub(super) fn apply(inputs: Inputs<'_>, host: &mut HostConfig) -> Result<Vec<Sou
             target: Some(mount.task_path.clone()),
             source: Some(mount.host_path.clone()),
             read_only: Some(mount.readonly),
-            bind_options: Some(propagated(match mount.propagation_mode.as_str() {
+            bind_options: Some(bind_options(match mount.propagation_mode.as_str() {
                 "host-to-task" => Propagation::RSLAVE,
                 "bidirectional" => Propagation::RSHARED,
                 _ => Propagation::RPRIVATE,
@@ -67,7 +70,7 @@ fn task_dir(task: &TaskConfig) -> PathBuf {
 
 struct Binding<'a> {
     inputs: Inputs<'a>,
-    sources: Vec<Source>,
+    sources: Vec<BindSource>,
     binds: Vec<String>,
     mounts: Vec<Mount>,
 }
@@ -88,28 +91,28 @@ impl Binding<'_> {
                 .cloned()
                 .unwrap_or_else(|| usual.to_owned())
         };
-        let own = Path::new(&task.name);
-        let shared = Path::new(SHARED);
-        let shared_inside = inside("NOMAD_ALLOC_DIR", "/alloc");
-        let logs_inside = format!("{}/logs", shared_inside.trim_end_matches('/'));
+        let task_folder = Path::new(&task.name);
+        let alloc_folder = Path::new(ALLOC_FOLDER);
+        let alloc_target = inside("NOMAD_ALLOC_DIR", "/alloc");
+        let logs_inside = format!("{}/logs", alloc_target.trim_end_matches('/'));
         // The agent and this driver write the log files as root: a task reads them and changes none.
         let (write, read) = (Mode::default(), Mode::read_only());
         let folders = [
-            (shared.to_owned(), shared_inside, &write),
+            (alloc_folder.to_owned(), alloc_target, &write),
             (
-                own.join("local"),
+                task_folder.join("local"),
                 inside("NOMAD_TASK_DIR", "/local"),
                 &write,
             ),
             (
-                own.join("secrets"),
+                task_folder.join("secrets"),
                 inside("NOMAD_SECRETS_DIR", "/secrets"),
                 &write,
             ),
-            (shared.join("logs"), logs_inside, &read),
+            (alloc_folder.join("logs"), logs_inside, &read),
         ];
         for (path, target, mode) in folders {
-            let source = self.below(path, Kind::Own);
+            let source = self.below(path, Kind::Driver);
             self.bind(source, &target, mode.clone());
         }
     }
@@ -119,7 +122,7 @@ impl Binding<'_> {
             options, plugin, ..
         } = self.inputs;
         if !options.volume_driver.is_empty() && !plugin.volumes_enabled {
-            return Err(refused(
+            return Err(refusal(
                 "volume_driver",
                 format!(
                     "volumes are not enabled; cannot use volume driver {:?}",
@@ -131,7 +134,7 @@ impl Binding<'_> {
             let mut parts = volume.splitn(3, ':');
             let (Some(source), Some(target), mode) = (parts.next(), parts.next(), parts.next())
             else {
-                return Err(refused(
+                return Err(refusal(
                     "volumes",
                     format!("{volume:?} is not source:target or source:target:mode"),
                 ));
@@ -147,8 +150,8 @@ impl Binding<'_> {
                     self.bind_by_text(&path.display().to_string(), target, &mode);
                 }
                 Location::Below(path) => {
-                    let missing = Missing::Create;
-                    let source = self.below(path, Kind::Job { missing });
+                    let absence = Absence::Create;
+                    let source = self.below(path, Kind::Job { absence });
                     self.bind(source, target, mode);
                 }
             }
@@ -156,8 +159,8 @@ impl Binding<'_> {
         Ok(())
     }
 
-    fn configured(&mut self, mount: &options::Mount) -> Result<Mount, SpecError> {
-        let mut made = Mount {
+    fn job_mount(&mut self, mount: &options::Mount) -> Result<Mount, SpecError> {
+        let mut result = Mount {
             target: text(&mount.target),
             source: text(&mount.source),
             read_only: Some(mount.readonly),
@@ -170,25 +173,25 @@ impl Binding<'_> {
                     .as_ref()
                     .map_or("", |options| &options.propagation);
                 let propagation = text(propagation).map(|value| {
-                    value.parse().map_err(|_| refused("mount", format!("bind_options.propagation: {value:?} is none of Docker's propagation modes")))
+                    value.parse().map_err(|_| refusal("mount", format!("bind_options.propagation: {value:?} is none of Docker's propagation modes")))
                 });
-                made.typ = Some(MountType::BIND);
-                made.source = Some(match self.locate("mount", &mount.source)? {
+                result.typ = Some(MountType::BIND);
+                result.source = Some(match self.locate("mount", &mount.source)? {
                     Location::Host(path) => path.display().to_string(),
                     Location::Below(path) => {
-                        let missing = Missing::Refuse;
-                        self.below(path, Kind::Job { missing })
+                        let absence = Absence::Refuse;
+                        self.below(path, Kind::Job { absence })
                     }
                 });
-                made.bind_options = Some(MountBindOptions {
+                result.bind_options = Some(MountBindOptions {
                     propagation: propagation.transpose()?,
                     ..MountBindOptions::default()
                 });
             }
             "tmpfs" => {
                 let options = mount.tmpfs_options.unwrap_or_default();
-                made.typ = Some(MountType::TMPFS);
-                made.tmpfs_options = Some(MountTmpfsOptions {
+                result.typ = Some(MountType::TMPFS);
+                result.tmpfs_options = Some(MountTmpfsOptions {
                     size_bytes: Some(options.size),
                     mode: Some(options.mode),
                     ..MountTmpfsOptions::default()
@@ -196,7 +199,7 @@ impl Binding<'_> {
             }
             "volume" | "" => {
                 if !self.inputs.plugin.volumes_enabled {
-                    return Err(refused(
+                    return Err(refusal(
                         "mount",
                         format!(
                             "volumes are not enabled; cannot mount volume: {:?}",
@@ -206,25 +209,25 @@ impl Binding<'_> {
                 }
                 let options = mount.volume_options.clone().unwrap_or_default();
                 let driver = options.driver_config.unwrap_or_default();
-                made.typ = Some(MountType::VOLUME);
-                made.volume_options = Some(MountVolumeOptions {
+                result.typ = Some(MountType::VOLUME);
+                result.volume_options = Some(MountVolumeOptions {
                     no_copy: Some(options.no_copy),
-                    labels: Some(owned(&options.labels)),
+                    labels: Some(to_hash_map(&options.labels)),
                     driver_config: Some(MountVolumeOptionsDriverConfig {
                         name: text(&driver.name),
-                        options: Some(owned(&driver.options)),
+                        options: Some(to_hash_map(&driver.options)),
                     }),
                     ..MountVolumeOptions::default()
                 });
             }
             other => {
-                return Err(refused(
+                return Err(refusal(
                     "mount",
                     format!("type {other:?} is none of bind, tmpfs and volume"),
                 ));
             }
         }
-        Ok(made)
+        Ok(result)
     }
 
     /// Relative paths start in the task's directory. With volumes enabled a job may have the whole allocation, as it
@@ -234,15 +237,15 @@ impl Binding<'_> {
         let path = clean(&task_dir(task).join(source));
         let inside = path.strip_prefix(clean(Path::new(&task.alloc_dir)));
         match inside {
-            Ok(inside) if !is_whole(inside) => Ok(Location::Below(inside.to_owned())),
+            Ok(inside) if !is_task_root(inside) => Ok(Location::Below(inside.to_owned())),
             _ if plugin.volumes_enabled => Ok(Location::Host(path)),
-            Ok(_) => Err(refused(
+            Ok(_) => Err(refusal(
                 option,
                 format!(
                     "volumes are not enabled; cannot mount {source:?}, which is the directory of the allocation or of a task: what is below is there to be had (local/…, secrets/…, ../alloc/…)"
                 ),
             )),
-            _ => Err(refused(
+            _ => Err(refusal(
                 option,
                 format!(
                     "volumes are not enabled; cannot mount host path: {:?} {:?}",
@@ -256,9 +259,9 @@ impl Binding<'_> {
     /// The path for the engine.
     fn below(&mut self, path: PathBuf, kind: Kind) -> String {
         let Inputs { task, place, .. } = self.inputs;
-        let found = place.path(self.sources.len(), Path::new(&task.alloc_dir), &path);
-        self.sources.push(Source { path, kind });
-        found.display().to_string()
+        let engine_path = place.path(self.sources.len(), Path::new(&task.alloc_dir), &path);
+        self.sources.push(BindSource { path, kind });
+        engine_path.display().to_string()
     }
 
     /// As a mount wherever that says the same, since the engine makes a directory for a bind whose source it does not see.
@@ -272,7 +275,7 @@ impl Binding<'_> {
                 source: Some(source),
                 target: text(target),
                 read_only: Some(read_only),
-                bind_options: Some(propagated(propagation)),
+                bind_options: Some(bind_options(propagation)),
                 ..Mount::default()
             }),
             other => self.bind_by_text(&source, target, &other),
@@ -288,7 +291,7 @@ impl Binding<'_> {
     }
 }
 
-fn propagated(propagation: Propagation) -> MountBindOptions {
+fn bind_options(propagation: Propagation) -> MountBindOptions {
     MountBindOptions {
         propagation: Some(propagation),
         ..MountBindOptions::default()
@@ -296,30 +299,30 @@ fn propagated(propagation: Propagation) -> MountBindOptions {
 }
 
 /// The allocation's directory or a task's.
-fn is_whole(inside: &Path) -> bool {
+fn is_task_root(inside: &Path) -> bool {
     let mut parts = inside.iter();
     match (parts.next(), parts.next()) {
         (None, _) => true,
-        (Some(only), None) => only != SHARED,
+        (Some(only), None) => only != ALLOC_FOLDER,
         _ => false,
     }
 }
 
 /// Without `.` and `..`, by the text alone.
 fn clean(path: &Path) -> PathBuf {
-    path.components().fold(PathBuf::new(), |mut cleaned, part| {
+    path.components().fold(PathBuf::new(), |mut result, part| {
         match part {
             Component::CurDir => {}
             Component::ParentDir => {
-                cleaned.pop();
+                result.pop();
             }
-            other => cleaned.push(other),
+            other => result.push(other),
         }
-        cleaned
+        result
     })
 }
 
-fn refused(option: &'static str, reason: String) -> SpecError {
+fn refusal(option: &'static str, reason: String) -> SpecError {
     SpecError::Option { option, reason }
 }
 

@@ -18,14 +18,14 @@ pub struct PublishedPort {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Published(pub Vec<PublishedPort>);
+pub struct PublishedPorts(pub Vec<PublishedPort>);
 
 /// The ports of `task`, in the order they are asked for.
-pub fn published(
+pub fn published_ports(
     task: &TaskConfig,
     options: &TaskOptions,
     network_mode: &str,
-) -> Result<Published, SpecError> {
+) -> Result<PublishedPorts, SpecError> {
     let resources = task.resources.as_ref().ok_or(SpecError::NoResources)?;
     let group = &resources.ports;
     let legacy = resources
@@ -35,8 +35,8 @@ pub fn published(
     let mut ports = Vec::new();
     if !options.ports.is_empty() && !group.is_empty() {
         for label in &options.ports {
-            let found = group.iter().find(|port| port.label == *label);
-            let port = found.ok_or_else(|| {
+            let port = group.iter().find(|port| port.label == *label);
+            let port = port.ok_or_else(|| {
                 SpecError::Ports(format!("Port {label:?} not found, check network block"))
             })?;
             ports.push(PublishedPort {
@@ -72,8 +72,8 @@ pub fn published(
         )));
     }
     // The ports of another container's namespace are published where that container is.
-    let shared = network_mode.starts_with("container:");
-    Ok(Published(if shared { Vec::new() } else { ports }))
+    let is_joined = network_mode.starts_with("container:");
+    Ok(PublishedPorts(if is_joined { Vec::new() } else { ports }))
 }
 
 fn number(label: &str, value: i32) -> Result<u16, SpecError> {
@@ -84,7 +84,7 @@ fn number(label: &str, value: i32) -> Result<u16, SpecError> {
     })
 }
 
-impl Published {
+impl PublishedPorts {
     /// Several host addresses for one container port are several bindings of it.
     pub fn bindings(&self) -> PortMap {
         let mut bindings: PortMap = HashMap::new();
@@ -103,10 +103,10 @@ impl Published {
         bindings
     }
 
-    pub fn exposed(&self) -> Vec<String> {
-        let both = self.0.iter().flat_map(|port| {
+    pub fn exposed_ports(&self) -> Vec<String> {
+        let ports = self.0.iter().flat_map(|port| {
             ["tcp", "udp"].map(|protocol| format!("{}/{protocol}", port.container_port))
         });
-        both.collect::<BTreeSet<_>>().into_iter().collect()
+        ports.collect::<BTreeSet<_>>().into_iter().collect()
     }
 }

@@ -24,10 +24,10 @@ pub fn path(options: &[String]) -> Result<Option<PathBuf>, SpecError> {
         return Ok(None);
     };
     if paths.next().is_some() {
-        return Err(refused("more than one seccomp profile is named".to_owned()));
+        return Err(refusal("more than one seccomp profile is named".to_owned()));
     }
     if !first.starts_with('/') {
-        return Err(refused(format!(
+        return Err(refusal(format!(
             "the seccomp profile {first:?} has to be named by an absolute path"
         )));
     }
@@ -37,7 +37,7 @@ pub fn path(options: &[String]) -> Result<Option<PathBuf>, SpecError> {
 /// The profile as the engine takes it. Blocks no longer than the file system does.
 pub fn read(path: &Path) -> Result<String, SpecError> {
     let failed = |reason: String| {
-        refused(format!(
+        refusal(format!(
             "opening seccomp profile ({}) failed: {reason}",
             path.display()
         ))
@@ -59,7 +59,7 @@ pub(super) fn split(option: &str) -> Option<(&str, &str)> {
     option.split_once(['=', ':'])
 }
 
-fn refused(reason: String) -> SpecError {
+fn refusal(reason: String) -> SpecError {
     SpecError::Option {
         option: OPTION,
         reason,
@@ -81,10 +81,10 @@ mod tests {
 
     #[test]
     fn only_an_absolute_path_and_only_one_is_a_profile() {
-        let found = |words| path(&list(words));
-        assert_eq!(found("no-new-privileges seccomp=unconfined"), Ok(None));
+        let result = |words| path(&list(words));
+        assert_eq!(result("no-new-privileges seccomp=unconfined"), Ok(None));
         assert_eq!(
-            found("seccomp=/etc/p.json label=disable"),
+            result("seccomp=/etc/p.json label=disable"),
             Ok(Some("/etc/p.json".into()))
         );
         for bad in [
@@ -93,7 +93,7 @@ mod tests {
             "seccomp=profile.json",
             "seccomp=",
         ] {
-            assert!(found(bad).is_err(), "{bad}");
+            assert!(result(bad).is_err(), "{bad}");
         }
     }
 

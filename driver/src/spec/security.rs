@@ -3,7 +3,7 @@
 use bollard::models::{HostConfig, HostConfigCgroupnsModeEnum};
 
 use super::devices;
-use super::{Inputs, SpecError, filled, seccomp, text};
+use super::{Inputs, SpecError, non_empty, seccomp, text};
 use crate::pattern::matches;
 
 /// What Docker gives every container.
@@ -32,7 +32,7 @@ pub(super) fn apply(inputs: Inputs<'_>, host: &mut HostConfig) -> Result<(), Spe
         options, plugin, ..
     } = inputs;
     if options.privileged && !plugin.allow_privileged {
-        return Err(refused(
+        return Err(refusal(
             "privileged",
             "Docker privileged mode is disabled on this Nomad agent".to_owned(),
         ));
@@ -40,7 +40,7 @@ pub(super) fn apply(inputs: Inputs<'_>, host: &mut HostConfig) -> Result<(), Spe
     host.privileged = Some(options.privileged);
 
     if !options.runtime.is_empty() && !plugin.allow_runtimes.contains(&options.runtime) {
-        return Err(refused(
+        return Err(refusal(
             "runtime",
             format!("requested runtime {:?} is not allowed", options.runtime),
         ));
@@ -73,29 +73,29 @@ pub(super) fn apply(inputs: Inputs<'_>, host: &mut HostConfig) -> Result<(), Spe
             &mut host.uts_mode,
         ),
     ];
-    for (option, wanted, allowed, target) in modes {
-        let permitted = wanted.is_empty()
+    for (option, mode, patterns, target) in modes {
+        let is_permitted = mode.is_empty()
             || plugin.allow_privileged
-            || allowed.iter().any(|pattern| matches(pattern, wanted));
-        if !permitted {
+            || patterns.iter().any(|pattern| matches(pattern, mode));
+        if !is_permitted {
             let reason = format!(
-                "cannot apply {option:?} configuration {wanted:?}: the agent's plugin configuration allows it neither by allowed_modes nor by allow_privileged"
+                "cannot apply {option:?} configuration {mode:?}: the agent's plugin configuration allows it neither by allowed_modes nor by allow_privileged"
             );
-            return Err(refused(option, reason));
+            return Err(refusal(option, reason));
         }
-        *target = text(wanted);
+        *target = text(mode);
     }
 
-    let caps = Capabilities::of(&options.cap_add, &options.cap_drop, &plugin.allow_caps)?;
-    host.cap_add = filled(&caps.add);
-    host.cap_drop = filled(&caps.drop);
+    let caps = Caps::of(&options.cap_add, &options.cap_drop, &plugin.allow_caps)?;
+    host.cap_add = non_empty(&caps.add);
+    host.cap_drop = non_empty(&caps.drop);
     host.security_opt = security_opt(inputs)?;
     host.cgroupns_mode = match options.cgroupns.as_str() {
         "" => None,
         "host" => Some(HostConfigCgroupnsModeEnum::HOST),
         "private" => Some(HostConfigCgroupnsModeEnum::PRIVATE),
         other => {
-            return Err(refused(
+            return Err(refusal(
                 "cgroupns",
                 format!("{other:?} is neither host nor private"),
             ));
@@ -107,27 +107,27 @@ pub(super) fn apply(inputs: Inputs<'_>, host: &mut HostConfig) -> Result<(), Spe
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Capabilities {
+struct Caps {
     add: Vec<String>,
     drop: Vec<String>,
 }
 
-impl Capabilities {
+impl Caps {
     fn of(add: &[String], drop: &[String], allow: &[String]) -> Result<Self, SpecError> {
         let [add, drop, allow] =
             [add, drop, allow].map(|list| list.iter().map(|cap| plain(cap)).collect::<Vec<_>>());
-        let everything = allow.iter().any(|cap| cap == "all");
-        let missing: Vec<_> = add
+        let allows_all = allow.iter().any(|cap| cap == "all");
+        let excess: Vec<_> = add
             .iter()
-            .filter(|cap| !everything && !allow.contains(cap))
+            .filter(|cap| !allows_all && !allow.contains(cap))
             .cloned()
             .collect();
-        if !missing.is_empty() {
+        if !excess.is_empty() {
             let reason = format!(
                 "driver does not allow the following capabilities: {}",
-                missing.join(", ")
+                excess.join(", ")
             );
-            return Err(refused("cap_add", reason));
+            return Err(refusal("cap_add", reason));
         }
         if drop.iter().any(|cap| cap == "all") {
             return Ok(Self {
@@ -135,10 +135,10 @@ impl Capabilities {
                 drop: vec!["all".to_owned()],
             });
         }
-        let withheld = DOCKERS_CAPS
+        let defaults = DOCKERS_CAPS
             .iter()
-            .filter(|cap| !everything && !allow.iter().any(|allowed| allowed == *cap));
-        let mut drop: Vec<_> = withheld.map(|cap| (*cap).to_owned()).chain(drop).collect();
+            .filter(|cap| !allows_all && !allow.iter().any(|patterns| patterns == *cap));
+        let mut drop: Vec<_> = defaults.map(|cap| (*cap).to_owned()).chain(drop).collect();
         drop.sort();
         drop.dedup();
         Ok(Self { add, drop })
@@ -156,18 +156,18 @@ fn plain(cap: &str) -> String {
 /// `seccomp=<file of the host>` becomes the file's content, which is what the API wants. Only options that take away, or
 /// whose worst is a container without the engine's own profiles, are a job's to choose.
 fn security_opt(inputs: Inputs<'_>) -> Result<Option<Vec<String>>, SpecError> {
-    let invalid = |reason: String| Err(refused("security_opt", reason));
-    let mut made = Vec::new();
+    let invalid = |reason: String| Err(refusal("security_opt", reason));
+    let mut list = Vec::new();
     for option in &inputs.options.security_opt {
         match seccomp::split(option) {
-            None if option == "no-new-privileges" => made.push(option.clone()),
+            None if option == "no-new-privileges" => list.push(option.clone()),
             None => return invalid(format!("invalid security_opt: {option:?}")),
             Some(("seccomp", value)) if !seccomp::is_word(value) => match inputs.profile {
-                Some(profile) => made.push(format!("seccomp={profile}")),
+                Some(profile) => list.push(format!("seccomp={profile}")),
                 None => return invalid(format!("the seccomp profile {value:?} was not read")),
             },
-            Some((key, _)) if FREE_SECURITY_OPTIONS.contains(&key) => made.push(option.clone()),
-            Some(_) if inputs.plugin.allow_privileged => made.push(option.clone()),
+            Some((key, _)) if FREE_SECURITY_OPTIONS.contains(&key) => list.push(option.clone()),
+            Some(_) if inputs.plugin.allow_privileged => list.push(option.clone()),
             Some((key, _)) => {
                 return invalid(format!(
                     "{key:?} is none of {}; others need allow_privileged in the agent's plugin configuration",
@@ -176,10 +176,10 @@ fn security_opt(inputs: Inputs<'_>) -> Result<Option<Vec<String>>, SpecError> {
             }
         }
     }
-    Ok((!made.is_empty()).then_some(made))
+    Ok((!list.is_empty()).then_some(list))
 }
 
-fn refused(option: &'static str, reason: String) -> SpecError {
+fn refusal(option: &'static str, reason: String) -> SpecError {
     SpecError::Option { option, reason }
 }
 
@@ -191,8 +191,8 @@ mod tests {
         words.split_whitespace().map(str::to_owned).collect()
     }
 
-    fn of(add: &str, drop: &str, allow: &str) -> Result<Capabilities, SpecError> {
-        Capabilities::of(&list(add), &list(drop), &list(allow))
+    fn of(add: &str, drop: &str, allow: &str) -> Result<Caps, SpecError> {
+        Caps::of(&list(add), &list(drop), &list(allow))
     }
 
     #[test]
@@ -205,21 +205,21 @@ mod tests {
             .join(" ");
         assert_eq!(
             of("", "", &all_but_raw).unwrap(),
-            Capabilities {
+            Caps {
                 add: vec![],
                 drop: list("net_raw")
             }
         );
         assert_eq!(
             of("CAP_CHOWN", "ALL", "chown").unwrap(),
-            Capabilities {
+            Caps {
                 add: list("chown"),
                 drop: list("all")
             }
         );
         assert_eq!(
             of("sys_admin", "kill", "all").unwrap(),
-            Capabilities {
+            Caps {
                 add: list("sys_admin"),
                 drop: list("kill")
             }
@@ -228,9 +228,9 @@ mod tests {
 
     #[test]
     fn a_capability_that_is_not_allowed_is_named() {
-        let refused = of("net_raw sys_time chown", "", "chown")
+        let refusal = of("net_raw sys_time chown", "", "chown")
             .unwrap_err()
             .to_string();
-        assert!(refused.contains("net_raw, sys_time"), "{refused}");
+        assert!(refusal.contains("net_raw, sys_time"), "{refusal}");
     }
 }

@@ -47,7 +47,11 @@ fn options() -> TaskOptions {
     }
 }
 
-fn build_with(task: &TaskConfig, options: &TaskOptions, driver: &str) -> Result<Spec, SpecError> {
+fn build_with(
+    task: &TaskConfig,
+    options: &TaskOptions,
+    driver: &str,
+) -> Result<ContainerSpec, SpecError> {
     build_under(&PluginConfig::default(), task, options, driver)
 }
 
@@ -56,7 +60,7 @@ fn build_under(
     task: &TaskConfig,
     options: &TaskOptions,
     driver: &str,
-) -> Result<Spec, SpecError> {
+) -> Result<ContainerSpec, SpecError> {
     let driver = DriverName::from_path(std::path::Path::new(driver)).unwrap();
     build(Inputs {
         task,
@@ -76,7 +80,7 @@ fn a_plain_task_becomes_a_container_with_its_directories_and_limits() {
         args: vec!["-f".into()],
         ..options()
     };
-    let Spec { body, sources, .. } = build_with(&task(), &options, "docker").unwrap();
+    let ContainerSpec { body, sources, .. } = build_with(&task(), &options, "docker").unwrap();
     assert_eq!(body.cmd, Some(vec!["httpd".into(), "-f".into()]));
     assert_eq!(body.env, Some(vec!["A=1".into(), "B=2".into()]));
     let host = body.host_config.unwrap();
@@ -99,7 +103,7 @@ fn a_plain_task_becomes_a_container_with_its_directories_and_limits() {
     {
         assert_eq!(
             (source.path.as_path(), source.kind),
-            (Path::new(path), Kind::Own)
+            (Path::new(path), Kind::Driver)
         );
         assert_eq!(
             (
@@ -141,10 +145,10 @@ fn a_port_that_the_group_does_not_have_is_named() {
         ports: vec!["api".into()],
         ..options()
     };
-    let refused = build_with(&task(), &options, "docker")
+    let refusal = build_with(&task(), &options, "docker")
         .unwrap_err()
         .to_string();
-    assert_eq!(refused, "Port \"api\" not found, check network block");
+    assert_eq!(refusal, "Port \"api\" not found, check network block");
 }
 
 #[test]
@@ -177,7 +181,7 @@ fn under_another_name_the_labels_are_our_own() {
 
 #[test]
 fn our_labels_cannot_be_overridden() {
-    let forged = [
+    let forgeries = [
         ("com.hashicorp.nomad.alloc_id", "other"),
         ("nomad-ipvs.driver", "other"),
         ("com.hashicorp.nomad.job_id", "other"),
@@ -186,10 +190,12 @@ fn our_labels_cannot_be_overridden() {
         ("com.hashicorp.nomads", "mine"),
     ];
     let options = TaskOptions {
-        labels: forged.map(|(key, value)| (key.into(), value.into())).into(),
+        labels: forgeries
+            .map(|(key, value)| (key.into(), value.into()))
+            .into(),
         ..options()
     };
-    let Spec { body, remarks, .. } = build_with(&task(), &options, "docker").unwrap();
+    let ContainerSpec { body, remarks, .. } = build_with(&task(), &options, "docker").unwrap();
     let labels = body.labels.unwrap();
     assert_eq!(
         (
@@ -211,7 +217,7 @@ fn a_dns_server_that_is_no_address_is_left_out_with_a_remark() {
             .to_vec(),
         ..options()
     };
-    let Spec { body, remarks, .. } = build_with(&task(), &options, "docker").unwrap();
+    let ContainerSpec { body, remarks, .. } = build_with(&task(), &options, "docker").unwrap();
     assert_eq!(
         body.host_config.unwrap().dns,
         Some(vec!["198.18.0.1".into(), "::1".into()])
@@ -225,7 +231,7 @@ fn a_dns_server_that_is_no_address_is_left_out_with_a_remark() {
 
 #[test]
 fn a_task_option_without_effect_is_refused_by_name() {
-    let refused = build_with(
+    let refusal = build_with(
         &task(),
         &TaskOptions {
             load: "image.tar".into(),
@@ -235,7 +241,7 @@ fn a_task_option_without_effect_is_refused_by_name() {
     )
     .unwrap_err()
     .to_string();
-    assert_eq!(refused, "this driver does not have the task option load");
+    assert_eq!(refusal, "this driver does not have the task option load");
 }
 
 #[test]
@@ -320,10 +326,10 @@ fn privileges_the_agent_did_not_grant_are_refused() {
         ),
     ];
     for (option, options) in cases {
-        let refused = build_with(&task(), &options, "docker")
+        let refusal = build_with(&task(), &options, "docker")
             .unwrap_err()
             .to_string();
-        assert!(refused.starts_with(option), "{refused}");
+        assert!(refusal.starts_with(option), "{refusal}");
     }
 }
 
@@ -354,7 +360,8 @@ fn with_volumes_enabled_host_paths_go_by_and_those_of_the_allocation_are_staged_
             .to_vec(),
         ..options()
     };
-    let Spec { body, sources, .. } = build_under(&plugin, &task(), &options, "docker").unwrap();
+    let ContainerSpec { body, sources, .. } =
+        build_under(&plugin, &task(), &options, "docker").unwrap();
     let host = body.host_config.unwrap();
     assert_eq!(
         host.binds,
@@ -399,11 +406,11 @@ fn security_options_that_give_are_the_operators() {
     for free in ["no-new-privileges", "label=disable", "seccomp=unconfined"] {
         assert!(with(free).is_ok(), "{free}");
     }
-    for refused in [
+    for option in [
         "apparmor",
         "writable-cgroups=true",
         "systempaths=unconfined",
     ] {
-        assert!(with(refused).is_err(), "{refused}");
+        assert!(with(option).is_err(), "{option}");
     }
 }

@@ -17,7 +17,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rustix::fs::{FlockOperation, flock, fstat, stat};
 use tracing::{debug, warn};
 
-use super::source::{Allocation, Kind, Source, is_directory, proc_path};
+use super::source::{Allocation, BindSource, Kind, is_directory, proc_path};
 use super::{Place, StageError};
 
 /// Bit of `CapEff` in /proc/self/status.
@@ -41,7 +41,7 @@ pub struct Stage {
 }
 
 /// Whether this process may mount.
-pub(super) fn permitted() -> bool {
+pub(super) fn may_mount() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let capabilities = status
         .lines()
@@ -52,7 +52,7 @@ pub(super) fn permitted() -> bool {
 
 impl ProcessFolder {
     pub(super) fn create(root: &Path) -> Result<Self, StageError> {
-        let failed = |path: &Path| {
+        let failure = |path: &Path| {
             let path = path.to_owned();
             move |source| StageError::Mount { path, source }
         };
@@ -60,16 +60,16 @@ impl ProcessFolder {
             .recursive(true)
             .mode(0o700)
             .create(root)
-            .map_err(failed(root))?;
-        owned_by_root(root).map_err(failed(root))?;
+            .map_err(failure(root))?;
+        check_owner(root).map_err(failure(root))?;
         // One process at a time, so that no new folder is taken for one that was left behind.
-        let turn = File::open(root).map_err(failed(root))?;
-        flock(&turn, FlockOperation::LockExclusive).map_err(|error| failed(root)(error.into()))?;
+        let turn = File::open(root).map_err(failure(root))?;
+        flock(&turn, FlockOperation::LockExclusive).map_err(|error| failure(root)(error.into()))?;
         sweep(root);
-        let path = free(root).map_err(failed(root))?;
-        let lock = File::open(&path).map_err(failed(&path))?;
+        let path = free(root).map_err(failure(root))?;
+        let lock = File::open(&path).map_err(failure(&path))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|error| failed(&path)(error.into()))?;
+            .map_err(|error| failure(&path)(error.into()))?;
         Ok(Self { path, lock })
     }
 
@@ -79,36 +79,40 @@ impl ProcessFolder {
 
     /// Whether the path still leads to what is locked.
     pub(super) fn is_in_place(&self) -> bool {
-        let (locked, found) = (fstat(&self.lock), stat(&self.path));
-        locked.is_ok_and(|locked| {
-            found.is_ok_and(|found| (locked.st_dev, locked.st_ino) == (found.st_dev, found.st_ino))
+        let (lock, path) = (fstat(&self.lock), stat(&self.path));
+        lock.is_ok_and(|lock| {
+            path.is_ok_and(|path| (lock.st_dev, lock.st_ino) == (path.st_dev, path.st_ino))
         })
     }
 }
 
 impl Stage {
     /// Opens each source, and mounts it where `place` says.
-    pub fn mount(place: &Place, alloc_dir: &Path, sources: &[Source]) -> Result<Self, StageError> {
+    pub fn mount(
+        place: &Place,
+        alloc_dir: &Path,
+        sources: &[BindSource],
+    ) -> Result<Self, StageError> {
         let allocation = Allocation::open(alloc_dir)?;
         let Place::Stage(folder) = place else {
             for source in sources {
                 drop(allocation.source(source)?);
                 // Those of the driver are mount points in each container, and such can't be renamed.
-                if source.kind != Kind::Own && !is_out_of_reach(&source.path) {
+                if source.kind != Kind::Driver && !is_out_of_reach(&source.path) {
                     let path = source.path.clone();
                     return Err(StageError::Unprivileged { path });
                 }
             }
             return Ok(Self { folder: None });
         };
-        let failed = |source| StageError::Mount {
+        let failure = |source| StageError::Mount {
             path: folder.clone(),
             source,
         };
         DirBuilder::new()
             .mode(0o700)
             .create(folder)
-            .map_err(failed)?;
+            .map_err(failure)?;
         // From here on it is taken down again, whatever fails.
         let stage = Self {
             folder: Some(folder.clone()),
@@ -120,7 +124,7 @@ impl Stage {
             MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
             Some("mode=0700,size=1m"),
         )
-        .map_err(|error| failed(error.into()))?;
+        .map_err(|error| failure(error.into()))?;
         for (number, source) in sources.iter().enumerate() {
             bind(
                 &allocation.source(source)?,
@@ -144,14 +148,14 @@ impl Drop for Stage {
 /// Not recursive: nothing that is mounted below an allocation belongs into a container that did not ask for it, and
 /// taking a copy of a shared mount down would take the original down as well.
 fn bind(handle: &OwnedFd, target: &Path) -> Result<(), StageError> {
-    let failed = |source: io::Error| StageError::Mount {
+    let failure = |source: io::Error| StageError::Mount {
         path: target.to_owned(),
         source,
     };
     if is_directory(handle) {
-        fs::create_dir(target).map_err(failed)?;
+        fs::create_dir(target).map_err(failure)?;
     } else {
-        File::create_new(target).map_err(failed)?;
+        File::create_new(target).map_err(failure)?;
     }
     mount(
         Some(&proc_path(handle)),
@@ -160,15 +164,15 @@ fn bind(handle: &OwnedFd, target: &Path) -> Result<(), StageError> {
         MsFlags::MS_BIND,
         None::<&str>,
     )
-    .map_err(|error| failed(error.into()))?;
-    let (wanted, found) = (
-        fstat(handle).map_err(|error| failed(error.into()))?,
-        stat(target).map_err(|error| failed(error.into()))?,
+    .map_err(|error| failure(error.into()))?;
+    let (source, mount) = (
+        fstat(handle).map_err(|error| failure(error.into()))?,
+        stat(target).map_err(|error| failure(error.into()))?,
     );
-    if (wanted.st_dev, wanted.st_ino) == (found.st_dev, found.st_ino) {
+    if (source.st_dev, source.st_ino) == (mount.st_dev, mount.st_ino) {
         Ok(())
     } else {
-        Err(StageError::Other {
+        Err(StageError::Mismatch {
             path: target.to_owned(),
         })
     }
@@ -228,9 +232,9 @@ fn free(root: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many processes of this driver"))
 }
 
-fn owned_by_root(root: &Path) -> io::Result<()> {
-    let found = stat(root)?;
-    if found.st_uid == 0 && found.st_mode & 0o022 == 0 {
+fn check_owner(root: &Path) -> io::Result<()> {
+    let stat = stat(root)?;
+    if stat.st_uid == 0 && stat.st_mode & 0o022 == 0 {
         Ok(())
     } else {
         Err(io::Error::other("others than root can change this folder"))

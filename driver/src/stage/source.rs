@@ -16,7 +16,7 @@ const MODE: u32 = 0o755;
 
 /// A path below the allocation's directory that a container is to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct BindSource {
     /// Relative to the allocation's directory, without `.` and `..`.
     pub path: PathBuf,
     pub kind: Kind,
@@ -26,14 +26,14 @@ pub struct Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The driver, for every task: a directory that the agent made, reached without any symbolic link.
-    Own,
+    Driver,
     /// The job. Links that stay within the allocation are followed.
-    Job { missing: Missing },
+    Job { absence: Absence },
 }
 
 /// What to do about a path that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
+pub enum Absence {
     /// A directory is made, as the engine does for `volumes`.
     Create,
     Refuse,
@@ -60,24 +60,24 @@ impl Allocation {
     }
 
     /// A handle that can't be read or written through: opening waits for nobody, whatever lies there.
-    pub(super) fn source(&self, source: &Source) -> Result<OwnedFd, StageError> {
+    pub(super) fn source(&self, source: &BindSource) -> Result<OwnedFd, StageError> {
         let path = &source.path;
         let handle = match (self.find(path, source.kind), source.kind) {
             (
                 Err(Errno::NOENT),
                 Kind::Job {
-                    missing: Missing::Create,
+                    absence: Absence::Create,
                 },
             ) => self.make(path),
-            (found, _) => found,
+            (outcome, _) => outcome,
         };
         let handle = handle.map_err(|error| refusal(path, error))?;
         match source.kind {
-            Kind::Own if !is_directory(&handle) => {
+            Kind::Driver if !is_directory(&handle) => {
                 Err(StageError::NotDirectory { path: path.clone() })
             }
-            Kind::Job { .. } if self.is_whole(&handle)? => {
-                Err(StageError::Whole { path: path.clone() })
+            Kind::Job { .. } if self.is_task_root(&handle)? => {
+                Err(StageError::TaskRoot { path: path.clone() })
             }
             _ => Ok(handle),
         }
@@ -85,7 +85,7 @@ impl Allocation {
 
     fn find(&self, path: &Path, kind: Kind) -> Result<OwnedFd, Errno> {
         let links = match kind {
-            Kind::Own => ResolveFlags::NO_SYMLINKS,
+            Kind::Driver => ResolveFlags::NO_SYMLINKS,
             Kind::Job { .. } => ResolveFlags::NO_MAGICLINKS,
         };
         below(self.handle.as_fd(), path, HANDLE, links)
@@ -119,15 +119,15 @@ impl Allocation {
 
     /// The allocation's own directory or a task's, however it was reached: who has it can replace the folders in it,
     /// which the agent and this driver reach by name.
-    fn is_whole(&self, handle: &OwnedFd) -> Result<bool, StageError> {
+    fn is_task_root(&self, handle: &OwnedFd) -> Result<bool, StageError> {
         let real = |handle: &OwnedFd| {
             std::fs::read_link(proc_path(handle)).map_err(|source| StageError::Allocation {
                 path: self.path.clone(),
                 source,
             })
         };
-        let (root, found) = (real(&self.handle)?, real(handle)?);
-        let Ok(inside) = found.strip_prefix(&root) else {
+        let (root, target) = (real(&self.handle)?, real(handle)?);
+        let Ok(inside) = target.strip_prefix(&root) else {
             // Moved out of the allocation since: nobody's directory of tasks.
             return Ok(true);
         };

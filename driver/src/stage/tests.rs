@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use super::*;
 
 const CREATE: Kind = Kind::Job {
-    missing: Missing::Create,
+    absence: Absence::Create,
 };
 
 /// An allocation of two tasks, beside something of the host.
@@ -19,20 +19,20 @@ fn allocation() -> (tempfile::TempDir, PathBuf) {
     (dir, alloc)
 }
 
-fn source(path: &str, kind: Kind) -> Source {
-    Source {
+fn source(path: &str, kind: Kind) -> BindSource {
+    BindSource {
         path: path.into(),
         kind,
     }
 }
 
-fn mounted(dir: &Path, alloc: &Path, sources: &[Source]) -> Result<(Stage, Place), StageError> {
+fn mount(dir: &Path, alloc: &Path, sources: &[BindSource]) -> Result<(Stage, Place), StageError> {
     let place = Stages::at(&dir.join("stages")).place()?;
     Stage::mount(&place, alloc, sources).map(|stage| (stage, place))
 }
 
-fn refused(dir: &Path, alloc: &Path, path: &str, kind: Kind) -> String {
-    mounted(dir, alloc, &[source(path, kind)])
+fn refusal(dir: &Path, alloc: &Path, path: &str, kind: Kind) -> String {
+    mount(dir, alloc, &[source(path, kind)])
         .map(drop)
         .unwrap_err()
         .to_string()
@@ -43,12 +43,12 @@ fn a_default_folder_that_was_replaced_by_a_link_is_refused() {
     let (dir, alloc) = allocation();
     fs::remove_dir(alloc.join("web/local")).unwrap();
     symlink("/", alloc.join("web/local")).unwrap();
-    let reason = refused(dir.path(), &alloc, "web/local", Kind::Own);
+    let reason = refusal(dir.path(), &alloc, "web/local", Kind::Driver);
     assert!(reason.contains("symbolic link"), "{reason}");
     // Nor by one that stays within the allocation.
     fs::remove_file(alloc.join("web/local")).unwrap();
     symlink("../other/local", alloc.join("web/local")).unwrap();
-    let reason = refused(dir.path(), &alloc, "web/local", Kind::Own);
+    let reason = refusal(dir.path(), &alloc, "web/local", Kind::Driver);
     assert!(reason.contains("symbolic link"), "{reason}");
 }
 
@@ -64,7 +64,7 @@ fn a_jobs_path_that_leads_out_by_a_link_is_refused_at_every_depth() {
         "web/local/up",
         "web/local/up/shadow",
     ] {
-        let reason = refused(dir.path(), &alloc, path, CREATE);
+        let reason = refusal(dir.path(), &alloc, path, CREATE);
         assert!(
             reason.contains("leads out of the allocation"),
             "{path}: {reason}"
@@ -79,7 +79,7 @@ fn nobody_gets_the_directory_of_the_allocation_or_of_a_task() {
     symlink("..", alloc.join("web/local/parent")).unwrap();
     symlink("../..", alloc.join("web/local/root")).unwrap();
     for path in [".", "web", "other", "web/local/parent", "web/local/root"] {
-        let reason = refused(dir.path(), &alloc, path, CREATE);
+        let reason = refusal(dir.path(), &alloc, path, CREATE);
         assert!(
             reason.contains("directory of the allocation or of a task"),
             "{path}: {reason}"
@@ -90,13 +90,13 @@ fn nobody_gets_the_directory_of_the_allocation_or_of_a_task() {
 #[test]
 fn what_is_missing_is_made_for_volumes_and_refused_for_mounts() {
     let (dir, alloc) = allocation();
-    let missing = Kind::Job {
-        missing: Missing::Refuse,
+    let absence = Kind::Job {
+        absence: Absence::Refuse,
     };
-    let reason = refused(dir.path(), &alloc, "web/local/a/b", missing);
+    let reason = refusal(dir.path(), &alloc, "web/local/a/b", absence);
     assert!(reason.contains("web/local/a/b"), "{reason}");
     assert!(!alloc.join("web/local/a").exists());
-    mounted(dir.path(), &alloc, &[source("web/local/a/b", CREATE)]).unwrap();
+    mount(dir.path(), &alloc, &[source("web/local/a/b", CREATE)]).unwrap();
     assert!(alloc.join("web/local/a/b").is_dir());
 }
 
@@ -111,12 +111,12 @@ fn a_link_flipped_after_the_check_changes_nothing_that_is_mounted() {
         source("alloc/data", CREATE),
         source("web/local/file", CREATE),
     ];
-    if !mounts::permitted() {
-        let reason = refused(dir.path(), &alloc, "alloc/data", CREATE);
+    if !mounts::may_mount() {
+        let reason = refusal(dir.path(), &alloc, "alloc/data", CREATE);
         assert!(reason.contains("run the Nomad agent as root"), "{reason}");
         return;
     }
-    let (stage, place) = mounted(dir.path(), &alloc, &sources).unwrap();
+    let (stage, place) = mount(dir.path(), &alloc, &sources).unwrap();
     fs::rename(alloc.join("alloc/data"), alloc.join("alloc/away")).unwrap();
     symlink(dir.path().join("host"), alloc.join("alloc/data")).unwrap();
     let [folder, file] = [0, 1].map(|number| place.path(number, &alloc, &sources[number].path));
@@ -132,14 +132,14 @@ fn a_link_flipped_after_the_check_changes_nothing_that_is_mounted() {
 
 #[test]
 fn the_mounts_of_a_process_that_is_gone_are_removed_by_the_next() {
-    if !mounts::permitted() {
+    if !mounts::may_mount() {
         return;
     }
     let (dir, alloc) = allocation();
     let root = dir.path().join("stages");
     let stages = Stages::at(&root);
     let place = stages.place().unwrap();
-    let stage = Stage::mount(&place, &alloc, &[source("web/local", Kind::Own)]).unwrap();
+    let stage = Stage::mount(&place, &alloc, &[source("web/local", Kind::Driver)]).unwrap();
     let folder = place.path(0, &alloc, Path::new("web/local"));
     // A process that lives is left alone.
     Stages::at(&root).place().unwrap();
@@ -154,7 +154,7 @@ fn the_mounts_of_a_process_that_is_gone_are_removed_by_the_next() {
 
 #[test]
 fn a_folder_that_a_cleaner_removed_is_made_again() {
-    if !mounts::permitted() {
+    if !mounts::may_mount() {
         return;
     }
     let (dir, alloc) = allocation();
@@ -163,5 +163,5 @@ fn a_folder_that_a_cleaner_removed_is_made_again() {
     stages.place().unwrap();
     fs::remove_dir_all(&root).unwrap();
     let place = stages.place().unwrap();
-    Stage::mount(&place, &alloc, &[source("web/local", Kind::Own)]).unwrap();
+    Stage::mount(&place, &alloc, &[source("web/local", Kind::Driver)]).unwrap();
 }

@@ -36,7 +36,7 @@ impl Mode {
             match (word, word.parse()) {
                 ("ro", _) => read_only = true,
                 ("rw", _) => read_only = false,
-                (_, Ok(known)) if known != Propagation::EMPTY => propagation = known,
+                (_, Ok(mode)) if mode != Propagation::EMPTY => propagation = mode,
                 _ => return Self::Text(text.to_owned()),
             }
         }
