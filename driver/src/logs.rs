@@ -36,17 +36,17 @@ use directory::off_worker;
 use resume::Skip;
 use sink::Sink;
 
-pub use place::{Paths, Place, PlaceError};
+pub use place::{LogPlace, Paths, PlaceError};
 #[cfg(any(test, fuzzing))]
 pub(crate) use resume::fuzz as fuzz_stored_log;
 
 /// Chunks taken at once; many small lines then become one write.
-const BATCH: usize = 256;
+const BATCH_LENGTH_MAX: usize = 256;
 /// Between two questions to an engine that does not answer, and before the log is read on.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The engine closes the attachment before it says that the container has ended: first it stores what the container wrote,
 /// which on a busy machine takes as long as ten seconds for a million lines.
-const AFTERMATH: Duration = Duration::from_secs(20);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Something the user should know: lines that are gone.
 pub type Report = Arc<dyn Fn(String) + Send + Sync>;
@@ -55,44 +55,44 @@ pub type Report = Arc<dyn Fn(String) + Send + Sync>;
 pub struct Pump<E> {
     pub engine: Arc<E>,
     pub container: ContainerId,
-    pub place: Place,
+    pub place: LogPlace,
     pub report: Report,
 }
 
 impl<E: ContainerEngine> Pump<E> {
-    /// Returns once everything was handed over, or `cancel` says so. `attached` is output from the container's very
+    /// Returns once everything was handed over, or `cancel` says so. `attachment` is output from the container's very
     /// start; without it the log is read on from where the files end.
-    pub async fn run(self, attached: Option<Output>, cancel: CancellationToken) {
+    pub async fn run(self, attachment: Option<Output>, cancel: CancellationToken) {
         tokio::select! {
-            () = self.pump(attached) => debug!(container = self.container.short(), "output ended"),
+            () = self.pump(attachment) => debug!(container = self.container.short(), "output ended"),
             () = cancel.cancelled() => debug!(container = self.container.short(), "log pump cancelled"),
         }
     }
 
-    async fn pump(&self, attached: Option<Output>) {
+    async fn pump(&self, attachment: Option<Output>) {
         let sink = |fifo| Sink::new(&self.place, fifo, Arc::clone(&self.report));
         let mut sinks = Sinks {
             stdout: sink(&self.place.stdout),
             stderr: sink(&self.place.stderr),
         };
-        self.relay(attached, &mut sinks).await;
+        self.relay(attachment, &mut sinks).await;
         sinks.finish().await;
     }
 
-    async fn relay(&self, attached: Option<Output>, sinks: &mut Sinks) {
-        if let Some(output) = attached {
+    async fn relay(&self, attachment: Option<Output>, sinks: &mut Sinks) {
+        if let Some(output) = attachment {
             sinks.open().await;
-            if self.drain(output, sinks).await && self.ended().await == Some(true) {
+            if self.drain(output, sinks).await && self.has_ended().await == Some(true) {
                 return;
             }
         }
         loop {
             // What was handed over before has to be in the files, which say where to go on.
             sinks.settle().await;
-            match self.rest(sinks).await {
+            match self.resume(sinks).await {
                 Ok(output) => {
-                    let whole = self.drain(output, sinks).await;
-                    if whole && self.ended().await == Some(true) {
+                    let complete = self.drain(output, sinks).await;
+                    if complete && self.has_ended().await == Some(true) {
                         return;
                     }
                 }
@@ -108,7 +108,7 @@ impl<E: ContainerEngine> Pump<E> {
                             warn!(%error, container = self.container.short(), "cannot attach");
                         }
                     }
-                    if self.ended().await == Some(true) {
+                    if self.has_ended().await == Some(true) {
                         return;
                     }
                 }
@@ -116,14 +116,14 @@ impl<E: ContainerEngine> Pump<E> {
                     warn!(%error, container = self.container.short(), "the task's log cannot be read now");
                 }
             }
-            sleep(RETRY).await;
+            sleep(RETRY_INTERVAL).await;
         }
     }
 
     /// Whether `output` ended by itself.
     async fn drain(&self, output: Output, sinks: &mut Sinks) -> bool {
-        let mut whole = true;
-        let mut batches = output.ready_chunks(BATCH);
+        let mut complete = true;
+        let mut batches = output.ready_chunks(BATCH_LENGTH_MAX);
         loop {
             let batch = tokio::select! {
                 batch = batches.next() => batch,
@@ -133,7 +133,7 @@ impl<E: ContainerEngine> Pump<E> {
                     continue;
                 }
             };
-            let Some(batch) = batch else { return whole };
+            let Some(batch) = batch else { return complete };
             let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
             for item in batch {
                 match item {
@@ -147,7 +147,7 @@ impl<E: ContainerEngine> Pump<E> {
                     }) => stderr.push(bytes),
                     Err(error) => {
                         debug!(%error, container = self.container.short(), "the engine's output stream broke");
-                        whole = false;
+                        complete = false;
                     }
                 }
             }
@@ -156,8 +156,8 @@ impl<E: ContainerEngine> Pump<E> {
     }
 
     /// `None`: the engine does not say.
-    async fn ended(&self) -> Option<bool> {
-        match timeout(AFTERMATH, self.engine.wait(&self.container)).await {
+    async fn has_ended(&self) -> Option<bool> {
+        match timeout(EXIT_TIMEOUT, self.engine.wait(&self.container)).await {
             Ok(Ok(_) | Err(EngineError::NotFound(_))) => Some(true),
             Ok(Err(_)) => None,
             Err(_) => Some(false),
@@ -165,9 +165,9 @@ impl<E: ContainerEngine> Pump<E> {
     }
 
     /// The stored log from the byte on that the files end with, and then what comes.
-    async fn rest(&self, sinks: &Sinks) -> Result<Output, EngineError> {
+    async fn resume(&self, sinks: &Sinks) -> Result<Output, EngineError> {
         let container = self.engine.inspect(&self.container.0).await?;
-        let started = container.started_at;
+        let start = container.started_at;
         let mut skips = Vec::new();
         for (source, files) in [
             (Source::Stdout, sinks.stdout.files().clone()),
@@ -175,11 +175,11 @@ impl<E: ContainerEngine> Pump<E> {
         ] {
             let found = off_worker(move || files.end()).await;
             let skip = match found {
-                Ok(Some(end)) if started.is_none_or(|started| end.written >= started) => {
+                Ok(Some(end)) if start.is_none_or(|start| end.write_time >= start) => {
                     self.find(source, &end).await?
                 }
                 // Nothing of this container is in the files.
-                Ok(_) => Skip::nothing(source),
+                Ok(_) => Skip::empty(source),
                 Err(error) => {
                     (self.report)(format!(
                         "log lines may be missing: what has arrived can't be read ({error})"
@@ -201,22 +201,22 @@ impl<E: ContainerEngine> Pump<E> {
         );
         let history = self.engine.history(&self.container, since, true).await?;
         let loss = match container.log_limits {
-            Some(limits) if skips.iter().all(Skip::is_nothing) => {
-                let stored = self.engine.history(&self.container, 0, false).await?;
-                resume::unseen::doubt(stored, limits, started).await?
+            Some(limits) if skips.iter().all(Skip::is_empty) => {
+                let log = self.engine.history(&self.container, 0, false).await?;
+                resume::rotation::doubt(log, limits, start).await?
             }
             _ => resume::loss(&skips),
         };
         if let Some(loss) = loss {
             (self.report)(loss);
         }
-        Ok(resume::skipping(history, skips))
+        Ok(resume::without(history, skips))
     }
 
     async fn find(&self, source: Source, end: &files::End) -> Result<Skip, EngineError> {
         // First the seconds around the last write; all of it when the end is not found there.
         let mut begins = None;
-        for since in [resume::shortly_before(end.written), 0] {
+        for since in [resume::shortly_before(end.write_time), 0] {
             let history = self.engine.history(&self.container, since, false).await?;
             let found = resume::boundary(history, source, end).await?;
             if let Some(skip) = found.skip {
@@ -224,7 +224,7 @@ impl<E: ContainerEngine> Pump<E> {
             }
             begins = found.begins;
         }
-        Ok(Skip::all_older(source, end.written, begins))
+        Ok(Skip::older_than(source, end.write_time, begins))
     }
 }
 

@@ -57,8 +57,8 @@ impl<E: ContainerEngine> DockerDriver<E> {
         task: &TaskConfig,
         container: &ContainerId,
     ) -> Result<Option<Pump<E>>, PlaceError> {
-        let collection_disabled = self.settings.config().disable_log_collection;
-        let Some(paths) = Paths::of(task, collection_disabled) else {
+        let is_collection_off = self.settings.config().disable_log_collection;
+        let Some(paths) = Paths::of(task, is_collection_off) else {
             return Ok(None);
         };
         let (events, task) = (self.events.clone(), task.clone());

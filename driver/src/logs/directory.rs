@@ -18,7 +18,7 @@ use rustix::process::geteuid;
 use tokio::task::spawn_blocking;
 
 /// More than this in one log directory is no log any more, and is not read to its end.
-const ENTRIES: usize = 10_000;
+const ENTRIES_MAX: usize = 10_000;
 
 /// What is opened for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Directory {
         }
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         match openat2(&root, below, flags, Mode::empty(), resolve) {
-            Ok(opened) => Ok(Self(opened)),
+            Ok(directory) => Ok(Self(directory)),
             // Linux before 5.6, or a filter of system calls that is as old.
             Err(rustix::io::Errno::NOSYS) => step_by_step(root, below).map(Self),
             Err(error) => Err(error.into()),
@@ -64,16 +64,16 @@ impl Directory {
 
     /// A regular file.
     pub(super) fn file(&self, name: &str, access: Access) -> io::Result<File> {
-        let found = self.look(name)?;
-        let stat = fstat(&found)?;
+        let handle = self.look(name)?;
+        let stat = fstat(&handle)?;
         if !is_plain(&stat) {
             return Err(refusal(name, "not a regular file with one name"));
         }
-        reopen(&found, access)
+        reopen(&handle, access)
     }
 
     /// A regular file that is made if it is not there.
-    pub(super) fn made(&self, name: &str) -> io::Result<File> {
+    pub(super) fn create(&self, name: &str) -> io::Result<File> {
         match self.file(name, Access::Append) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             other => return other,
@@ -90,13 +90,13 @@ impl Directory {
 
     /// The agent's FIFO.
     pub(super) fn fifo(&self, name: &str) -> io::Result<Fifo> {
-        let found = self.look(name)?;
-        let stat = fstat(&found)?;
-        let ours = FileType::from_raw_mode(stat.st_mode) == FileType::Fifo
+        let handle = self.look(name)?;
+        let stat = fstat(&handle)?;
+        let is_own = FileType::from_raw_mode(stat.st_mode) == FileType::Fifo
             && stat.st_nlink == 1
             && stat.st_uid == geteuid().as_raw();
-        if ours {
-            Ok(Fifo(found))
+        if is_own {
+            Ok(Fifo(handle))
         } else {
             Err(refusal(name, "not the agent's FIFO"))
         }
@@ -117,20 +117,20 @@ impl Directory {
         Ok(unlinkat(&self.0, plain_name(name)?, AtFlags::empty())?)
     }
 
-    /// The names for which `wanted` has something, in no order.
-    pub(super) fn names<T>(&self, wanted: impl Fn(&str) -> Option<T>) -> io::Result<Vec<T>> {
+    /// The names for which `select` has something, in no order.
+    pub(super) fn names<T>(&self, select: impl Fn(&str) -> Option<T>) -> io::Result<Vec<T>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut listing = Dir::new(openat(&self.0, ".", flags, Mode::empty())?)?;
         let mut names = Vec::new();
-        for _ in 0..=ENTRIES {
+        for _ in 0..=ENTRIES_MAX {
             let Some(entry) = listing.read() else {
                 return Ok(names);
             };
-            names.extend(entry?.file_name().to_str().ok().and_then(&wanted));
+            names.extend(entry?.file_name().to_str().ok().and_then(&select));
         }
         Err(io::Error::new(
             ErrorKind::PermissionDenied,
-            format!("there are more than {ENTRIES} entries in the log directory"),
+            format!("there are more than {ENTRIES_MAX} entries in the log directory"),
         ))
     }
 
@@ -146,15 +146,15 @@ fn step_by_step(root: OwnedFd, below: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
     below
         .components()
-        .try_fold(root, |reached, part| match part {
-            Component::Normal(name) => Ok(openat(&reached, name, flags, Mode::empty())?),
+        .try_fold(root, |folder, part| match part {
+            Component::Normal(name) => Ok(openat(&folder, name, flags, Mode::empty())?),
             _ => Err(io::Error::from(ErrorKind::InvalidInput)),
         })
 }
 
 /// Exactly what was looked at, even if something else has its name by now.
-fn reopen(found: &OwnedFd, access: Access) -> io::Result<File> {
-    let path = format!("/proc/self/fd/{}", found.as_fd().as_raw_fd());
+fn reopen(handle: &OwnedFd, access: Access) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd());
     let access = match access {
         Access::Read => OFlags::RDONLY,
         Access::Append => OFlags::WRONLY | OFlags::APPEND,
@@ -180,10 +180,10 @@ fn plain_name(name: &str) -> io::Result<&str> {
 }
 
 /// What no later look will find better: whoever has it must give the bytes up.
-fn refusal(name: &str, what: &str) -> io::Error {
+fn refusal(name: &str, reason: &str) -> io::Error {
     io::Error::new(
         ErrorKind::PermissionDenied,
-        format!("{name:?} in the log directory is {what}"),
+        format!("{name:?} in the log directory is {reason}"),
     )
 }
 

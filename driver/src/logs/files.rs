@@ -34,7 +34,7 @@ pub(super) struct Files {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct End {
     pub(super) tail: Vec<u8>,
-    pub(super) written: SystemTime,
+    pub(super) write_time: SystemTime,
 }
 
 /// How far the files go: the live one and its size.
@@ -60,20 +60,20 @@ impl Files {
     /// `None` when nothing has arrived yet.
     pub(super) fn end(&self) -> io::Result<Option<End>> {
         let mut tail = Vec::new();
-        let mut written = None;
+        let mut write_time = None;
         for number in self.numbers()?.into_iter().rev().take(TAIL_FILES) {
             let Ok((bytes, at)) = self.last_bytes(number, TAIL.saturating_sub(tail.len())) else {
                 continue;
             };
             if !bytes.is_empty() {
-                written.get_or_insert(at);
+                write_time.get_or_insert(at);
                 tail.splice(0..0, bytes);
             }
             if tail.len() >= TAIL {
                 break;
             }
         }
-        Ok(written.map(|written| End { tail, written }))
+        Ok(write_time.map(|write_time| End { tail, write_time }))
     }
 
     /// Changes whenever something arrives. No file is a position too: the begin of the first.
@@ -87,26 +87,26 @@ impl Files {
     }
 
     /// How many bytes have arrived since; `None` when the file of then is gone.
-    pub(super) fn grown_since(&self, then: Position) -> io::Result<Option<usize>> {
+    pub(super) fn growth_since(&self, start: Position) -> io::Result<Option<usize>> {
         let mut sum = 0_u64;
         let mut begins = None;
         for number in self.numbers()? {
-            if number >= then.number {
+            if number >= start.number {
                 begins.get_or_insert(number);
                 sum = sum.saturating_add(self.size(number)?);
             }
         }
-        let whole = begins.is_none_or(|begins| begins == then.number);
-        let grown = sum.checked_sub(then.size).filter(|_| whole);
-        Ok(grown.and_then(|grown| usize::try_from(grown).ok()))
+        let is_complete = begins.is_none_or(|begins| begins == start.number);
+        let growth = sum.checked_sub(start.size).filter(|_| is_complete);
+        Ok(growth.and_then(|growth| usize::try_from(growth).ok()))
     }
 
     /// Appends, starting a new file where the live one is full, if it can be after the end of a line. Returns how much is
     /// in the files now, also when the rest failed.
     pub(super) fn append(&self, bytes: &[u8]) -> (usize, io::Result<()>) {
-        let mut left = bytes;
-        let result = self.append_rest(&mut left);
-        (bytes.len().saturating_sub(left.len()), result)
+        let mut rest = bytes;
+        let result = self.append_rest(&mut rest);
+        (bytes.len().saturating_sub(rest.len()), result)
     }
 
     fn append_rest(&self, bytes: &mut &[u8]) -> io::Result<()> {
@@ -123,10 +123,10 @@ impl Files {
         };
         let mut number = numbers.last().copied().unwrap_or_default();
         loop {
-            let mut live = self.directory.made(&self.name(number))?;
+            let mut live = self.directory.create(&self.name(number))?;
             let size = live.metadata()?.len();
-            let fitting = fitting(bytes, full.saturating_sub(size), size == 0);
-            write(&mut live, bytes, fitting)?;
+            let fit = fit(bytes, full.saturating_sub(size), size == 0);
+            write(&mut live, bytes, fit)?;
             if bytes.is_empty() {
                 break;
             }
@@ -167,12 +167,12 @@ impl Files {
 
     fn last_bytes(&self, number: u64, most: usize) -> io::Result<(Vec<u8>, SystemTime)> {
         let mut file = self.directory.file(&self.name(number), Access::Read)?;
-        let found = file.metadata()?;
+        let metadata = file.metadata()?;
         let most = most as u64;
-        file.seek(SeekFrom::Start(found.len().saturating_sub(most)))?;
+        file.seek(SeekFrom::Start(metadata.len().saturating_sub(most)))?;
         let mut bytes = Vec::new();
         file.take(most).read_to_end(&mut bytes)?;
-        Ok((bytes, found.modified()?))
+        Ok((bytes, metadata.modified()?))
     }
 }
 
@@ -181,9 +181,9 @@ fn write(file: &mut File, bytes: &mut &[u8], mut count: usize) -> io::Result<()>
     while count > 0 {
         match file.write(&bytes[..count]) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                *bytes = &bytes[written..];
-                count = count.saturating_sub(written);
+            Ok(length) => {
+                *bytes = &bytes[length..];
+                count = count.saturating_sub(length);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -193,7 +193,7 @@ fn write(file: &mut File, bytes: &mut &[u8], mut count: usize) -> io::Result<()>
 }
 
 /// How much of `bytes` goes into a file with so much room. An empty file takes all that it can hold.
-fn fitting(bytes: &[u8], room: u64, empty: bool) -> usize {
+fn fit(bytes: &[u8], room: u64, empty: bool) -> usize {
     let room = usize::try_from(room).unwrap_or(usize::MAX);
     if bytes.len() <= room {
         return bytes.len();
@@ -219,9 +219,9 @@ mod tests {
     }
 
     fn append(files: &Files, bytes: &[u8]) {
-        let (done, result) = files.append(bytes);
+        let (count, result) = files.append(bytes);
         result.unwrap();
-        assert_eq!(done, bytes.len());
+        assert_eq!(count, bytes.len());
     }
 
     fn write(dir: &Path, name: &str, text: &str) {
@@ -251,15 +251,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = files(dir.path());
         let empty = files.position().unwrap();
-        assert_eq!(files.grown_since(empty).unwrap(), Some(0));
+        assert_eq!(files.growth_since(empty).unwrap(), Some(0));
         write(dir.path(), "web.stdout.0", "0123");
-        let then = files.position().unwrap();
+        let start = files.position().unwrap();
         write(dir.path(), "web.stdout.0", "01234567");
         write(dir.path(), "web.stdout.1", "89");
-        assert_eq!(files.grown_since(then).unwrap(), Some(6));
-        assert_eq!(files.grown_since(empty).unwrap(), Some(10));
+        assert_eq!(files.growth_since(start).unwrap(), Some(6));
+        assert_eq!(files.growth_since(empty).unwrap(), Some(10));
         fs::remove_file(dir.path().join("web.stdout.0")).unwrap();
-        assert_eq!(files.grown_since(then).unwrap(), None);
+        assert_eq!(files.growth_since(start).unwrap(), None);
     }
 
     #[test]
@@ -312,9 +312,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), &format!("web.stdout.{}", u64::MAX), "");
         let bytes = vec![b'x'; 11 * 1024 * 1024];
-        let (done, result) = files(dir.path()).append(&bytes);
+        let (count, result) = files(dir.path()).append(&bytes);
         assert!(result.is_err());
-        assert_eq!(u64::try_from(done), Ok(DEFAULT_SIZE));
+        assert_eq!(u64::try_from(count), Ok(DEFAULT_SIZE));
     }
 
     #[test]

@@ -14,7 +14,7 @@ const CAPACITY: usize = 256 * 1024;
 pub(super) struct Outbox {
     bytes: Vec<u8>,
     /// So many of them are in the files: they tell where the rest belongs.
-    arrived: usize,
+    in_files: usize,
     /// So many that had not arrived had to make room.
     overflow: usize,
 }
@@ -26,15 +26,15 @@ impl Outbox {
         let excess = self.bytes.len().saturating_sub(CAPACITY);
         if excess > CAPACITY {
             drop(self.bytes.drain(..excess));
-            let beyond = excess.saturating_sub(self.arrived);
+            let beyond = excess.saturating_sub(self.in_files);
             self.overflow = self.overflow.saturating_add(beyond);
-            self.arrived = self.arrived.saturating_sub(excess);
+            self.in_files = self.in_files.saturating_sub(excess);
         }
     }
 
     /// How many bytes are on their way.
     pub(super) fn pending(&self) -> usize {
-        self.bytes.len().saturating_sub(self.arrived)
+        self.bytes.len().saturating_sub(self.in_files)
     }
 
     /// All of it is in the files.
@@ -42,7 +42,7 @@ impl Outbox {
         let excess = self.bytes.len().saturating_sub(TAIL);
         drop(self.bytes.drain(..excess));
         self.bytes.shrink_to(TAIL);
-        self.arrived = self.bytes.len();
+        self.in_files = self.bytes.len();
         self.overflow = 0;
     }
 
@@ -54,29 +54,29 @@ impl Outbox {
 
     /// Takes the last `count` bytes back: they are known not to have been read by anybody.
     pub(super) fn take_back(&mut self, count: usize) -> Vec<u8> {
-        let kept = self.bytes.len().saturating_sub(count).max(self.arrived);
-        self.bytes.split_off(kept)
+        let length = self.bytes.len().saturating_sub(count).max(self.in_files);
+        self.bytes.split_off(length)
     }
 
-    /// Takes back what the files do not have, which end with `tail` and have grown by `grown` since all was there.
+    /// Takes back what the files do not have, which end with `tail` and have grown by `growth` since all was there.
     /// Of several places that fit, the one that agrees best with the growth. `None`: the files end with something else.
-    pub(super) fn missing(&mut self, tail: &[u8], grown: Option<usize>) -> Option<Vec<u8>> {
-        let expected = grown.map(|grown| {
-            self.arrived
-                .saturating_add(grown)
+    pub(super) fn take_gap(&mut self, tail: &[u8], growth: Option<usize>) -> Option<Vec<u8>> {
+        let expected = growth.map(|growth| {
+            self.in_files
+                .saturating_add(growth)
                 .saturating_sub(self.overflow)
         });
         let fits = Tail::new(tail).fits(&self.bytes);
-        let mut places = fits.into_iter().filter(|place| *place >= self.arrived);
+        let mut places = fits.into_iter().filter(|place| *place >= self.in_files);
         let place = match expected {
             // Nothing before it to compare with.
             Some(0) => Some(0),
             Some(expected) => places.min_by_key(|place| place.abs_diff(expected)),
             None => places.next_back(),
         }?;
-        let missing = self.bytes.split_off(place);
+        let gap = self.bytes.split_off(place);
         self.settle();
-        Some(missing)
+        Some(gap)
     }
 }
 
@@ -84,9 +84,9 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    fn outbox(arrived: &[u8], pending: &[u8]) -> Outbox {
+    fn outbox(in_files: &[u8], pending: &[u8]) -> Outbox {
         let mut outbox = Outbox::default();
-        outbox.push(arrived);
+        outbox.push(in_files);
         outbox.settle();
         outbox.push(pending);
         outbox
@@ -96,8 +96,8 @@ mod tests {
     fn what_is_not_in_the_files_is_missing() {
         let mut outbox = outbox(b"one\n", b"two\nthree\nfour\n");
         assert!(!outbox.is_settled_by(b"one\ntwo\n"));
-        let missing = outbox.missing(b"one\ntwo\n", Some(4)).unwrap();
-        assert_eq!(missing, b"three\nfour\n");
+        let gap = outbox.take_gap(b"one\ntwo\n", Some(4)).unwrap();
+        assert_eq!(gap, b"three\nfour\n");
         assert_eq!(outbox.pending(), 0);
     }
 
@@ -105,25 +105,25 @@ mod tests {
     fn of_equal_lines_as_many_are_missing_as_the_files_have_not_grown_by() {
         let ticks = b"tick\n".repeat(40);
         let tail = |lines: usize| b"tick\n".repeat(lines);
-        let missing = |arrived: usize| {
+        let gap = |in_files: usize| {
             let mut outbox = outbox(&tail(10), &ticks);
-            outbox.missing(&tail(10 + arrived), Some(arrived * 5))
+            outbox.take_gap(&tail(10 + in_files), Some(in_files * 5))
         };
-        for arrived in [0, 7, 40] {
-            assert_eq!(missing(arrived), Some(tail(40 - arrived)));
+        for in_files in [0, 7, 40] {
+            assert_eq!(gap(in_files), Some(tail(40 - in_files)));
         }
     }
 
     #[test]
     fn nothing_has_arrived_in_files_that_did_not_grow() {
         let mut outbox = outbox(b"", b"one\n");
-        assert_eq!(outbox.missing(b"", Some(0)).unwrap(), b"one\n");
+        assert_eq!(outbox.take_gap(b"", Some(0)).unwrap(), b"one\n");
     }
 
     #[test]
     fn files_that_end_with_something_else_say_nothing() {
         let mut outbox = outbox(b"", b"one\ntwo\n");
-        assert_eq!(outbox.missing(b"forged", Some(6)), None);
+        assert_eq!(outbox.take_gap(b"forged", Some(6)), None);
         assert_eq!(outbox.take_back(4), b"two\n");
     }
 

@@ -21,7 +21,7 @@ pub struct Paths {
 
 /// The same as something to hold on to, whatever becomes of the paths.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct LogPlace {
     pub(super) directory: Arc<Directory>,
     /// Names of FIFOs.
     pub(super) stdout: String,
@@ -38,9 +38,9 @@ pub struct PlaceError {
 
 impl Paths {
     /// `None`: nobody collects logs for this task.
-    pub fn of(task: &TaskConfig, collection_disabled: bool) -> Option<Self> {
-        let none = |path: &str| path.is_empty() || path == OFF;
-        let off = collection_disabled || none(&task.stdout_path) || none(&task.stderr_path);
+    pub fn of(task: &TaskConfig, is_collection_off: bool) -> Option<Self> {
+        let is_off = |path: &str| path.is_empty() || path == OFF;
+        let off = is_collection_off || is_off(&task.stdout_path) || is_off(&task.stderr_path);
         (!off).then(|| Self {
             allocation: PathBuf::from(&task.alloc_dir),
             stdout: PathBuf::from(&task.stdout_path),
@@ -49,10 +49,10 @@ impl Paths {
     }
 
     /// Before the container starts, or safely all the same.
-    pub async fn open(self) -> Result<Place, PlaceError> {
+    pub async fn open(self) -> Result<LogPlace, PlaceError> {
         let path = self.stdout.parent().unwrap_or(Path::new("/")).to_owned();
         let below = path.clone();
-        let opened = off_worker(move || {
+        let open = off_worker(move || {
             let directory = Arc::new(Directory::open(&self.allocation, &below)?);
             let name = |fifo: &Path| {
                 let beside = fifo.parent() == Some(&below);
@@ -64,13 +64,13 @@ impl Paths {
                     io::Error::other(format!("{} is not a FIFO in it", fifo.display()))
                 })
             };
-            Ok(Place {
+            Ok(LogPlace {
                 directory,
                 stdout: name(&self.stdout)?,
                 stderr: name(&self.stderr)?,
             })
         });
-        opened.await.map_err(|source| PlaceError { path, source })
+        open.await.map_err(|source| PlaceError { path, source })
     }
 }
 

@@ -5,8 +5,8 @@
 //! to the last write is taken. That time also bounds the search. The stored log is gone through once, as it comes, and
 //! nothing of it is kept: neither its size nor what it repeats costs memory.
 
+pub(super) mod rotation;
 mod search;
-pub(super) mod unseen;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use search::fuzz;
@@ -23,15 +23,15 @@ use crate::engine::{Chunk, EngineError, History, LogEntry, Output, Source};
 use search::Search;
 
 /// Engine and files may be apart by this much: clocks, a busy reader.
-const SLACK: Duration = Duration::from_secs(2);
+const CLOCK_SLACK: Duration = Duration::from_secs(2);
 /// Docker, following a log across its rotation, repeats the last entries: same nanosecond, same text.
-const RECENT: usize = 16;
+const RECENT_ENTRIES: usize = 16;
 /// An engine that stores lines more slowly than it hands them out gives them later times than they arrived at, by this much
 /// on a busy machine. A place so late has to fit by more than a few bytes.
 const LAG: Duration = Duration::from_mins(1);
 const LAG_FIT: usize = 256;
 /// After so many bytes of a search others have their turn.
-const TURN: usize = 256 * 1024;
+const TURN_SIZE: usize = 256 * 1024;
 
 /// What of one stream's stored log has arrived already.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,12 +44,12 @@ pub(super) struct Skip {
     /// And so many bytes of the one after those.
     bytes: usize,
     /// The end was not found.
-    missed: Option<Missed>,
+    gap: Option<Gap>,
 }
 
 /// Between these two times nothing is known to have arrived, and nothing is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Missed {
+struct Gap {
     /// The last write into the files.
     since: Timestamp,
     /// The oldest stored entry, of either stream.
@@ -58,7 +58,7 @@ struct Missed {
 
 /// What a search says.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct Boundary {
     /// `None`: the end fits nowhere.
     pub(super) skip: Option<Skip>,
     /// Time of the first entry of either stream.
@@ -66,18 +66,18 @@ pub(super) struct Found {
 }
 
 impl Skip {
-    pub(super) fn nothing(source: Source) -> Self {
+    pub(super) fn empty(source: Source) -> Self {
         Self {
             source,
             before: None,
             entries: 0,
             bytes: 0,
-            missed: None,
+            gap: None,
         }
     }
 
     /// Whether nothing has arrived, as far as the files say.
-    pub(super) fn is_nothing(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.before.is_none()
     }
 
@@ -85,24 +85,24 @@ impl Skip {
     pub(super) fn until_now(source: Source) -> Self {
         Self {
             before: Some(Timestamp::now()),
-            ..Self::nothing(source)
+            ..Self::empty(source)
         }
     }
 
     /// `begins` is when the stored log does.
-    pub(super) fn all_older(
+    pub(super) fn older_than(
         source: Source,
-        written: SystemTime,
+        write_time: SystemTime,
         begins: Option<Timestamp>,
     ) -> Self {
-        let before = Timestamp::try_from(written).ok();
+        let before = Timestamp::try_from(write_time).ok();
         Self {
             before,
-            missed: before.map(|since| Missed {
+            gap: before.map(|since| Gap {
                 since,
                 until: begins,
             }),
-            ..Self::nothing(source)
+            ..Self::empty(source)
         }
     }
 
@@ -122,8 +122,8 @@ impl Skip {
                 return None;
             }
             Some(_) if self.bytes > 0 => {
-                let arrived = self.bytes.min(entry.bytes.len());
-                drop(entry.bytes.split_to(arrived));
+                let count = self.bytes.min(entry.bytes.len());
+                drop(entry.bytes.split_to(count));
                 self.bytes = 0;
             }
             _ => {}
@@ -140,11 +140,11 @@ impl Skip {
 /// What of a task's log is gone, in words. Both streams are in one stored log: where the end of one is found, that log
 /// reaches back far enough for the other too, whose end was rotated away after it had arrived.
 pub(super) fn loss(skips: &[Skip]) -> Option<String> {
-    let found = |skip: &Skip| skip.before.is_some() && skip.missed.is_none();
-    if skips.iter().any(found) {
+    let is_found = |skip: &Skip| skip.before.is_some() && skip.gap.is_none();
+    if skips.iter().any(is_found) {
         return None;
     }
-    let Missed { since, until } = skips.iter().filter_map(|skip| skip.missed).max()?;
+    let Gap { since, until } = skips.iter().filter_map(|skip| skip.gap).max()?;
     Some(match until {
         None => format!(
             "log lines are gone: all that were written after {since:.3}, for the engine's log is empty"
@@ -159,9 +159,9 @@ pub(super) fn loss(skips: &[Skip]) -> Option<String> {
     })
 }
 
-pub(super) fn shortly_before(written: SystemTime) -> i32 {
-    let at = written
-        .checked_sub(SLACK)
+pub(super) fn shortly_before(write_time: SystemTime) -> i32 {
+    let at = write_time
+        .checked_sub(CLOCK_SLACK)
         .and_then(|at| Timestamp::try_from(at).ok());
     at.and_then(|at| i32::try_from(at.as_second()).ok())
         .unwrap_or_default()
@@ -172,8 +172,8 @@ pub(super) async fn boundary(
     mut history: History,
     source: Source,
     end: &End,
-) -> Result<Found, EngineError> {
-    let last = end.written.checked_add(LAG);
+) -> Result<Boundary, EngineError> {
+    let last = end.write_time.checked_add(LAG);
     let last = last.and_then(|last| Timestamp::try_from(last).ok());
     let last = last.unwrap_or(Timestamp::MAX);
     let mut search = Search::new(source, end);
@@ -188,23 +188,23 @@ pub(super) async fn boundary(
             search.push(&entry);
             turn = turn.saturating_add(entry.bytes.len());
         }
-        if turn >= TURN {
+        if turn >= TURN_SIZE {
             turn = 0;
             yield_now().await;
         }
     }
     let skip = search.finish();
-    Ok(Found { skip, begins })
+    Ok(Boundary { skip, begins })
 }
 
 /// `history` without what `skips` say and without what the engine says twice.
-pub(super) fn skipping(history: History, mut skips: Vec<Skip>) -> Output {
-    let mut recent = VecDeque::with_capacity(RECENT);
-    let rest = history.try_filter_map(move |entry| {
+pub(super) fn without(history: History, mut skips: Vec<Skip>) -> Output {
+    let mut recent = VecDeque::with_capacity(RECENT_ENTRIES);
+    let chunks = history.try_filter_map(move |entry| {
         if recent.contains(&entry) {
             return std::future::ready(Ok(None));
         }
-        if recent.len() == RECENT {
+        if recent.len() == RECENT_ENTRIES {
             recent.pop_front();
         }
         recent.push_back(entry.clone());
@@ -217,7 +217,7 @@ pub(super) fn skipping(history: History, mut skips: Vec<Skip>) -> Output {
         };
         std::future::ready(Ok(chunk))
     });
-    rest.boxed()
+    chunks.boxed()
 }
 
 #[cfg(test)]

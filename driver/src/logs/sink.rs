@@ -1,7 +1,7 @@
 //! Where one stream's bytes go: the agent's FIFO, or the log files themselves.
 //!
 //! ```text
-//!  listening: bytes ─▶ FIFO ─▶ outbox, until they are seen in the files
+//!  present:   bytes ─▶ FIFO ─▶ outbox, until they are seen in the files
 //!      │ nobody reads for a while, or the reader is gone: what the files lack is taken back from pipe and outbox
 //!      ▼
 //!  absent:    bytes ─▶ files; now and then some go to the FIFO, and once they are read the sink listens again
@@ -27,16 +27,16 @@ use super::directory::{Directory, off_worker};
 use super::files::{Files, Position};
 use super::outbox::Outbox;
 use super::pipe::Pipe;
-use super::{Place, Report};
+use super::{LogPlace, Report};
 
 /// Between two looks for a reader.
-const LOOK: Duration = Duration::from_millis(50);
+const READER_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Between two looks whether a reader who is there has read all.
-const READ_LOOK: Duration = Duration::from_millis(5);
+const READ_POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// A reader that took nothing of a filled pipe for this long has ended.
 const READER_SILENCE: Duration = Duration::from_secs(2);
 /// Between two looks at a reader that may have ended.
-const DOUBT: Duration = Duration::from_millis(500);
+const DOUBT_INTERVAL: Duration = Duration::from_millis(500);
 /// Between two trials whether there is a reader again, and how long one takes.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 const PROBE_TIME: Duration = Duration::from_millis(100);
@@ -62,47 +62,47 @@ pub(super) struct Sink {
     /// Where the files ended when all of the outbox had arrived.
     base: Option<Position>,
     /// So many bytes went into the pipe.
-    handed: u64,
+    pipe_count: u64,
     last_write: Instant,
     suspicion: Option<Suspicion>,
     last_warning: Option<Instant>,
     /// How often the files were written.
     appends: u64,
     /// The user knows that this stream's files cannot be written.
-    reported: bool,
+    has_report: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reader {
-    Listening,
-    Absent { probed: Instant },
+    Present,
+    Absent { probe_time: Instant },
 }
 
 /// Since when nothing was read, and how much had been read then.
 #[derive(Debug)]
 struct Suspicion {
     since: Instant,
-    taken: u64,
+    count: u64,
 }
 
 impl Sink {
-    pub(super) fn new(place: &Place, fifo: &str, report: Report) -> Self {
+    pub(super) fn new(place: &LogPlace, fifo: &str, report: Report) -> Self {
         Self {
             directory: Arc::clone(&place.directory),
             fifo: fifo.to_owned(),
             files: Files::beside(Arc::clone(&place.directory), fifo),
             report,
             pipe: None,
-            reader: Reader::Listening,
+            reader: Reader::Present,
             queue: VecDeque::new(),
             outbox: Outbox::default(),
             base: None,
-            handed: 0,
+            pipe_count: 0,
             last_write: Instant::now(),
             suspicion: None,
             last_warning: None,
             appends: 0,
-            reported: false,
+            has_report: false,
         }
     }
 
@@ -117,12 +117,12 @@ impl Sink {
 
     /// The files are written instead of the FIFO.
     pub(super) fn is_aside(&self) -> bool {
-        self.reader != Reader::Listening
+        self.reader != Reader::Present
     }
 
     /// Waits until there is somebody at the other end, or it is clear that nobody will be.
     pub(super) async fn open(&mut self) {
-        while self.pipe.is_none() && self.reader == Reader::Listening {
+        while self.pipe.is_none() && self.reader == Reader::Present {
             self.connect().await;
         }
     }
@@ -150,8 +150,8 @@ impl Sink {
     async fn flush(&mut self) {
         while let Some(front) = self.queue.front().cloned() {
             if self.is_aside() && self.queue.len() > 1 {
-                let all = self.queue.make_contiguous().concat();
-                self.queue = VecDeque::from([all.into()]);
+                let content = self.queue.make_contiguous().concat();
+                self.queue = VecDeque::from([content.into()]);
                 continue;
             }
             if front.is_empty() {
@@ -159,8 +159,8 @@ impl Sink {
                 continue;
             }
             match self.reader {
-                Reader::Listening => self.hand(&front).await,
-                Reader::Absent { probed } if probed.elapsed() >= PROBE_INTERVAL => {
+                Reader::Present => self.hand(&front).await,
+                Reader::Absent { probe_time } if probe_time.elapsed() >= PROBE_INTERVAL => {
                     self.probe(front).await;
                 }
                 Reader::Absent { .. } => self.append(front).await,
@@ -180,7 +180,7 @@ impl Sink {
         let Some(pipe) = &mut self.pipe else {
             return self.connect().await;
         };
-        match timeout(DOUBT, pipe.write(bytes)).await {
+        match timeout(DOUBT_INTERVAL, pipe.write(bytes)).await {
             Ok(Ok(count)) => {
                 self.remember(&bytes[..count]);
                 self.doubt().await;
@@ -194,18 +194,18 @@ impl Sink {
     }
 
     /// The front of the queue went into the pipe.
-    fn remember(&mut self, handed: &[u8]) {
-        self.advance(handed.len());
-        self.outbox.push(handed);
-        self.handed = self.handed.wrapping_add(handed.len() as u64);
+    fn remember(&mut self, bytes: &[u8]) {
+        self.advance(bytes.len());
+        self.outbox.push(bytes);
+        self.pipe_count = self.pipe_count.wrapping_add(bytes.len() as u64);
         self.last_write = Instant::now();
     }
 
     /// One look for a reader.
     async fn connect(&mut self) {
         let (directory, fifo) = (Arc::clone(&self.directory), self.fifo.clone());
-        let found = off_worker(move || directory.fifo(&fifo)).await;
-        match found.and_then(Pipe::new) {
+        let fifo = off_worker(move || directory.fifo(&fifo)).await;
+        match fifo.and_then(Pipe::new) {
             Ok(pipe) => {
                 self.pipe = Some(pipe);
                 self.suspicion = None;
@@ -216,7 +216,7 @@ impl Sink {
                     self.warn(&error, "nobody reads the task's log, writing its files");
                     self.step_aside().await;
                 } else {
-                    sleep(LOOK).await;
+                    sleep(READER_POLL_INTERVAL).await;
                 }
             }
         }
@@ -227,18 +227,18 @@ impl Sink {
         let unread = self.unread();
         if unread == 0 {
             self.suspicion = None;
-        } else if self.silent_for(self.handed.wrapping_sub(unread as u64)) >= READER_SILENCE {
+        } else if self.silent_for(self.pipe_count.wrapping_sub(unread as u64)) >= READER_SILENCE {
             self.step_aside().await;
         }
     }
 
     /// How long nothing was read, of which so much has been read by now.
-    fn silent_for(&mut self, taken: u64) -> Duration {
+    fn silent_for(&mut self, count: u64) -> Duration {
         match &self.suspicion {
-            Some(earlier) if earlier.taken == taken => earlier.since.elapsed(),
+            Some(earlier) if earlier.count == count => earlier.since.elapsed(),
             _ => {
                 let since = Instant::now();
-                self.suspicion = Some(Suspicion { since, taken });
+                self.suspicion = Some(Suspicion { since, count });
                 Duration::ZERO
             }
         }
@@ -250,20 +250,20 @@ impl Sink {
 
     /// Offers a little to a reader who may be there again. What he does not take is written into the files.
     async fn probe(&mut self, bytes: Bytes) {
-        let probed = Instant::now();
-        self.reader = Reader::Absent { probed };
+        let probe_time = Instant::now();
+        self.reader = Reader::Absent { probe_time };
         self.base = self.position().await;
         if self.pipe.is_none() {
             let (directory, fifo) = (Arc::clone(&self.directory), self.fifo.clone());
-            let found = off_worker(move || directory.fifo(&fifo)).await;
-            self.pipe = found.and_then(Pipe::new).ok();
+            let fifo = off_worker(move || directory.fifo(&fifo)).await;
+            self.pipe = fifo.and_then(Pipe::new).ok();
         }
         let offer = &bytes[..bytes.len().min(PROBE_SIZE)];
-        let taken = match &mut self.pipe {
+        let count = match &mut self.pipe {
             Some(pipe) => offer_to(pipe, offer).await,
             None => 0,
         };
-        if taken == 0 {
+        if count == 0 {
             return self.append(bytes).await;
         }
         let appends = self.appends;
@@ -271,34 +271,34 @@ impl Sink {
             fifo = self.fifo,
             appends, "the agent collects the task's log again"
         );
-        self.reader = Reader::Listening;
+        self.reader = Reader::Present;
         self.suspicion = None;
-        self.remember(&offer[..taken]);
+        self.remember(&offer[..count]);
     }
 
     /// Into the files.
     async fn append(&mut self, bytes: Bytes) {
-        let (files, all) = (self.files.clone(), bytes.clone());
+        let (files, content) = (self.files.clone(), bytes.clone());
         self.last_write = Instant::now();
         self.appends = self.appends.wrapping_add(1);
-        let appended = off_worker(move || Ok(files.append(&all))).await;
-        let (done, result) = appended.unwrap_or_else(|error| (0, Err(error)));
-        self.outbox.push(&bytes[..done]);
+        let outcome = off_worker(move || Ok(files.append(&content))).await;
+        let (length, result) = outcome.unwrap_or_else(|error| (0, Err(error)));
+        self.outbox.push(&bytes[..length]);
         self.outbox.settle();
-        self.advance(done);
+        self.advance(length);
         match result {
             Ok(()) => {}
             // A job that spoils its own log directory loses its log; it must not wait for ever for that.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                self.advance(bytes.len().saturating_sub(done));
-                if !self.reported {
-                    self.reported = true;
+                self.advance(bytes.len().saturating_sub(length));
+                if !self.has_report {
+                    self.has_report = true;
                     (self.report)(format!("log lines are lost: {error}"));
                 }
             }
             Err(error) => {
                 self.warn(&error, "the task's log cannot be written, trying again");
-                sleep(DOUBT).await;
+                sleep(DOUBT_INTERVAL).await;
             }
         }
     }
@@ -327,7 +327,7 @@ async fn offer_to(pipe: &mut Pipe, offer: &[u8]) -> usize {
         return 0;
     };
     while pipe.unread() > 0 && begin.elapsed() < PROBE_TIME {
-        sleep(READ_LOOK).await;
+        sleep(READ_POLL_INTERVAL).await;
     }
     count.saturating_sub(pipe.drain().unwrap_or_default())
 }

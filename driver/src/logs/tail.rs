@@ -13,7 +13,7 @@ pub(super) struct Tail {
 
 /// How much of a tail the bytes so far end with.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Progress(usize);
+pub(super) struct Match(usize);
 
 impl Tail {
     pub(super) fn new(bytes: &[u8]) -> Self {
@@ -21,7 +21,7 @@ impl Tail {
             bytes: bytes.to_vec(),
             shorter: Vec::with_capacity(bytes.len()),
         };
-        let mut progress = Progress::default();
+        let mut progress = Match::default();
         for (index, byte) in bytes.iter().enumerate() {
             // The first byte alone has nothing shorter.
             if index > 0 {
@@ -40,7 +40,7 @@ impl Tail {
     }
 
     /// From one match to the next, of which this byte is the last.
-    fn advance(&self, progress: &mut Progress, byte: u8) {
+    fn advance(&self, progress: &mut Match, byte: u8) {
         let mut length = progress.0;
         while length > 0 && self.bytes.get(length) != Some(&byte) {
             length = self.shorter(length);
@@ -56,7 +56,7 @@ impl Tail {
     }
 
     /// Whether the stream, with this byte, ends with the whole tail.
-    pub(super) fn step(&self, progress: &mut Progress, byte: u8) -> bool {
+    pub(super) fn step(&self, progress: &mut Match, byte: u8) -> bool {
         if progress.0 == self.bytes.len() {
             progress.0 = self.shorter(progress.0);
         }
@@ -68,7 +68,7 @@ impl Tail {
     /// is there fits. `head` is the stream's begin.
     pub(super) fn short_fits(&self, head: &[u8]) -> Vec<usize> {
         let head = Self::new(&head[..head.len().min(self.len().saturating_sub(1))]);
-        let mut progress = Progress::default();
+        let mut progress = Match::default();
         for byte in &self.bytes {
             head.step(&mut progress, *byte);
         }
@@ -85,7 +85,7 @@ impl Tail {
     /// All places in `log`, first to last.
     pub(super) fn fits(&self, log: &[u8]) -> Vec<usize> {
         let mut fits = self.short_fits(log);
-        let mut progress = Progress::default();
+        let mut progress = Match::default();
         for (index, byte) in log.iter().enumerate() {
             if self.step(&mut progress, *byte) {
                 fits.push(index.saturating_add(1));

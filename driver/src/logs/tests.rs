@@ -36,7 +36,7 @@ impl World {
 
     fn sink(&self) -> Sink {
         let directory = Directory::open(Path::new(""), self.folder.path()).unwrap();
-        let place = Place {
+        let place = LogPlace {
             directory: Arc::new(directory),
             stdout: FIFO.to_owned(),
             stderr: String::new(),

@@ -65,7 +65,7 @@ fn a_directory_that_is_replaced_later_is_still_the_one_that_was_opened() {
     let moved = alloc.join("moved");
     fs::rename(logs, &moved).unwrap();
     symlink(others, logs).unwrap();
-    directory.made("web.stdout.0").unwrap();
+    directory.create("web.stdout.0").unwrap();
     assert!(moved.join("web.stdout.0").is_file());
     assert_eq!(fs::read_dir(others).unwrap().count(), 0);
 }
@@ -94,7 +94,7 @@ fn only_a_regular_file_with_one_name_is_opened_for_a_log() {
     names.extend(device.is_ok().then_some("device"));
     for name in names {
         for opened in [
-            directory.made(name),
+            directory.create(name),
             directory.file(name, Access::Read),
             directory.file(name, Access::Append),
         ] {
@@ -113,7 +113,7 @@ fn a_name_never_leads_out_of_the_directory() {
     let (alloc, logs) = (&world.alloc, &world.logs);
     let directory = Directory::open(alloc, logs).unwrap();
     for name in ["", ".", "..", "../x", "/etc/passwd", "a/b", "a\0b"] {
-        assert!(directory.made(name).is_err(), "{name:?}");
+        assert!(directory.create(name).is_err(), "{name:?}");
         assert!(directory.remove(name).is_err(), "{name:?}");
         assert!(directory.fifo(name).is_err(), "{name:?}");
     }
@@ -164,7 +164,7 @@ fn a_file_that_changes_into_a_link_and_back_never_leads_anywhere() {
         });
         let mut written = 0;
         while written < 2000 {
-            if let Ok(mut file) = directory.made("log") {
+            if let Ok(mut file) = directory.create("log") {
                 io::Write::write_all(&mut file, b"x").unwrap();
                 written += 1;
             }
@@ -180,10 +180,10 @@ fn a_listing_is_given_up_where_nobody_has_so_many_logs() {
     let (alloc, logs) = (&world.alloc, &world.logs);
     let directory = Directory::open(alloc, logs).unwrap();
     let names = || directory.names(|name| name.parse::<usize>().ok());
-    for number in 0..ENTRIES - 2 {
+    for number in 0..ENTRIES_MAX - 2 {
         fs::write(logs.join(number.to_string()), "").unwrap();
     }
-    assert_eq!(names().unwrap().len(), ENTRIES - 2);
+    assert_eq!(names().unwrap().len(), ENTRIES_MAX - 2);
     for more in ["a", "b", "c"] {
         fs::write(logs.join(more), "").unwrap();
     }

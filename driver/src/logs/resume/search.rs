@@ -2,17 +2,17 @@
 
 use jiff::Timestamp;
 
-use super::{LAG_FIT, SLACK, Skip};
+use super::{CLOCK_SLACK, LAG_FIT, Skip};
 use crate::engine::{LogEntry, Source};
 use crate::logs::files::End;
-use crate::logs::tail::{Progress, Tail};
+use crate::logs::tail::{Match, Tail};
 
 pub(super) struct Search {
     source: Source,
     /// When the last byte arrived.
-    written: Option<Timestamp>,
+    write_time: Option<Timestamp>,
     tail: Tail,
-    progress: Progress,
+    progress: Match,
     best: Option<(i128, Skip)>,
     latest: Option<Mark>,
     /// The first bytes, where less than the whole tail can fit, and the entries that they are of.
@@ -25,7 +25,7 @@ pub(super) struct Search {
 struct Mark {
     at: Timestamp,
     /// So many entries right before it have the same time.
-    same: usize,
+    index: usize,
     length: usize,
 }
 
@@ -33,9 +33,9 @@ impl Search {
     pub(super) fn new(source: Source, end: &End) -> Self {
         Self {
             source,
-            written: Timestamp::try_from(end.written).ok(),
+            write_time: Timestamp::try_from(end.write_time).ok(),
             tail: Tail::new(&end.tail),
-            progress: Progress::default(),
+            progress: Match::default(),
             best: None,
             latest: None,
             head: Vec::new(),
@@ -44,13 +44,13 @@ impl Search {
     }
 
     pub(super) fn push(&mut self, entry: &LogEntry) {
-        let same = match self.latest {
-            Some(latest) if latest.at == entry.at => latest.same.saturating_add(1),
+        let index = match self.latest {
+            Some(latest) if latest.at == entry.at => latest.index.saturating_add(1),
             _ => 0,
         };
         let mark = Mark {
             at: entry.at,
-            same,
+            index,
             length: entry.bytes.len(),
         };
         self.latest = Some(mark);
@@ -95,16 +95,16 @@ impl Search {
         let away = mark
             .at
             .as_nanosecond()
-            .saturating_sub(self.written?.as_nanosecond());
-        if away > SLACK.as_nanos().cast_signed() && fit < LAG_FIT {
+            .saturating_sub(self.write_time?.as_nanosecond());
+        if away > CLOCK_SLACK.as_nanos().cast_signed() && fit < LAG_FIT {
             return None;
         }
-        let whole = bytes == mark.length;
+        let complete = bytes == mark.length;
         let skip = Skip {
             before: Some(mark.at),
-            entries: mark.same.saturating_add(usize::from(whole)),
-            bytes: if whole { 0 } else { bytes },
-            ..Skip::nothing(self.source)
+            entries: mark.index.saturating_add(usize::from(complete)),
+            bytes: if complete { 0 } else { bytes },
+            ..Skip::empty(self.source)
         };
         Some((away.abs(), skip))
     }
@@ -127,7 +127,7 @@ pub(crate) fn fuzz(data: &[u8]) {
     let (tail, log) = rest.split_at(usize::from(*tail).min(rest.len()));
     let end = End {
         tail: tail.to_vec(),
-        written: std::time::SystemTime::UNIX_EPOCH,
+        write_time: std::time::SystemTime::UNIX_EPOCH,
     };
     let mut search = Search::new(Source::Stdout, &end);
     let length = usize::from(*entry).max(1);

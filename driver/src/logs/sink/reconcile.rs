@@ -5,13 +5,16 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
-use super::{APPEND_INTERVAL, DOUBT, LOOK, READ_LOOK, READER_SILENCE, Reader, Sink};
+use super::{
+    APPEND_INTERVAL, DOUBT_INTERVAL, READ_POLL_INTERVAL, READER_POLL_INTERVAL, READER_SILENCE,
+    Reader, Sink,
+};
 use crate::logs::directory::off_worker;
 
 /// logmon keeps what it read for a tenth of a second before it writes it.
-const FLUSH: Duration = Duration::from_millis(200);
+const LOGMON_FLUSH_TIME: Duration = Duration::from_millis(200);
 /// Somebody else who keeps writing must not hold the task's log back for ever.
-const LOOKS: u32 = 100;
+const LOOKS_MAX: u32 = 100;
 /// How long what an earlier process left in the pipe may stay unread.
 const LEFTOVER_SILENCE: Duration = Duration::from_millis(300);
 
@@ -22,10 +25,10 @@ impl Sink {
             if self.is_aside() && !self.queue.is_empty() {
                 return sleep(APPEND_INTERVAL).await;
             }
-            sleep(DOUBT).await;
+            sleep(DOUBT_INTERVAL).await;
             let under_way = self.unread() > 0
-                || self.outbox.pending() > 0 && self.last_write.elapsed() >= DOUBT;
-            if self.reader == Reader::Listening && under_way {
+                || self.outbox.pending() > 0 && self.last_write.elapsed() >= DOUBT_INTERVAL;
+            if self.reader == Reader::Present && under_way {
                 return;
             }
         }
@@ -39,8 +42,8 @@ impl Sink {
             self.doubt().await;
         } else if self.outbox.pending() > 0 {
             let files = self.files.clone();
-            let found = off_worker(move || Ok((files.end()?, files.position()?))).await;
-            match found {
+            let result = off_worker(move || Ok((files.end()?, files.position()?))).await;
+            match result {
                 Ok((Some(end), position)) if self.outbox.is_settled_by(&end.tail) => {
                     self.outbox.settle();
                     self.base = Some(position);
@@ -54,8 +57,8 @@ impl Sink {
 
     /// The container has ended: returns once the pipe is read, or what is in it is in the files.
     pub(in super::super) async fn finish(&mut self) {
-        while self.reader == Reader::Listening && self.unread() > 0 {
-            sleep(READ_LOOK).await;
+        while self.reader == Reader::Present && self.unread() > 0 {
+            sleep(READ_POLL_INTERVAL).await;
             self.doubt().await;
         }
         self.flush().await;
@@ -64,19 +67,19 @@ impl Sink {
     /// After another process wrote here, or the engine's stream broke: waits until what was written has arrived in the
     /// files, and throws away what nobody will read. Both make the files the truth about what has arrived.
     pub(in super::super) async fn settle(&mut self) {
-        if self.pipe.is_none() && self.reader == Reader::Listening {
+        if self.pipe.is_none() && self.reader == Reader::Present {
             self.connect().await;
         }
-        let mut left_over = self.unread();
+        let mut remainder = self.unread();
         let mut since = Instant::now();
-        for _ in 0..LOOKS {
-            if left_over == 0 {
+        for _ in 0..LOOKS_MAX {
+            if remainder == 0 {
                 break;
             }
-            sleep(LOOK).await;
+            sleep(READER_POLL_INTERVAL).await;
             let unread = self.unread();
-            if unread != left_over {
-                (left_over, since) = (unread, Instant::now());
+            if unread != remainder {
+                (remainder, since) = (unread, Instant::now());
             } else if since.elapsed() >= LEFTOVER_SILENCE {
                 let drained = self.drain();
                 info!(
@@ -103,8 +106,8 @@ impl Sink {
                 fifo = self.fifo,
                 unread, "the agent's log collector does not read, writing the task's log files"
             );
-            let probed = Instant::now();
-            self.reader = Reader::Absent { probed };
+            let probe_time = Instant::now();
+            self.reader = Reader::Absent { probe_time };
         }
         self.reconcile(drained).await;
     }
@@ -118,11 +121,11 @@ impl Sink {
                 break;
             }
             if since.elapsed() >= READER_SILENCE {
-                let probed = Instant::now();
-                self.reader = Reader::Absent { probed };
+                let probe_time = Instant::now();
+                self.reader = Reader::Absent { probe_time };
                 break;
             }
-            sleep(LOOK).await;
+            sleep(READER_POLL_INTERVAL).await;
         }
         self.reconcile(drained).await;
     }
@@ -133,34 +136,34 @@ impl Sink {
         self.suspicion = None;
         self.quiet().await;
         let (files, base) = (self.files.clone(), self.base);
-        let found = off_worker(move || {
-            let grown = base.map(|base| files.grown_since(base)).transpose()?;
-            Ok((files.end()?, grown.flatten(), files.position()?))
+        let result = off_worker(move || {
+            let growth = base.map(|base| files.growth_since(base)).transpose()?;
+            Ok((files.end()?, growth.flatten(), files.position()?))
         });
-        let missing = match found.await {
-            Ok((end, grown, position)) => {
+        let gap = match result.await {
+            Ok((end, growth, position)) => {
                 self.base = Some(position);
                 let tail = end.map(|end| end.tail).unwrap_or_default();
-                self.outbox.missing(&tail, grown)
+                self.outbox.take_gap(&tail, growth)
             }
             Err(error) => {
                 self.warn(&error, "the task's log files cannot be read");
                 None
             }
         };
-        let missing = missing.unwrap_or_else(|| {
+        let gap = gap.unwrap_or_else(|| {
             debug!(fifo = self.fifo, "the log files end with something else");
-            let missing = self.outbox.take_back(drained);
+            let gap = self.outbox.take_back(drained);
             self.outbox.settle();
-            missing
+            gap
         });
-        if !missing.is_empty() {
+        if !gap.is_empty() {
             info!(
                 fifo = self.fifo,
-                bytes = missing.len(),
+                bytes = gap.len(),
                 "writing again what the agent's log collector did not"
             );
-            self.queue.push_front(missing.into());
+            self.queue.push_front(gap.into());
         }
     }
 
@@ -168,19 +171,19 @@ impl Sink {
     async fn quiet(&mut self) {
         let mut position = self.position().await;
         let mut quiet = Duration::ZERO;
-        for _ in 0..LOOKS {
-            if quiet >= FLUSH {
+        for _ in 0..LOOKS_MAX {
+            if quiet >= LOGMON_FLUSH_TIME {
                 return;
             }
-            sleep(LOOK).await;
-            let now = self.position().await;
-            let moved = now != position || self.unread() > 0;
-            quiet = if moved {
+            sleep(READER_POLL_INTERVAL).await;
+            let next = self.position().await;
+            let is_moving = next != position || self.unread() > 0;
+            quiet = if is_moving {
                 Duration::ZERO
             } else {
-                quiet.saturating_add(LOOK)
+                quiet.saturating_add(READER_POLL_INTERVAL)
             };
-            position = now;
+            position = next;
         }
     }
 

@@ -11,34 +11,34 @@ use jiff::Timestamp;
 use crate::engine::{EngineError, History, LogEntry, LogLimits};
 
 /// What an entry of Docker's `json-file` has around its text: names, stream and time.
-const ENVELOPE: u64 = 72;
+const ENVELOPE_SIZE: u64 = 72;
 /// The longest form of one byte of text there.
-const ESCAPED: u64 = 6;
+const ESCAPE_SIZE_MAX: u64 = 6;
 /// Where a single file is kept, that it was emptied can only be seen by what it begins with: a program that writes at all
 /// often begins within this time.
-const FIRST_OUTPUT: Duration = Duration::from_secs(1);
+const FIRST_OUTPUT_TIME: Duration = Duration::from_secs(1);
 
-/// What the user should know if nothing of the container that `started` then has arrived. `history` is its stored log.
+/// What the user should know if nothing of the container that `start` then has arrived. `history` is its stored log.
 pub(in crate::logs) async fn doubt(
     mut history: History,
     limits: LogLimits,
-    started: Option<SystemTime>,
+    start: Option<SystemTime>,
 ) -> Result<Option<String>, EngineError> {
     let mut begins = None;
-    let mut stored = 0_u64;
+    let mut size = 0_u64;
     while let Some(entry) = history.try_next().await? {
         begins.get_or_insert(entry.at);
-        stored = stored.saturating_add(size_at_most(&entry));
+        size = size.saturating_add(size_at_most(&entry));
     }
     let Some(begins) = begins else {
         return Ok(None);
     };
-    let late = started
-        .and_then(|started| Timestamp::try_from(started.checked_add(FIRST_OUTPUT)?).ok())
+    let late = start
+        .and_then(|start| Timestamp::try_from(start.checked_add(FIRST_OUTPUT_TIME)?).ok())
         .is_some_and(|first| begins > first);
     let may_be_cut = match limits.least_after_loss() {
         0 => late,
-        least => stored >= least,
+        least => size >= least,
     };
     Ok(may_be_cut.then(|| {
         format!(
@@ -52,10 +52,10 @@ pub(in crate::logs) async fn doubt(
 fn size_at_most(entry: &LogEntry) -> u64 {
     let size = |byte: &u8| match byte {
         b' '..=b'~' if !b"\"\\<>&".contains(byte) => 1,
-        _ => ESCAPED,
+        _ => ESCAPE_SIZE_MAX,
     };
     let text: u64 = entry.bytes.iter().map(size).sum();
-    text.saturating_add(ENVELOPE)
+    text.saturating_add(ENVELOPE_SIZE)
 }
 
 #[cfg(test)]
@@ -80,7 +80,7 @@ mod tests {
     }
 
     /// Of a container that started at 0 and has stored so many lines from then on.
-    async fn told(lines: usize, from: u64, limits: LogLimits) -> Option<String> {
+    async fn warning(lines: usize, from: u64, limits: LogLimits) -> Option<String> {
         let entry = LogEntry {
             source: Source::Stderr,
             at: Timestamp::try_from(at(from)).unwrap(),
@@ -92,13 +92,13 @@ mod tests {
 
     #[tokio::test]
     async fn less_than_a_full_file_was_never_cut() {
-        assert_eq!(told(0, 0, TWO_FILES).await, None);
-        assert_eq!(told(45, 5_000, TWO_FILES).await, None);
+        assert_eq!(warning(0, 0, TWO_FILES).await, None);
+        assert_eq!(warning(45, 5_000, TWO_FILES).await, None);
     }
 
     #[tokio::test]
     async fn more_than_all_old_files_hold_may_have_been_cut() {
-        let words = told(60, 20, TWO_FILES).await.unwrap();
+        let words = warning(60, 20, TWO_FILES).await.unwrap();
         assert!(
             words.contains("lines before 1970-01-01T00:16:40.020Z may be missing"),
             "{words}"
@@ -108,7 +108,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_single_file_may_have_been_emptied_if_it_begins_late() {
-        assert_eq!(told(60, 20, SINGLE_FILE).await, None);
-        assert!(told(1, 1_001, SINGLE_FILE).await.is_some());
+        assert_eq!(warning(60, 20, SINGLE_FILE).await, None);
+        assert!(warning(1, 1_001, SINGLE_FILE).await.is_some());
     }
 }
