@@ -102,7 +102,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Command::Bench { figure } => {
             privilege::become_root()?;
-            bench::run(&Lab::open(cli.profile(), None)?, *figure).map(|()| done)
+            bench::run(Lab::open(cli.profile(), None)?, *figure).map(|()| done)
         }
         Command::Test { stage } => run_tests(*stage),
         Command::Chaos(args) => {

@@ -2,11 +2,16 @@
 //!
 //! Each figure stands beside its peer from the same run, since a machine's own speed is nobody's merit.
 
+use std::fmt;
+use std::sync::Arc;
+
 use anyhow::Result;
 
-use crate::report::ui;
+use super::Experiment;
+use crate::report::ui::{self, Mode, Ui};
 use crate::supply::products;
 use crate::world::context::Lab;
+use crate::world::topology::Nodes;
 
 mod capture;
 mod exit;
@@ -49,67 +54,99 @@ pub enum Figure {
     Hostile,
 }
 
-/// Takes one figure and prints its lines.
-pub fn run(lab: &Lab, figure: Figure) -> Result<()> {
+impl Figure {
+    fn experiment(self) -> &'static dyn Experiment {
+        match self {
+            Self::Vip => &vip::Vip,
+            Self::Memory => &memory::Memory,
+            Self::Lag => &lag::Lag,
+            Self::Exit => &exit::Exit,
+            Self::Lost => &lost::Lost,
+            Self::Recover => &recover::Recover,
+            Self::Stats => &stats::Stats,
+            Self::Scale => &scale::Scale,
+            Self::Hostile => &hostile::Hostile,
+        }
+    }
+}
+
+/// Takes one figure and shows what came of it. A goal that is missed is a line and no failure: a figure says nothing of a
+/// machine that is busy.
+pub fn run(lab: Lab, figure: Figure) -> Result<()> {
     if !products::is_release() {
         ui::complain(
             "these programs are not optimized: for figures, `cargo lab-release up` and then `cargo lab-release bench`",
         );
     }
-    let lines = match figure {
-        Figure::Vip => vip::measure(lab)?,
-        Figure::Memory => memory::measure(lab)?,
-        Figure::Lag => lag::measure(lab)?,
-        Figure::Exit => exit::measure(lab)?,
-        Figure::Lost => lost::measure(lab)?,
-        Figure::Recover => recover::measure(lab)?,
-        Figure::Stats => stats::measure(lab)?,
-        Figure::Scale => scale::measure(lab)?,
-        Figure::Hostile => hostile::measure(lab)?,
-    };
-    for line in lines {
-        ui::print(&line);
+    let experiment = figure.experiment();
+    ui::print(experiment.hypothesis());
+    if experiment.nodes() == Nodes::Two && lab.nodes == Nodes::One {
+        ui::complain("a part of it needs a second node: `cargo lab up --nodes 2`");
+    }
+    let outcome = experiment.run(&Arc::new(lab), &Ui::new(Mode::choose(false)))?;
+    for line in &outcome.lines {
+        ui::print(line);
+    }
+    for measurement in &outcome.measurements {
+        ui::print(&measurement.to_string());
     }
     Ok(())
 }
 
-/// The value below which a share of the sorted samples lies.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    if sorted.is_empty() {
-        return f64::NAN;
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "an index"
-    )]
-    let index = ((sorted.len() - 1) as f64 * share).ceil() as usize;
-    sorted[index.min(sorted.len() - 1)]
+/// Milliseconds of one thing that happened again and again.
+#[derive(Debug, Clone, PartialEq)]
+struct Series {
+    name: &'static str,
+    /// From the least to the most.
+    millis: Vec<f64>,
 }
 
-/// `name: n=…, median …, p99 …, max … ms`.
-fn line(name: &str, mut millis: Vec<f64>) -> String {
-    millis.sort_by(f64::total_cmp);
-    let at = |share| quantile(&millis, share);
-    format!(
-        "{name}: n={}, median {:.3} ms, p99 {:.3} ms, max {:.3} ms",
-        millis.len(),
-        at(0.5),
-        at(0.99),
-        at(1.0)
-    )
+impl Series {
+    fn new(name: &'static str, mut millis: Vec<f64>) -> Self {
+        millis.sort_by(f64::total_cmp);
+        Self { name, millis }
+    }
+
+    /// The value below which a share of the samples lies; no number where there is none.
+    fn quantile(&self, share: f64) -> f64 {
+        if self.millis.is_empty() {
+            return f64::NAN;
+        }
+        let last = self.millis.len() - 1;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "an index"
+        )]
+        let index = (last as f64 * share).ceil() as usize;
+        self.millis[index.min(last)]
+    }
+}
+
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: n={}, median {:.3} ms, p99 {:.3} ms, max {:.3} ms",
+            self.name,
+            self.millis.len(),
+            self.quantile(0.5),
+            self.quantile(0.99),
+            self.quantile(1.0)
+        )
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::quantile;
+    use super::Series;
 
     #[test]
     fn quantiles_of_a_hundred_samples_are_where_one_expects_them() {
-        let samples: Vec<f64> = (1..=100).map(f64::from).collect();
-        assert!((quantile(&samples, 0.5) - 51.0).abs() < 1.0);
-        assert!((quantile(&samples, 0.99) - 100.0).abs() < 1.5);
-        assert!(quantile(&[], 0.5).is_nan());
+        let samples = Series::new("x", (1..=100).rev().map(f64::from).collect());
+        assert!((samples.quantile(0.5) - 51.0).abs() < 1.0);
+        assert!((samples.quantile(0.99) - 100.0).abs() < 1.5);
+        assert!(Series::new("x", Vec::new()).quantile(0.5).is_nan());
     }
 }

@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use crate::experiment::{Experiment, Measurement, Outcome};
 use crate::part::nomad::Driver;
-use crate::report::ui::{Mode, Outcome, Ui};
+use crate::report::ui::{self, Mode, Ui};
 use crate::world::context::Lab;
 use crate::{doctor, up};
 
@@ -65,22 +66,15 @@ pub fn run(lab: Lab, ui: &Ui, wish: Wish) -> Result<ExitCode> {
             driver: Driver::Ours,
         },
     )?;
+    ui.say(wish.hypothesis());
     ui.say(&format!("seed {}", wish.seed));
     let lab = Arc::new(lab);
-    let mut totals = Totals::default();
-    let mut broken = 0;
-    for (number, seed) in episode::seeds(wish.seed).take(wish.episodes).enumerate() {
-        let ended = live(&lab, ui, number, seed);
-        broken = if ended.error.is_some() { broken + 1 } else { 0 };
-        totals.add(ended);
-        if broken == BROKEN {
-            ui.say("the last episodes could not be lived through: no more of them");
-            break;
-        }
+    let outcome = wish.run(&lab, ui)?;
+    for line in &outcome.lines {
+        ui.say(line);
     }
-    ui.say(&totals.text());
     let profile = lab.topology.profile();
-    let kept = if totals.all_good() {
+    let kept = if outcome.holds() {
         ""
     } else {
         ", which takes along what was kept of the failed ones"
@@ -88,12 +82,37 @@ pub fn run(lab: Lab, ui: &Ui, wish: Wish) -> Result<ExitCode> {
     ui.say(&format!(
         "The lab of profile {profile} stays up: cargo lab --profile {profile} status · cargo lab --profile {profile} down{kept}"
     ));
-    ui.object(&totals.json());
-    Ok(if totals.all_good() {
+    Ok(if outcome.holds() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+impl Experiment for Wish {
+    fn hypothesis(&self) -> &'static str {
+        "whatever dies, hangs, is cut off or is changed by hand: afterwards all views agree, and nothing is lost that was not in its way"
+    }
+
+    fn run(&self, lab: &Arc<Lab>, ui: &Ui) -> Result<Outcome> {
+        let mut totals = Totals::default();
+        let mut broken = 0;
+        for (number, seed) in episode::seeds(self.seed).take(self.episodes).enumerate() {
+            let ended = live(lab, ui, number, seed);
+            broken = if ended.error.is_some() { broken + 1 } else { 0 };
+            totals.add(ended);
+            if broken == BROKEN {
+                ui.say("the last episodes could not be lived through: no more of them");
+                break;
+            }
+        }
+        ui.object(&totals.json());
+        let failed = u32::try_from(totals.failed().len()).map(f64::from)?;
+        Ok(Outcome {
+            lines: vec![totals.text()],
+            measurements: vec![Measurement::at_most(0.0, "episodes", "failed", failed)],
+        })
+    }
 }
 
 fn live(lab: &Arc<Lab>, ui: &Ui, number: usize, seed: u64) -> Ended {
@@ -124,9 +143,9 @@ fn live(lab: &Arc<Lab>, ui: &Ui, number: usize, seed: u64) -> Ended {
         ui.object(&ended.json());
     } else {
         let outcome = if ended.is_good() {
-            Outcome::Ok
+            ui::Outcome::Ok
         } else {
-            Outcome::Failed
+            ui::Outcome::Failed
         };
         step.end(outcome, &ended.line());
     }

@@ -9,7 +9,7 @@ mod watch;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -17,13 +17,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use super::Series;
 use super::capture::Mark;
-use super::line;
 use crate::client::api::Api;
+use crate::experiment::{Experiment, Measurement, Outcome};
 use crate::host::wait;
 use crate::observe::status;
 use crate::part::{docker, job};
-use crate::report::ui;
+use crate::report::ui::{self, Ui};
 use crate::world::context::Lab;
 use crate::world::topology::Node;
 
@@ -40,13 +41,21 @@ const ENDS_TIMEOUT: Duration = Duration::from_mins(5);
 /// their own delays.
 const PACE: Duration = Duration::from_millis(400);
 
-pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
-    let file = lab.paths.state.join(format!("{JOB}.nomad.hcl"));
-    lab.person.write(&file, &jobfile(lab))?;
-    job::submit(lab, &file)?;
-    let measured = job::wait_deployed(lab, JOB).and_then(|()| ends(lab));
-    job::purge(lab, JOB)?;
-    measured
+pub(super) struct Exit;
+
+impl Experiment for Exit {
+    fn hypothesis(&self) -> &'static str {
+        "a real server is gone 20 ms after its process has ended, in 99 of 100 ends, before Consul and Nomad say a word"
+    }
+
+    fn run(&self, lab: &Arc<Lab>, _ui: &Ui) -> Result<Outcome> {
+        let file = lab.paths.state.join(format!("{JOB}.nomad.hcl"));
+        lab.person.write(&file, &jobfile(lab))?;
+        job::submit(lab, &file)?;
+        let measured = job::wait_deployed(lab, JOB).and_then(|()| ends(lab));
+        job::purge(lab, JOB)?;
+        measured
+    }
 }
 
 fn jobfile(lab: &Lab) -> String {
@@ -96,7 +105,7 @@ fn jobfile(lab: &Lab) -> String {
 }
 
 /// Kills, and collects what the three observers saw.
-fn ends(lab: &Lab) -> Result<Vec<String>> {
+fn ends(lab: &Lab) -> Result<Outcome> {
     let program = std::env::current_exe().context("find the own program")?;
     let program = program.display().to_string();
     let vip = format!("{}:80", lab.topology.third_vip());
@@ -131,11 +140,20 @@ fn ends(lab: &Lab) -> Result<Vec<String>> {
     let kernel: Vec<f64> =
         serde_json::from_str(output.stdout.trim()).context("read the watcher's answer")?;
     ensure!(!kernel.is_empty(), "no real server was seen to go");
-    Ok(vec![
-        line("process ends → real server gone", kernel),
-        line("process ends → Consul says so", consul.map_err(panicked)??),
-        line("process ends → Nomad says so", nomad.map_err(panicked)??),
-    ])
+    let kernel = Series::new("process ends → real server gone", kernel);
+    let others = [
+        Series::new("process ends → Consul says so", consul.map_err(panicked)??),
+        Series::new("process ends → Nomad says so", nomad.map_err(panicked)??),
+    ];
+    let p99 = Measurement::at_most(20.0, "ms", "real server gone, p99", kernel.quantile(0.99));
+    Ok(Outcome {
+        lines: [&kernel]
+            .into_iter()
+            .chain(&others)
+            .map(Series::to_string)
+            .collect(),
+        measurements: vec![p99],
+    })
 }
 
 /// When each was killed, until its end has been seen by the reader of that name.

@@ -7,14 +7,16 @@
 mod commands;
 mod witness;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{line, memory};
+use super::{Series, memory};
+use crate::experiment::{Experiment, Measurement, Outcome};
 use crate::host::{paths, wait};
 use crate::part::{job, nomad};
-use crate::report::ui;
+use crate::report::ui::{self, Ui};
 use crate::world::context::Lab;
 use crate::world::topology::Node;
 
@@ -33,28 +35,36 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// Between two looks at the plugin's memory.
 const MEMORY_LOOK: Duration = Duration::from_millis(500);
 
-pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
-    run(lab, WITNESS)?;
-    let measured = job::wait_deployed(lab, WITNESS).and_then(|()| beside(lab));
-    // Both, whatever became of one of them.
-    let ended = [HOSTILE, WITNESS].map(|job| job::purge(lab, job));
-    let lines = measured?;
-    ended.into_iter().collect::<Result<Vec<()>>>()?;
-    Ok(lines)
+pub(super) struct Hostile;
+
+impl Experiment for Hostile {
+    fn hypothesis(&self) -> &'static str {
+        "a quiet task's log is a quarter of a second old at most beside four hostile tasks, and the plugin stays below 40 MiB"
+    }
+
+    fn run(&self, lab: &Arc<Lab>, _ui: &Ui) -> Result<Outcome> {
+        submit(lab, WITNESS)?;
+        let measured = job::wait_deployed(lab, WITNESS).and_then(|()| beside(lab));
+        // Both, whatever became of one of them.
+        let ended = [HOSTILE, WITNESS].map(|job| job::purge(lab, job));
+        let outcome = measured?;
+        ended.into_iter().collect::<Result<Vec<()>>>()?;
+        Ok(outcome)
+    }
 }
 
-fn run(lab: &Lab, job: &str) -> Result<()> {
+fn submit(lab: &Lab, job: &str) -> Result<()> {
     job::submit(
         lab,
         &paths::workspace().join(format!("jobs/{job}.nomad.hcl")),
     )
 }
 
-fn beside(lab: &Lab) -> Result<Vec<String>> {
+fn beside(lab: &Lab) -> Result<Outcome> {
     let witness = allocation(lab, WITNESS, WITNESS)?;
     let mut witness = Witness::of(&log_folder(lab, &witness), "clock")?;
     let alone = watch(lab, &mut witness, TIME_ALONE)?;
-    run(lab, HOSTILE)?;
+    submit(lab, HOSTILE)?;
     let inside = wait::until(
         "wait for the hostile tasks",
         ARRIVAL_TIMEOUT,
@@ -75,21 +85,31 @@ fn beside(lab: &Lab) -> Result<Vec<String>> {
         "the quiet task wrote only {} lines",
         beside.lags.len()
     );
-    Ok(vec![
-        line("age of a quiet task's log, alone", alone.lags),
-        line(
+    let lags = [
+        Series::new("age of a quiet task's log, alone", alone.lags),
+        Series::new(
             "age of a quiet task's log, beside four hostile tasks",
             beside.lags,
         ),
-        format!(
-            "plugin alone {:.1} MiB PSS, beside them {:.1} MiB at most",
-            alone.most_mib, beside.most_mib
-        ),
-        format!(
-            "of {COMMANDS} commands at once {} wrote, {} had not begun, {} were refused {}",
-            commands.wrote, commands.wait, commands.refused, commands.why
-        ),
-    ])
+    ];
+    Ok(Outcome {
+        measurements: vec![
+            Measurement::at_most(250.0, "ms", "age beside them, p99", lags[1].quantile(0.99)),
+            Measurement::at_most(40.0, "MiB", "plugin beside them", beside.most_mib),
+        ],
+        lines: vec![
+            lags[0].to_string(),
+            lags[1].to_string(),
+            format!(
+                "plugin alone {:.1} MiB PSS, beside them {:.1} MiB at most",
+                alone.most_mib, beside.most_mib
+            ),
+            format!(
+                "of {COMMANDS} commands at once {} wrote, {} had not begun, {} were refused {}",
+                commands.wrote, commands.wait, commands.refused, commands.why
+            ),
+        ],
+    })
 }
 
 /// Milliseconds of each line, and the plugin's memory.

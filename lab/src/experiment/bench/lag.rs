@@ -5,11 +5,14 @@
 
 mod watch;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use super::line;
+use super::Series;
+use crate::experiment::{Experiment, Measurement, Outcome};
+use crate::report::ui::Ui;
 use crate::world::context::Lab;
 use crate::world::topology::Node;
 
@@ -23,36 +26,49 @@ const WATCH_LIMIT: Duration = Duration::from_secs(90);
 /// The service whose health is changed.
 const SERVICE: &str = "lag-probe";
 
-pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
-    let program = std::env::current_exe()
-        .context("find the own program")?
-        .display()
-        .to_string();
-    let vip = format!("{}:80", lab.topology.third_vip());
-    let real = lab.topology.node_address(Node::Node1);
-    register(lab, &real.to_string(), &vip)?;
-    let consul = lab.topology.node_address(Node::Node1).to_string();
-    let watch = [
-        program.as_str(),
-        "internal",
-        "watch-lag",
-        consul.as_str(),
-        vip.as_str(),
-    ];
-    let watched = std::thread::scope(|scope| {
-        let watching = scope.spawn(|| lab.kernel.capture_within(&watch, WATCH_LIMIT));
-        let changed = change(lab);
-        let watched = watching
-            .join()
-            .unwrap_or_else(|_| Err(anyhow!("the watcher's thread panicked")));
-        changed.and(watched)
-    });
-    deregister(lab)?;
-    let output = watched?;
-    ensure!(output.code == 0, "the watcher: {}", output.stderr.trim());
-    let millis: Vec<f64> =
-        serde_json::from_str(output.stdout.trim()).context("read the watcher's answer")?;
-    Ok(vec![line("Consul's answer → kernel programmed", millis)])
+pub(super) struct Lag;
+
+impl Experiment for Lag {
+    fn hypothesis(&self) -> &'static str {
+        "the kernel is programmed 5 ms after Consul's answer arrives, in 99 of 100 changes"
+    }
+
+    fn run(&self, lab: &Arc<Lab>, _ui: &Ui) -> Result<Outcome> {
+        let program = std::env::current_exe()
+            .context("find the own program")?
+            .display()
+            .to_string();
+        let vip = format!("{}:80", lab.topology.third_vip());
+        let real = lab.topology.node_address(Node::Node1);
+        register(lab, &real.to_string(), &vip)?;
+        let consul = lab.topology.node_address(Node::Node1).to_string();
+        let watch = [
+            program.as_str(),
+            "internal",
+            "watch-lag",
+            consul.as_str(),
+            vip.as_str(),
+        ];
+        let watched = std::thread::scope(|scope| {
+            let watching = scope.spawn(|| lab.kernel.capture_within(&watch, WATCH_LIMIT));
+            let changed = change(lab);
+            let watched = watching
+                .join()
+                .unwrap_or_else(|_| Err(anyhow!("the watcher's thread panicked")));
+            changed.and(watched)
+        });
+        deregister(lab)?;
+        let output = watched?;
+        ensure!(output.code == 0, "the watcher: {}", output.stderr.trim());
+        let millis: Vec<f64> =
+            serde_json::from_str(output.stdout.trim()).context("read the watcher's answer")?;
+        let lag = Series::new("Consul's answer → kernel programmed", millis);
+        let p99 = Measurement::at_most(5.0, "ms", "p99", lag.quantile(0.99));
+        Ok(Outcome {
+            lines: vec![lag.to_string()],
+            measurements: vec![p99],
+        })
+    }
 }
 
 fn put(lab: &Lab, path: &str, body: &serde_json::Value) -> Result<()> {

@@ -6,12 +6,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::overflow::Overflows;
 use crate::client::env;
+use crate::experiment::{Experiment, Measurement, Outcome};
 use crate::host::command::run_command;
 use crate::host::paths;
 use crate::host::process::{Daemon, Identity};
@@ -19,7 +21,7 @@ use crate::host::{netns, wait};
 use crate::observe::load::{self, Load, Plan};
 use crate::observe::status;
 use crate::part::job;
-use crate::report::ui::{Mode, Outcome, Ui};
+use crate::report::ui::{self, Ui};
 use crate::supply::agents::{self, Agent};
 use crate::world::access::Access;
 use crate::world::context::Lab;
@@ -28,6 +30,8 @@ use crate::world::topology::{Node, Nodes};
 /// Requests a second, each way.
 const RATE: u32 = 200;
 const JOB: &str = "late";
+/// The way that the hypothesis is about.
+const OURS: &str = "VIP";
 
 /// How long the streams go on after a change is over.
 const TAIL: Duration = Duration::from_secs(5);
@@ -40,26 +44,38 @@ struct Way {
     before: (u64, u64),
 }
 
-pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
-    let mut step = Ui::new(Mode::choose(false)).step("traefik");
-    let traefik = agents::ensure(Agent::Traefik, &lab.person, &lab.paths.cache, &mut step)?;
-    step.end(Outcome::Ok, &traefik.to_string());
-    let gateways = [
-        gateway(lab, &traefik.path, "traefik", 9081, &[]),
-        gateway(
-            lab,
-            &traefik.path,
-            "traefik-watch",
-            9082,
-            &["--providers.consulcatalog.watch=true"],
-        ),
-    ];
-    let measured = phases(lab);
-    for gateway in gateways.into_iter().flatten() {
-        gateway.stop(Duration::from_secs(2));
+pub(super) struct Lost;
+
+impl Experiment for Lost {
+    fn hypothesis(&self) -> &'static str {
+        "no request through the VIP is lost while instances of a server that is hard to lose nothing with come and go"
     }
-    job::purge(lab, JOB)?;
-    measured
+
+    fn nodes(&self) -> Nodes {
+        Nodes::Two
+    }
+
+    fn run(&self, lab: &Arc<Lab>, ui: &Ui) -> Result<Outcome> {
+        let mut step = ui.step("traefik");
+        let traefik = agents::ensure(Agent::Traefik, &lab.person, &lab.paths.cache, &mut step)?;
+        step.end(ui::Outcome::Ok, &traefik.to_string());
+        let gateways = [
+            gateway(lab, &traefik.path, "traefik", 9081, &[]),
+            gateway(
+                lab,
+                &traefik.path,
+                "traefik-watch",
+                9082,
+                &["--providers.consulcatalog.watch=true"],
+            ),
+        ];
+        let measured = phases(lab);
+        for gateway in gateways.into_iter().flatten() {
+            gateway.stop(Duration::from_secs(2));
+        }
+        job::purge(lab, JOB)?;
+        measured
+    }
 }
 
 /// Traefik beside the client, asking the lab's Consul.
@@ -94,13 +110,13 @@ fn gateway(
     daemon.start()
 }
 
-fn phases(lab: &Lab) -> Result<Vec<String>> {
+fn phases(lab: &Lab) -> Result<Outcome> {
     let vip = lab.topology.second_vip();
     Change::None.make(lab)?;
     settled(lab, Change::None.count())?;
     let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let targets = [
-        ("VIP", SocketAddr::V4(vip)),
+        (OURS, SocketAddr::V4(vip)),
         ("Traefik, as it comes", local(9081)),
         ("Traefik, watching", local(9082)),
     ];
@@ -122,7 +138,7 @@ fn phases(lab: &Lab) -> Result<Vec<String>> {
         });
     }
     let queues = Overflows::watch(&lab.cgroup);
-    let mut lines = Vec::new();
+    let (mut lines, mut measurements) = (Vec::new(), Vec::new());
     for change in Change::ALL {
         if change == Change::Drain && lab.nodes == Nodes::One {
             lines.push(
@@ -146,6 +162,15 @@ fn phases(lab: &Lab) -> Result<Vec<String>> {
                 way.name,
                 answered + failed
             ));
+            if way.name == OURS {
+                let failed = f64::from(u32::try_from(failed)?);
+                measurements.push(Measurement::at_most(
+                    0.0,
+                    "requests",
+                    format!("lost: {what}"),
+                    failed,
+                ));
+            }
         }
         let full = queues.so_far() - full;
         if full > 0 {
@@ -165,7 +190,10 @@ fn phases(lab: &Lab) -> Result<Vec<String>> {
             outcome.failures.iter().take(2).collect::<Vec<_>>()
         ));
     }
-    Ok(lines)
+    Ok(Outcome {
+        lines,
+        measurements,
+    })
 }
 
 /// What happens to the instances, one after the other.

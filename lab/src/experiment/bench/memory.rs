@@ -2,28 +2,42 @@
 //! Nomad's own helper processes.
 
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use procfs::process::Process;
 
 use crate::client::env;
+use crate::experiment::{Experiment, Outcome};
 use crate::host::command::run_command;
 use crate::host::{netns, proc, wait};
 use crate::observe::status;
 use crate::part::job;
+use crate::report::ui::Ui;
 use crate::world::context::Lab;
 use crate::world::topology::Node;
 
 const MANY: usize = 20;
 
-pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
-    scale(lab, 1)?;
-    let mut lines = vec![line(lab, 1)?];
-    let scaled = scale(lab, MANY).and_then(|()| line(lab, MANY));
-    scale(lab, 1)?;
-    lines.push(scaled?);
-    Ok(lines)
+pub(super) struct Memory;
+
+impl Experiment for Memory {
+    fn hypothesis(&self) -> &'static str {
+        "twenty tasks cost the plugin a few MiB more than one"
+    }
+
+    fn run(&self, lab: &Arc<Lab>, _ui: &Ui) -> Result<Outcome> {
+        scale(lab, 1)?;
+        let mut lines = vec![line(lab, 1)?];
+        let scaled = scale(lab, MANY).and_then(|()| line(lab, MANY));
+        scale(lab, 1)?;
+        lines.push(scaled?);
+        Ok(Outcome {
+            lines,
+            measurements: Vec::new(),
+        })
+    }
 }
 
 fn scale(lab: &Lab, count: usize) -> Result<()> {

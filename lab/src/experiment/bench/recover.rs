@@ -4,14 +4,17 @@
 //! process was there. Containers are compared before and after, so a task that was restarted shows.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::sleepers;
+use crate::experiment::{Experiment, Measurement, Outcome};
 use crate::host::wait;
 use crate::part::{docker, nomad};
+use crate::report::ui::Ui;
 use crate::world::context::Lab;
 use crate::world::topology::Node;
 
@@ -21,14 +24,22 @@ const JOB: &str = "sleepers";
 /// What the driver says of each.
 const WORDS: &str = "recovered task";
 
-pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
-    sleepers::run(lab, JOB, TASKS)?;
-    let measured = killed(lab);
-    sleepers::purge(lab, JOB)?;
-    measured
+pub(super) struct Recover;
+
+impl Experiment for Recover {
+    fn hypothesis(&self) -> &'static str {
+        "a plugin that was killed has its fifty tasks again within a second, and none of them noticed"
+    }
+
+    fn run(&self, lab: &Arc<Lab>, _ui: &Ui) -> Result<Outcome> {
+        sleepers::run(lab, JOB, TASKS)?;
+        let measured = killed(lab);
+        sleepers::purge(lab, JOB)?;
+        measured
+    }
 }
 
-fn killed(lab: &Lab) -> Result<Vec<String>> {
+fn killed(lab: &Lab) -> Result<Outcome> {
     let before = containers(lab)?;
     ensure!(
         before.len() >= TASKS,
@@ -77,12 +88,20 @@ fn killed(lab: &Lab) -> Result<Vec<String>> {
     let done = stamp(&last).with_context(|| format!("no time in {last:?}"))?;
     let same = containers(lab)? == before;
     ensure!(same, "containers changed: a task was restarted");
-    Ok(vec![format!(
-        "plugin killed with {} tasks: new process after {:.0} ms, all recovered {:.0} ms after that, no task restarted",
-        before.len(),
-        (back - kill) * 1000.0,
-        (done - back) * 1000.0
-    )])
+    let recovered = (done - back) * 1000.0;
+    Ok(Outcome {
+        lines: vec![format!(
+            "plugin killed with {} tasks: new process after {:.0} ms, all recovered {recovered:.0} ms after that, no task restarted",
+            before.len(),
+            (back - kill) * 1000.0,
+        )],
+        measurements: vec![Measurement::at_most(
+            1000.0,
+            "ms",
+            "until all are recovered",
+            recovered,
+        )],
+    })
 }
 
 fn containers(lab: &Lab) -> Result<Vec<String>> {

@@ -8,14 +8,16 @@ mod registry;
 mod resources;
 mod watch;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::quantile;
+use super::Series;
+use crate::experiment::{Experiment, Measurement, Outcome};
 use crate::host::wait;
 use crate::part::syncer;
-use crate::report::ui;
+use crate::report::ui::{self, Ui};
 use crate::supply::products;
 use crate::supply::products::Products;
 use crate::world::context::Lab;
@@ -34,28 +36,36 @@ const PROGRAMMED: usize = 2_000;
 /// How long the syncer is watched while nothing happens: longer than the longest time between two audits.
 const REST: Duration = Duration::from_secs(75);
 
-pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
-    let registry = Registry::open(lab)?;
-    let mut lines = Vec::new();
-    let mut first = None;
-    for services in LEVELS {
-        match level(lab, &registry, services, &mut first) {
-            Ok(measured) => {
-                for line in &measured {
-                    ui::complain(line);
+pub(super) struct Scale;
+
+impl Experiment for Scale {
+    fn hypothesis(&self) -> &'static str {
+        "with thousands of services the syncer rests, keeps few connections, and programs them faster than ipvsadm"
+    }
+
+    fn run(&self, lab: &Arc<Lab>, _ui: &Ui) -> Result<Outcome> {
+        let registry = Registry::open(lab)?;
+        let mut outcome = Outcome::default();
+        let mut first = None;
+        for services in LEVELS {
+            match level(lab, &registry, services, &mut first) {
+                Ok(measured) => {
+                    for line in &measured.lines {
+                        ui::complain(line);
+                    }
+                    outcome.extend([measured]);
                 }
-                lines.extend(measured);
-            }
-            Err(error) => {
-                lines.push(format!(
-                    "{services} services: {error:#}; larger numbers are not tried"
-                ));
-                break;
+                Err(error) => {
+                    outcome.lines.push(format!(
+                        "{services} services: {error:#}; larger numbers are not tried"
+                    ));
+                    break;
+                }
             }
         }
+        registry.close()?;
+        Ok(outcome)
     }
-    registry.close()?;
-    Ok(lines)
 }
 
 /// Everything at one number of services. `first` is the syncer's memory with a single one.
@@ -64,26 +74,29 @@ fn level(
     registry: &Registry<'_>,
     services: usize,
     first: &mut Option<u64>,
-) -> Result<Vec<String>> {
+) -> Result<Outcome> {
     let begun = Instant::now();
     registry.grow(services)?;
     let registered = begun.elapsed();
     let followed = reaches(lab, services)?;
-    let mut lines = vec![format!(
+    let mut outcome = Outcome::default();
+    outcome.lines.push(format!(
         "{services} services: registered within {:.1} s, all in the kernel {:.1} s after that",
         registered.as_secs_f64(),
         followed.as_secs_f64()
-    )];
-    lines.push(rest(lab, services, first)?);
+    ));
+    outcome.extend([rest(lab, services, first)?]);
     let to_and_fro = [First::Critical, First::Passing];
-    lines.push(changes(lab, registry, services, "of health", to_and_fro)?);
+    let of_health = changes(lab, registry, services, "of health", to_and_fro)?;
     let to_and_fro = [First::Weight(2), First::Weight(1)];
-    lines.push(changes(lab, registry, services, "of weight", to_and_fro)?);
-    lines.push(cold_start(lab, services)?);
+    let of_weight = changes(lab, registry, services, "of weight", to_and_fro)?;
+    outcome
+        .lines
+        .extend([of_health, of_weight, cold_start(lab, services)?]);
     if services == PROGRAMMED {
-        lines.push(programming(lab, services)?);
+        outcome.extend([programming(lab, services)?]);
     }
-    Ok(lines)
+    Ok(outcome)
 }
 
 /// Waits until the kernel has them all; how long that took.
@@ -119,7 +132,7 @@ fn count(lab: &Lab) -> Result<usize> {
 }
 
 /// What the syncer costs while nothing happens.
-fn rest(lab: &Lab, services: usize, first: &mut Option<u64>) -> Result<String> {
+fn rest(lab: &Lab, services: usize, first: &mut Option<u64>) -> Result<Outcome> {
     // What follows a large change is not rest yet.
     std::thread::sleep(Duration::from_secs(5));
     let pid = syncer::director_pid(lab).context("the director's syncer was never started")?;
@@ -129,19 +142,30 @@ fn rest(lab: &Lab, services: usize, first: &mut Option<u64>) -> Result<String> {
     let used = resources::processor(lab, pid)?.saturating_sub(before);
     let log = resources::log_lines(lab)?.saturating_sub(log);
     let memory = resources::memory(lab, pid)?;
-    let alone = *first.get_or_insert(memory);
-    let more = u64::try_from(services)?.saturating_sub(1);
-    let bytes = memory.saturating_sub(alone).saturating_mul(1024);
-    let each = bytes.checked_div(more).map_or(String::new(), |bytes| {
-        format!(" ({bytes} bytes a service above the first)")
-    });
-    Ok(format!(
-        "{services} services at rest for {} s: {:.2} % of a core, {log} log lines, {} connections to Consul, PSS {} KiB{each}",
+    let connections = resources::connections(lab)?;
+    let share = 100.0 * used.as_secs_f64() / REST.as_secs_f64();
+    let mut outcome = Outcome::default();
+    outcome.lines.push(format!(
+        "{services} services at rest for {} s: {share:.2} % of a core, {log} log lines, {connections} connections to Consul, PSS {memory} KiB",
         REST.as_secs(),
-        100.0 * used.as_secs_f64() / REST.as_secs_f64(),
-        resources::connections(lab)?,
-        memory,
-    ))
+    ));
+    let at = |what: &str| format!("{services} services: {what}");
+    let count = |count: usize| u32::try_from(count).map(f64::from);
+    outcome.measurements.extend([
+        Measurement::at_most(1.0, "%", at("of a core at rest"), share),
+        Measurement::at_most(0.0, "lines", at("logged at rest"), count(log)?),
+        Measurement::at_most(16.0, "connections", at("to Consul"), count(connections)?),
+    ]);
+    let alone = *first.get_or_insert(memory);
+    if let Ok(more @ 1..) = u32::try_from(services.saturating_sub(1)) {
+        let kib = u32::try_from(memory.saturating_sub(alone)).map(f64::from)?;
+        let each = kib / f64::from(more);
+        let what = at("PSS of a service above the first");
+        outcome
+            .measurements
+            .push(Measurement::at_most(8.0, "KiB", what, each));
+    }
+    Ok(outcome)
 }
 
 /// From a change in Consul to the kernel.
@@ -153,9 +177,9 @@ fn changes(
     turns: watch::Turns,
 ) -> Result<String> {
     let latencies = watch::changes(lab, registry, services, turns)?;
-    let summary = |mut millis: Vec<f64>| {
-        millis.sort_by(f64::total_cmp);
-        let at = |share| quantile(&millis, share);
+    let summary = |millis: Vec<f64>| {
+        let series = Series::new("", millis);
+        let at = |share| series.quantile(share);
         format!(
             "p50 {:.1}, p99 {:.1}, max {:.1} ms",
             at(0.5),
@@ -193,7 +217,7 @@ fn cold_start(lab: &Lab, services: usize) -> Result<String> {
 }
 
 /// The same table by `ipvsadm -R`, and by the syncer when it finds that somebody has flushed it.
-fn programming(lab: &Lab, services: usize) -> Result<String> {
+fn programming(lab: &Lab, services: usize) -> Result<Outcome> {
     syncer::director_end(lab)?;
     let vip = lab.topology.third_vip();
     let script = format!(
@@ -213,11 +237,15 @@ fn programming(lab: &Lab, services: usize) -> Result<String> {
     std::thread::sleep(Duration::from_secs(3));
     let after = resources::passes(lab)?;
     let ours = after.total.saturating_sub(before.total).as_secs_f64();
-    Ok(format!(
-        "programming {services} × {REALS}: the syncer's passes took {ours:.2} s, ipvsadm -R in the same guest {peer:.2} s ({:.2} ×); the longest pass so far {:.2} s",
-        ours / peer,
+    let line = format!(
+        "programming {services} × {REALS}: the syncer's passes took {ours:.2} s, ipvsadm -R in the same guest {peer:.2} s; the longest pass so far {:.2} s",
         after.longest.as_secs_f64(),
-    ))
+    );
+    let what = format!("programming {services} × {REALS}, of ipvsadm -R");
+    Ok(Outcome {
+        lines: vec![line],
+        measurements: vec![Measurement::at_most(0.7, "×", what, ours / peer)],
+    })
 }
 
 fn in_kernel(lab: &Lab, script: &str) -> Result<String> {

@@ -2,14 +2,17 @@
 //! driver and under Nomad's own, in one run and with the same containers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::sleepers;
+use crate::experiment::{Experiment, Measurement, Outcome};
 use crate::host::{netns, proc};
 use crate::part::nomad::{self, Driver};
+use crate::report::ui::Ui;
 use crate::supply::products::Products;
 use crate::world::context::Lab;
 use crate::world::topology::Node;
@@ -35,14 +38,22 @@ enum Part {
 /// Hundredths of a second.
 type Used = BTreeMap<Part, u64>;
 
-pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
-    sleepers::run(lab, JOB, TASKS)?;
-    let measured = both(lab);
-    sleepers::purge(lab, JOB)?;
-    measured
+pub(super) struct Stats;
+
+impl Experiment for Stats {
+    fn hypothesis(&self) -> &'static str {
+        "statistics of idle tasks cost plugin and engine half of what they cost under Nomad's own driver"
+    }
+
+    fn run(&self, lab: &Arc<Lab>, _ui: &Ui) -> Result<Outcome> {
+        sleepers::run(lab, JOB, TASKS)?;
+        let measured = both(lab);
+        sleepers::purge(lab, JOB)?;
+        measured
+    }
 }
 
-fn both(lab: &Lab) -> Result<Vec<String>> {
+fn both(lab: &Lab) -> Result<Outcome> {
     let program = lab.decisions().context("the lab isn't up")?.nomad;
     let plugin = Products::find()?.driver;
     let change = |driver| nomad::up(lab, Node::Node1, &program, &plugin, driver).map(drop);
@@ -67,15 +78,23 @@ fn both(lab: &Lab) -> Result<Vec<String>> {
         own(&built_in) > 0.0,
         "the built-in driver's engine used no time: nothing was measured"
     );
-    Ok(vec![
-        line("ours", &ours),
-        line("built in", &built_in),
-        format!(
-            "ours of built in: plugin and engine {:.2}, everything of the node {:.2}",
-            own(&ours) / own(&built_in),
-            all(&ours) / all(&built_in)
-        ),
-    ])
+    let ratio = own(&ours) / own(&built_in);
+    Ok(Outcome {
+        lines: vec![
+            line("ours", &ours),
+            line("built in", &built_in),
+            format!(
+                "everything of the node, ours of built in: {:.2}",
+                all(&ours) / all(&built_in)
+            ),
+        ],
+        measurements: vec![Measurement::at_most(
+            0.5,
+            "×",
+            "plugin and engine, ours of built in",
+            ratio,
+        )],
+    })
 }
 
 fn watch(lab: &Lab) -> Result<Used> {

@@ -4,13 +4,16 @@
 //! requests alternate between the two, one at a time, and the hand's rules go again.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{line, quantile};
+use super::Series;
+use crate::experiment::{Experiment, Measurement, Outcome};
 use crate::host::{command, netns};
 use crate::observe::{load, status};
+use crate::report::ui::Ui;
 use crate::world::context::Lab;
 use crate::world::topology::Node;
 
@@ -19,30 +22,36 @@ const REQUESTS: usize = 1000;
 /// From the second half of the benchmarking range, which no profile uses.
 const BY_HAND: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 29);
 
-pub(super) fn measure(lab: &Lab) -> Result<Vec<String>> {
-    let rows = status::read(lab).rows;
-    let vip = lab.topology.vip();
-    let real = rows
-        .iter()
-        .find(|row| {
-            row.real_server
-                .as_ref()
-                .is_some_and(|real| real.vip.ends_with(&vip.to_string()))
+pub(super) struct Vip;
+
+impl Experiment for Vip {
+    fn hypothesis(&self) -> &'static str {
+        "a request through the VIP takes as long as through the same rules set by hand"
+    }
+
+    fn run(&self, lab: &Arc<Lab>, _ui: &Ui) -> Result<Outcome> {
+        let rows = status::read(lab).rows;
+        let vip = lab.topology.vip();
+        let real = rows
+            .iter()
+            .find(|row| {
+                row.real_server
+                    .as_ref()
+                    .is_some_and(|real| real.vip.ends_with(&vip.to_string()))
+            })
+            .context("hello-world has no real server; is the lab up?")?
+            .address;
+        set(lab, real, true)?;
+        let taken = take(lab, vip.into());
+        set(lab, real, false)?;
+        let (ours, hand) = taken?;
+        let (ours, hand) = (Series::new("syncer", ours), Series::new("by hand", hand));
+        let ratio = ours.quantile(0.5) / hand.quantile(0.5);
+        Ok(Outcome {
+            lines: vec![ours.to_string(), hand.to_string()],
+            measurements: vec![Measurement::at_most(1.1, "×", "ratio of medians", ratio)],
         })
-        .context("hello-world has no real server; is the lab up?")?
-        .address;
-    set(lab, real, true)?;
-    let taken = take(lab, vip.into());
-    set(lab, real, false)?;
-    let (mut ours, mut hand) = taken?;
-    ours.sort_by(f64::total_cmp);
-    hand.sort_by(f64::total_cmp);
-    let ratio = quantile(&ours, 0.5) / quantile(&hand, 0.5);
-    Ok(vec![
-        line("syncer", ours),
-        line("by hand", hand),
-        format!("ratio of medians: {ratio:.3}"),
-    ])
+    }
 }
 
 fn take(lab: &Lab, ours: SocketAddr) -> Result<(Vec<f64>, Vec<f64>)> {

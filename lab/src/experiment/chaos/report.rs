@@ -98,10 +98,6 @@ impl Totals {
         self.0.push(ended);
     }
 
-    pub(super) fn all_good(&self) -> bool {
-        self.0.iter().all(Ended::is_good)
-    }
-
     /// The table of totals, as text.
     pub(super) fn text(&self) -> String {
         let mut text = format!("{} episodes\n", self.0.len());
@@ -197,7 +193,8 @@ impl Totals {
         Some((*all.get(all.len() / 2)?, *all.last()?))
     }
 
-    fn failed(&self) -> Vec<u64> {
+    /// Seeds of those that failed.
+    pub(super) fn failed(&self) -> Vec<u64> {
         let failed = self.0.iter().filter(|ended| !ended.is_good());
         failed.map(|ended| ended.episode.seed).collect()
     }
