@@ -153,9 +153,7 @@ fn policy() -> Policy {
     };
     Policy {
         services: (0..SERVICES).map(policy).collect(),
-        ownership: Ownership {
-            ranges: vec!["198.18.0.0/15".parse().unwrap()],
-        },
+        ownership: Ownership::of(vec!["198.18.0.0/15".parse().unwrap()]),
         drain: Duration::from_mins(10),
         shrink_percent: 50,
     }

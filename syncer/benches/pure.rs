@@ -101,9 +101,7 @@ impl World {
             fleet: Arc::default(),
             policy: Policy {
                 services: BTreeMap::new(),
-                ownership: Ownership {
-                    ranges: vec!["198.18.0.0/15".parse().unwrap()],
-                },
+                ownership: Ownership::of(vec!["198.18.0.0/15".parse().unwrap()]),
                 drain: Duration::from_mins(1),
                 shrink_percent: 50,
             },

@@ -49,7 +49,7 @@ use crate::desired::{Desired, Occupied, Saved, Scope};
 use crate::guard::Losses;
 use crate::memory::Memory;
 use crate::model::Moment;
-use crate::model::policy::Policy;
+use crate::model::policy::{Policy, ServiceBlock};
 use crate::plan::Drains;
 use crate::reading::Reading;
 
@@ -198,8 +198,8 @@ impl Director {
     pub fn adopt(&mut self, policy: Policy, now: Now) {
         let before = std::mem::replace(&mut self.policy, policy);
         let blocks = self.policy.services.values();
-        let wanted: BTreeSet<_> = blocks.map(|block| block.vip.id).collect();
-        let gone = before.services.values().map(|block| block.vip.id);
+        let wanted: BTreeSet<_> = blocks.flat_map(ServiceBlock::ids).collect();
+        let gone = before.services.values().flat_map(ServiceBlock::ids);
         for id in gone.filter(|id| !wanted.contains(id)) {
             if let Some(service) = self.mirror.table.get(&id) {
                 self.losses.intend(id, service.reals(), now.wall);

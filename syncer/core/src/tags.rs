@@ -56,7 +56,7 @@ pub fn ask<'a>(tags: impl IntoIterator<Item = &'a str>) -> Option<Ask> {
         Some(why) => Err(why),
         None => words.policy(),
     };
-    ours.then(|| done.map_or_else(|why| Ask::Unusable { vip, why }, Ask::Vip))
+    ours.then(|| done.map_or_else(|why| Ask::Unusable { vip, why }, Ask::from))
 }
 
 /// The values so far.
@@ -210,8 +210,11 @@ mod tests {
             "ipvs.snat=true",
             "ipvs.forward=masq",
         ];
-        let Some(Ask::Vip(policy)) = ask(tags) else {
+        let Some(Ask::Vips(vips)) = ask(tags) else {
             panic!("{:?}", ask(tags));
+        };
+        let [policy] = vips[..] else {
+            panic!("{vips:?}");
         };
         assert_eq!(policy.id.to_string(), "tcp://198.18.0.29:80");
         assert_eq!(policy.settings.scheduler.as_str(), "rr");

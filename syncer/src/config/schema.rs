@@ -122,9 +122,7 @@ fn director(mut section: Section, services: Vec<Section>) -> Option<DirectorConf
         .value("shrink_guard", share)
         .unwrap_or_else(|| percent(SHRINK_GUARD));
     section.end();
-    let ownership = Ownership {
-        ranges: own.unwrap_or_default(),
-    };
+    let ownership = Ownership::of(own.unwrap_or_default());
     let services = services_of(services, &ownership);
     Some(DirectorConfig {
         interface: interface?,
@@ -222,7 +220,7 @@ fn services_of(sections: Vec<Section>, ownership: &Ownership) -> BTreeMap<Arc<st
         let taken = |id: &ServiceId| {
             services
                 .iter()
-                .find(|(_, other)| other.vip.id == *id)
+                .find(|(_, other)| other.ids().any(|other| other == *id))
                 .map(|(name, _)| Arc::clone(name))
         };
         if let Some(policy) = service(section, ownership, taken) {
@@ -255,7 +253,7 @@ fn service(
     let only_tags = section.value("only_tags", words).unwrap_or_default();
     section.end();
     Some(ServiceBlock {
-        vip: tags::assemble(id?, scheduler, forwarding, snat, drain),
+        vips: vec![tags::assemble(id?, scheduler, forwarding, snat, drain)],
         only_tags,
     })
 }

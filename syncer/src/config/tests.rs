@@ -46,8 +46,8 @@ fn a_good_file_is_read_with_its_defaults() {
     );
     assert_eq!(director.audit_interval, Duration::from_secs(2));
     let service = &director.services["hello-world-servers"];
-    assert_eq!(service.vip.id.to_string(), "tcp://198.18.0.29:80");
-    assert!(service.vip.snat);
+    assert_eq!(service.vips[0].id.to_string(), "tcp://198.18.0.29:80");
+    assert!(service.vips[0].snat);
 }
 
 #[test]

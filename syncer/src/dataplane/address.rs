@@ -215,12 +215,10 @@ mod tests {
     }
 
     fn own() -> Ownership {
-        Ownership {
-            ranges: vec![
-                "198.18.0.0/24".parse().unwrap(),
-                "fd00::/64".parse().unwrap(),
-            ],
-        }
+        Ownership::of(vec![
+            "198.18.0.0/24".parse().unwrap(),
+            "fd00::/64".parse().unwrap(),
+        ])
     }
 
     #[test]

@@ -59,12 +59,16 @@ pub(super) struct OfService<'a> {
 impl<'a> Grounds<'a> {
     /// Whether that VIP can be had; why not, or what is odd about it.
     fn judge(&self, vip: &VipPolicy) -> Result<Option<Rejected>, Rejected> {
-        let Some(ip) = vip
-            .id
-            .vip()
-            .filter(|ip| self.policy.ownership.contains(*ip))
-        else {
+        if !self.policy.ownership.owns(&vip.id) {
             return Err(outside(vip));
+        }
+        if vip.snat && matches!(vip.id, ServiceId::Mark { .. }) {
+            // Rules know connections by address and port.
+            let why = format!("{} is a firewall mark; SNAT is for an address", vip.id);
+            return Err(Rejected::because(why));
+        }
+        let Some(ip) = vip.id.vip() else {
+            return Ok(None);
         };
         let is_taken = |holder: &Holder| Rejected::because(format!("{ip} is {holder}"));
         if let Some(holder) = self.occupied.get(&ip) {
@@ -180,18 +184,21 @@ fn absent<'a>(
     grounds: &Grounds<'a>,
     rejected: &mut Vec<(Arc<str>, Rejected)>,
 ) {
-    let odd = match grounds.judge(&block.vip) {
-        Ok(odd) => odd,
-        Err(why) => return rejected.push((Arc::clone(name), why)),
-    };
-    rejected.extend(odd.map(|why| (Arc::clone(name), why)));
-    claims.push(Claim {
-        name,
-        vip: block.vip,
-        declared: Declared::Config,
-        members: None,
-        saved: grounds.last.get(&block.vip.id),
-    });
+    for vip in &block.vips {
+        match grounds.judge(vip) {
+            Ok(odd) => {
+                rejected.extend(odd.map(|why| (Arc::clone(name), why)));
+                claims.push(Claim {
+                    name,
+                    vip: *vip,
+                    declared: Declared::Config,
+                    members: None,
+                    saved: grounds.last.get(&vip.id),
+                });
+            }
+            Err(why) => rejected.push((Arc::clone(name), why)),
+        }
+    }
 }
 
 /// Services that had their VIP from tags, and whose tags nobody could read yet.

@@ -76,8 +76,9 @@ impl<'a> Asks<'a> {
         };
         let alike = |instance: &Instance| Arc::ptr_eq(&instance.tags, &first.tags);
         match &first.tags.ask {
-            Some(Ask::Vip(vip)) if instances.iter().all(alike) => {
-                asks.groups.push((*vip, Members::All(instances)));
+            Some(Ask::Vips(vips)) if instances.iter().all(alike) => {
+                let group = |vip: &VipPolicy| (*vip, Members::All(instances));
+                asks.groups = vips.iter().map(group).collect();
             }
             None if instances.iter().all(alike) => {}
             _ => asks.sort_out(instances),
@@ -90,7 +91,8 @@ impl<'a> Asks<'a> {
         let mut asks = Self::default();
         let instances = service.instances.as_slice();
         if block.only_tags.is_empty() {
-            asks.groups.push((block.vip, Members::All(instances)));
+            let group = |vip: &VipPolicy| (*vip, Members::All(instances));
+            asks.groups = block.vips.iter().map(group).collect();
             return asks;
         }
         let (members, others): (Vec<&Instance>, Vec<&Instance>) = instances
@@ -101,7 +103,8 @@ impl<'a> Asks<'a> {
             block.only_tags.join(", ")
         );
         asks.named = refused(others, &why);
-        asks.groups.push((block.vip, Members::Some(members)));
+        let group = |vip: &VipPolicy| (*vip, Members::Some(members.clone()));
+        asks.groups = block.vips.iter().map(group).collect();
         asks
     }
 
@@ -110,7 +113,11 @@ impl<'a> Asks<'a> {
         let mut silent = Vec::new();
         for instance in instances {
             match &instance.tags.ask {
-                Some(Ask::Vip(vip)) => by_vip.entry(vip.id).or_default().push(instance),
+                Some(Ask::Vips(vips)) => {
+                    for vip in vips {
+                        by_vip.entry(vip.id).or_default().push(instance);
+                    }
+                }
                 Some(Ask::Unusable { vip: Some(vip), .. }) => {
                     by_vip.entry(*vip).or_default().push(instance);
                 }
@@ -125,16 +132,16 @@ impl<'a> Asks<'a> {
             let why = "left out, for it asks for no VIP and others of its service do";
             self.named = refused(silent, why);
         }
-        for members in by_vip.into_values() {
-            self.group(members);
+        for (id, members) in by_vip {
+            self.group(id, members);
         }
     }
 
-    /// Those that ask for one VIP, as far as it can be read.
-    fn group(&mut self, members: Vec<&'a Instance>) {
+    /// Those that ask for that VIP, as far as it can be read.
+    fn group(&mut self, id: ServiceId, members: Vec<&'a Instance>) {
         let mut votes: Vec<(VipPolicy, usize)> = Vec::new();
         for instance in &members {
-            let Some(Ask::Vip(vip)) = &instance.tags.ask else {
+            let Some(vip) = vip_of(instance, id) else {
                 continue;
             };
             match votes.iter_mut().find(|(candidate, _)| candidate == vip) {
@@ -146,17 +153,15 @@ impl<'a> Asks<'a> {
         let most = most.map(|(vip, _)| *vip);
         for instance in &members {
             match (&instance.tags.ask, most) {
-                (Some(Ask::Vip(vip)), Some(most)) if *vip != most => {
+                (Some(Ask::Vips(_)), Some(most)) if vip_of(instance, id) != Some(&most) => {
                     let why = Rejected::because(format!(
-                        "asks for {} with other settings than most do; it serves with theirs",
-                        most.id
+                        "asks for {id} with other settings than most do; it serves with theirs"
                     ));
                     self.named.push(Refused { instance, why });
                 }
-                (Some(Ask::Unusable { why, .. }), Some(most)) => {
+                (Some(Ask::Unusable { why, .. }), Some(_)) => {
                     let why = Rejected::because(format!(
-                        "{why}; it serves {} with the settings of the others",
-                        most.id
+                        "{why}; it serves {id} with the settings of the others"
                     ));
                     self.named.push(Refused { instance, why });
                 }
@@ -170,6 +175,14 @@ impl<'a> Asks<'a> {
         if let Some(most) = most {
             self.groups.push((most, Members::Some(members)));
         }
+    }
+}
+
+/// How that instance wants that VIP to be.
+fn vip_of(instance: &Instance, id: ServiceId) -> Option<&VipPolicy> {
+    match &instance.tags.ask {
+        Some(Ask::Vips(vips)) => vips.iter().find(|vip| vip.id == id),
+        Some(Ask::Unusable { .. }) | None => None,
     }
 }
 

@@ -13,7 +13,7 @@ use super::*;
 use crate::model::AllocId;
 use crate::model::catalog::{CatalogService, Health, Instance, Origin, Tags};
 use crate::model::fleet::{Allocation, ClientStatus, Port, Task, TaskState};
-use crate::model::policy::{Ask, Ownership, VipPolicy};
+use crate::model::policy::{Ask, Ownership, ServiceBlock, VipPolicy};
 
 const VIP: &str = "198.18.0.29:80";
 const OTHER: &str = "198.18.0.30:80";
@@ -96,12 +96,10 @@ impl Case {
             catalog: Catalog::default(),
             policy: Policy {
                 services: BTreeMap::new(),
-                ownership: Ownership {
-                    ranges: vec![
-                        "198.18.0.0/24".parse().unwrap(),
-                        "2001:db8::/64".parse().unwrap(),
-                    ],
-                },
+                ownership: Ownership::of(vec![
+                    "198.18.0.0/24".parse().unwrap(),
+                    "2001:db8::/64".parse().unwrap(),
+                ]),
                 drain: Duration::from_mins(1),
                 shrink_percent: 50,
             },
@@ -233,7 +231,7 @@ fn of_two_registrations_of_one_address_the_livelier_counts_and_then_the_one_that
 
 #[test]
 fn a_tag_that_went_bad_keeps_the_last_policy_and_is_told() {
-    for ask in [unreadable(), Ask::Vip(vip(OUTSIDE))] {
+    for ask in [unreadable(), Ask::from(vip(OUTSIDE))] {
         let case = Case::new()
             .service("web", ask, vec![instance(1, Health::Passing, None)])
             .last(saved("web", VIP, &[1]));
@@ -253,8 +251,8 @@ fn of_two_services_that_ask_for_a_vip_the_one_that_has_it_keeps_it_and_the_alpha
  {
     let both = || {
         Case::new()
-            .service("aaa", Ask::Vip(vip(VIP)), Vec::new())
-            .service("web", Ask::Vip(vip(VIP)), Vec::new())
+            .service("aaa", Ask::from(vip(VIP)), Vec::new())
+            .service("web", Ask::from(vip(VIP)), Vec::new())
     };
     assert_eq!(both().owners(), ["tcp://198.18.0.29:80 aaa"]);
     let case = both().last(saved("web", VIP, &[]));
@@ -273,8 +271,8 @@ fn of_two_services_that_ask_for_a_vip_the_one_that_has_it_keeps_it_and_the_alpha
 #[test]
 fn whoever_asks_for_a_taken_vip_keeps_the_one_it_had() {
     let case = Case::new()
-        .service("aaa", Ask::Vip(vip(VIP)), Vec::new())
-        .service("web", Ask::Vip(vip(VIP)), Vec::new())
+        .service("aaa", Ask::from(vip(VIP)), Vec::new())
+        .service("web", Ask::from(vip(VIP)), Vec::new())
         .last(saved("web", VIP, &[]))
         .last(saved("aaa", OTHER, &[]));
     let owners = ["tcp://198.18.0.29:80 web", "tcp://198.18.0.30:80 aaa"];

@@ -29,9 +29,7 @@ fn address(service: u16) -> SocketAddr {
 fn policy() -> Policy {
     Policy {
         services: BTreeMap::new(),
-        ownership: Ownership {
-            ranges: vec!["198.18.0.0/24".parse().unwrap()],
-        },
+        ownership: Ownership::of(vec!["198.18.0.0/24".parse().unwrap()]),
         drain: Duration::from_mins(1),
         shrink_percent: 50,
     }

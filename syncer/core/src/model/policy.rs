@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +25,8 @@ pub struct VipPolicy {
 /// What the tags of an instance ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
-    Vip(VipPolicy),
+    /// At least one, each with another identity.
+    Vips(Vec<VipPolicy>),
     /// It can't be done; `vip` is the one that it would be, as far as it can be read.
     Unusable {
         vip: Option<ServiceId>,
@@ -31,18 +34,32 @@ pub enum Ask {
     },
 }
 
+impl From<VipPolicy> for Ask {
+    fn from(vip: VipPolicy) -> Self {
+        Self::Vips(vec![vip])
+    }
+}
+
 /// What the config file says about one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceBlock {
-    pub vip: VipPolicy,
+    /// Its virtual services, each with another identity.
+    pub vips: Vec<VipPolicy>,
     /// Only instances that have all of these tags are its real servers; of an empty list all are.
     pub only_tags: Vec<Box<str>>,
+}
+
+impl ServiceBlock {
+    /// Of its virtual services.
+    pub fn ids(&self) -> impl Iterator<Item = ServiceId> {
+        self.vips.iter().map(|vip| vip.id)
+    }
 }
 
 impl From<VipPolicy> for ServiceBlock {
     fn from(vip: VipPolicy) -> Self {
         Self {
-            vip,
+            vips: vec![vip],
             only_tags: Vec::new(),
         }
     }
@@ -82,16 +99,29 @@ pub fn usable(id: &ServiceId) -> Result<(), String> {
     Err(format!("{} is {kind}", address.ip()))
 }
 
-/// VIPs that are ours. IPVS has no label field, so ownership is by address; all else is never touched.
+/// Virtual services that are ours. IPVS has no label field, so ownership is by address, or by firewall mark; all else is
+/// never touched.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ownership {
+    /// Of VIPs, whatever their port and protocol.
     pub ranges: Vec<IpNet>,
+    /// Of firewall marks, of both families.
+    pub marks: Vec<RangeInclusive<NonZeroU32>>,
 }
 
 impl Ownership {
+    /// Of all VIPs in these ranges, and of no firewall mark.
+    pub fn of(ranges: Vec<IpNet>) -> Self {
+        let marks = Vec::new();
+        Self { ranges, marks }
+    }
+
     /// Whether this virtual service is ours.
     pub fn owns(&self, id: &ServiceId) -> bool {
-        id.vip().is_some_and(|vip| self.contains(vip))
+        match id {
+            ServiceId::Address { address, .. } => self.contains(address.ip()),
+            ServiceId::Mark { mark, .. } => self.marks.iter().any(|range| range.contains(mark)),
+        }
     }
 
     /// Whether this VIP is ours.

@@ -201,9 +201,7 @@ impl PassState {
             table,
             drains: &Drains::default(),
             last: &Saved::default(),
-            ownership: &Ownership {
-                ranges: vec![range("0.0.0.0/0"), range("::/0")],
-            },
+            ownership: &Ownership::of(vec![range("0.0.0.0/0"), range("::/0")]),
         };
         self.follow(&Scope::Whole, &world);
     }

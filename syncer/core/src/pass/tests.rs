@@ -25,9 +25,7 @@ fn policy() -> Policy {
     };
     Policy {
         services: [("web".into(), vip.into())].into(),
-        ownership: Ownership {
-            ranges: vec!["198.18.0.0/24".parse().unwrap()],
-        },
+        ownership: Ownership::of(vec!["198.18.0.0/24".parse().unwrap()]),
         drain: Duration::from_mins(1),
         shrink_percent: 50,
     }

@@ -23,9 +23,7 @@ use crate::desired::{Declared, DesiredService, Endpoint, Scope, Want};
 use world::{address, id, real, service_with, weight};
 
 fn ownership() -> Ownership {
-    Ownership {
-        ranges: vec!["198.18.0.0/24".parse().unwrap()],
-    }
+    Ownership::of(vec!["198.18.0.0/24".parse().unwrap()])
 }
 
 fn desired(services: Vec<(ServiceId, DesiredService)>) -> Desired {

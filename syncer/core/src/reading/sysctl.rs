@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use ipvs::Family;
+
 use crate::desired::Desired;
 
 /// What needs a setting.
@@ -42,7 +44,7 @@ impl Sysctl {
         match self.need {
             Need::Always => true,
             Need::Snat => services.any(|(_, service)| service.snat),
-            Need::Ipv6 => services.any(|(id, _)| id.vip().is_some_and(|vip| vip.is_ipv6())),
+            Need::Ipv6 => services.any(|(id, _)| id.family() == Family::V6),
         }
     }
 }

@@ -70,9 +70,7 @@ impl World {
                 .enumerate()
                 .map(one)
                 .collect::<BTreeMap<_, _>>(),
-            ownership: Ownership {
-                ranges: vec!["198.18.0.0/24".parse().unwrap()],
-            },
+            ownership: Ownership::of(vec!["198.18.0.0/24".parse().unwrap()]),
             drain: Duration::from_mins(1),
             shrink_percent: 50,
         };

@@ -42,7 +42,7 @@ fn an_answer_becomes_instances_with_their_worst_health() {
         .instances
         .iter()
         .map(|instance| match &instance.tags.ask {
-            Some(Ask::Vip(vip)) => Some(vip.id.to_string()),
+            Some(Ask::Vips(vips)) => Some(vips[0].id.to_string()),
             _ => None,
         })
         .collect();

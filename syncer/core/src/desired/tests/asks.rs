@@ -4,7 +4,7 @@ use super::*;
 
 fn asks_for(port: u16, at: &str) -> Instance {
     Instance {
-        tags: asking(Ask::Vip(vip(at))),
+        tags: asking(Ask::from(vip(at))),
         ..instance(port, Health::Passing, None)
     }
 }
@@ -87,7 +87,7 @@ fn about_the_settings_of_a_vip_most_decide_and_the_others_are_named() {
         let mut vip = vip(VIP);
         vip.settings.scheduler = "lc".parse().unwrap();
         Instance {
-            tags: asking(Ask::Vip(vip)),
+            tags: asking(Ask::from(vip)),
             ..instance(port, Health::Passing, None)
         }
     };
@@ -189,4 +189,69 @@ fn of_very_many_instances_a_sentence_names_a_few() {
         "{text}"
     );
     assert!(text.len() < 300, "{text}");
+}
+
+#[test]
+fn one_service_may_have_several_virtual_services_by_its_block_or_by_its_tags() {
+    let vips = || {
+        vec![
+            vip(VIP),
+            vip("udp://198.18.0.29:80"),
+            vip("[2001:db8::29]:80"),
+        ]
+    };
+    let tags = asking(Ask::Vips(vips()));
+    let both = |port| Instance {
+        tags: Arc::clone(&tags),
+        ..instance(port, Health::Passing, None)
+    };
+    let expected = [
+        ("tcp://198.18.0.29:80".to_owned(), vec![1, 2]),
+        ("tcp://[2001:db8::29]:80".to_owned(), Vec::new()),
+        ("udp://198.18.0.29:80".to_owned(), vec![1, 2]),
+    ];
+    let by_tags = Case::new().service("web", None, vec![both(1), both(2)]);
+    assert_eq!(ports(&by_tags), expected);
+    let beside = vec![both(1), both(2), asks_for(3, VIP)];
+    let beside = ports(&Case::new().service("web", None, beside));
+    assert_eq!(beside[0].1, [1, 2, 3]);
+    assert_eq!(beside[1..], expected[1..]);
+    let plain = [1, 2].map(|port| instance(port, Health::Passing, None));
+    let mut by_block = Case::new().service("web", None, plain.into());
+    let block = ServiceBlock {
+        vips: vips(),
+        only_tags: Vec::new(),
+    };
+    by_block.policy.services.insert("web".into(), block);
+    assert_eq!(ports(&by_block), expected);
+    by_block.catalog.services.clear();
+    assert_eq!(
+        by_block.desired().services.len(),
+        3,
+        "and without an instance"
+    );
+}
+
+#[test]
+fn a_firewall_mark_is_a_virtual_service_where_it_is_ours_and_wants_no_snat() {
+    let mark = |snat| VipPolicy {
+        snat,
+        ..vip("fwmark:7")
+    };
+    let plain = || vec![instance(1, Health::Passing, None)];
+    let with = |snat, marks: &[u32]| {
+        let mut case = Case::new().service("web", Ask::from(mark(snat)), plain());
+        let marks = marks.iter().map(|mark| (*mark).try_into().unwrap());
+        case.policy.ownership.marks = marks.map(|mark| mark..=mark).collect();
+        case
+    };
+    assert_eq!(
+        ports(&with(false, &[7])),
+        [("fwmark4:7".to_owned(), vec![1])]
+    );
+    for (case, phrase) in [(with(false, &[8]), "outside"), (with(true, &[7]), "SNAT")] {
+        assert!(ports(&case).is_empty());
+        let reasons = reasons(&case);
+        assert!(reasons[0].contains(phrase), "{reasons:?}");
+    }
 }

@@ -29,7 +29,7 @@ fn a_configured_service_finds_its_instances_whatever_else_the_catalogue_has() {
 fn tags_of_a_service_that_the_config_file_names_ask_for_nothing() {
     let case = Case::new()
         .configured("web", VIP)
-        .service("web", Ask::Vip(vip(OTHER)), passing());
+        .service("web", Ask::from(vip(OTHER)), passing());
     assert_eq!(case.owners(), ["tcp://198.18.0.29:80 web"]);
     assert!(case.desired().rejected.is_empty());
 }
@@ -37,8 +37,8 @@ fn tags_of_a_service_that_the_config_file_names_ask_for_nothing() {
 #[test]
 fn whoever_falls_back_on_the_vip_that_it_had_is_declared_by_the_disk() {
     let case = Case::new()
-        .service("aaa", Ask::Vip(vip(VIP)), Vec::new())
-        .service("web", Ask::Vip(vip(VIP)), Vec::new())
+        .service("aaa", Ask::from(vip(VIP)), Vec::new())
+        .service("web", Ask::from(vip(VIP)), Vec::new())
         .last(saved("web", VIP, &[]))
         .last(saved("aaa", OTHER, &[]));
     let desired = case.desired();
@@ -50,8 +50,8 @@ fn whoever_falls_back_on_the_vip_that_it_had_is_declared_by_the_disk() {
 #[test]
 fn whoever_had_its_vip_outside_of_our_ranges_falls_back_on_nothing() {
     let case = Case::new()
-        .service("aaa", Ask::Vip(vip(VIP)), Vec::new())
-        .service("web", Ask::Vip(vip(VIP)), Vec::new())
+        .service("aaa", Ask::from(vip(VIP)), Vec::new())
+        .service("web", Ask::from(vip(VIP)), Vec::new())
         .last(saved("web", VIP, &[]))
         .last(saved("aaa", OUTSIDE, &[]));
     assert_eq!(case.owners(), ["tcp://198.18.0.29:80 web"]);
@@ -60,8 +60,8 @@ fn whoever_had_its_vip_outside_of_our_ranges_falls_back_on_nothing() {
 #[test]
 fn having_had_another_vip_or_another_having_had_this_one_gives_no_precedence() {
     let case = Case::new()
-        .service("aaa", Ask::Vip(vip(VIP)), Vec::new())
-        .service("web", Ask::Vip(vip(VIP)), Vec::new())
+        .service("aaa", Ask::from(vip(VIP)), Vec::new())
+        .service("web", Ask::from(vip(VIP)), Vec::new())
         .last(saved("web", OTHER, &[]))
         .last(saved("old", VIP, &[]));
     let owners = ["tcp://198.18.0.29:80 aaa", "tcp://198.18.0.30:80 web"];
@@ -73,7 +73,7 @@ fn of_three_that_ask_the_one_that_has_it_keeps_it_wherever_it_stands() {
     for keeper in ["aaa", "mmm", "zzz"] {
         let mut case = Case::new().last(saved(keeper, VIP, &[]));
         for name in ["aaa", "mmm", "zzz"] {
-            case = case.service(name, Ask::Vip(vip(VIP)), Vec::new());
+            case = case.service(name, Ask::from(vip(VIP)), Vec::new());
         }
         assert_eq!(case.owners(), [format!("tcp://198.18.0.29:80 {keeper}")]);
         let rejected = case.desired().rejected;
@@ -99,7 +99,7 @@ fn while_the_list_is_unread_only_what_nothing_else_speaks_for_is_as_the_disk_has
     let mut case = Case::new()
         .configured("web", VIP)
         .service("web", None, passing())
-        .service("read", Ask::Vip(vip("198.18.0.31:80")), passing())
+        .service("read", Ask::from(vip("198.18.0.31:80")), passing())
         .last(saved("web", VIP, &[1]))
         .last(saved("read", "198.18.0.31:80", &[1]))
         .last(saved("unread", OTHER, &[1]))

@@ -21,7 +21,7 @@ fn the_drain_deadline_that_was_in_force_outlives_the_service_until_it_is_gone() 
         ..vip(VIP)
     };
     let instances = vec![instance(1, Health::Passing, None)];
-    let mut case = Case::new().service("web", Ask::Vip(vip), instances);
+    let mut case = Case::new().service("web", Ask::from(vip), instances);
     let table = of(&case);
     let keep = |case: &mut Case, table: &ipvs::Table| {
         let desired = case.desired();
@@ -52,8 +52,8 @@ fn one_that_leaves_comes_back_by_no_list_that_is_unread_and_has_no_right_to_its_
         ..saved("old", VIP, &[1])
     };
     let mut case = Case::new()
-        .service("aaa", Ask::Vip(vip(VIP)), Vec::new())
-        .service("old", Ask::Vip(vip(VIP)), Vec::new())
+        .service("aaa", Ask::from(vip(VIP)), Vec::new())
+        .service("old", Ask::from(vip(VIP)), Vec::new())
         .last(leaving);
     assert_eq!(case.owners(), ["tcp://198.18.0.29:80 aaa"]);
     case.catalog.services.clear();

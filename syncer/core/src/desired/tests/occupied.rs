@@ -11,7 +11,7 @@ fn vip_address() -> IpAddr {
 }
 
 fn tagged() -> Case {
-    Case::new().service("web", Ask::Vip(vip(VIP)), web())
+    Case::new().service("web", Ask::from(vip(VIP)), web())
 }
 
 fn reason(case: &Case) -> String {

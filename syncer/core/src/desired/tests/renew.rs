@@ -17,7 +17,7 @@ enum Event {
     /// An instance that can't be one: itself a VIP, or of another address family.
     Impossible(usize, bool),
     Gone(usize, u16),
-    /// A service asks for a VIP by its tags, asks for nothing any more, or writes what can't be read.
+    /// A service asks for a VIP or for two by its tags, asks for nothing any more, or writes what can't be read.
     /// The same of one of its instances.
     Tagged(usize, Option<u16>, Option<Result<usize, ()>>),
     ServiceGone(usize),
@@ -49,7 +49,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Phase::Complete)
     ]);
     let client = prop_oneof![Just(ClientStatus::Running), Just(ClientStatus::Lost)];
-    let ask = prop_oneof![3 => (0..IN_THE_RANGE.len()).prop_map(Ok), 1 => Just(Err(()))];
+    let ask = prop_oneof![3 => (0..=IN_THE_RANGE.len()).prop_map(Ok), 1 => Just(Err(()))];
     let port = 1_u16..5;
     prop_oneof![
         8 => (name.clone(), port.clone(), health).prop_map(|(n, p, h)| Event::Instance(n, p, h)),
@@ -158,7 +158,10 @@ impl World {
             }
             Event::Tagged(name, port, ask) => {
                 let tags = match ask {
-                    Some(Ok(at)) => asking(Ask::Vip(vip(IN_THE_RANGE[at]))),
+                    Some(Ok(at)) => asking(Ask::Vips(match IN_THE_RANGE.get(at) {
+                        Some(at) => vec![vip(at)],
+                        None => vec![vip(VIP), vip(OTHER)],
+                    })),
                     Some(Err(())) => asking(unreadable()),
                     None => Arc::default(),
                 };
@@ -240,7 +243,7 @@ fn two() -> World {
         Case::new()
             .configured(WEB, VIP)
             .service(WEB, None, web)
-            .service(API, Ask::Vip(vip(OTHER)), api)
+            .service(API, Ask::from(vip(OTHER)), api)
             .last(saved("gone", IN_THE_RANGE[2], &[1])),
     )
 }
@@ -300,7 +303,7 @@ fn a_service_that_comes_last_is_not_overlooked() {
     let mut world = two();
     let mut desired = world.whole();
     world.service("zeta").instances = vec![Instance {
-        tags: asking(Ask::Vip(vip(IN_THE_RANGE[2]))),
+        tags: asking(Ask::from(vip(IN_THE_RANGE[2]))),
         ..instance(7, Health::Passing, None)
     }];
     assert_eq!(world.renew(&mut desired), Scope::Whole);

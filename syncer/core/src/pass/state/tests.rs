@@ -129,9 +129,7 @@ impl Model {
     }
 
     fn publish(&self, state: &mut PassState, scope: &Scope) {
-        let ownership = Ownership {
-            ranges: vec!["198.18.0.0/24".parse().unwrap()],
-        };
+        let ownership = Ownership::of(vec!["198.18.0.0/24".parse().unwrap()]);
         let world = World {
             desired: &self.desired,
             table: &self.table,
