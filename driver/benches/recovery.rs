@@ -29,15 +29,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 const TASKS: usize = 2;
-const STORED: usize = 40 * 1024 * 1024;
+const STORED_SIZE: usize = 40 * 1024 * 1024;
 const ENTRY: usize = 16 * 1024;
 const ROUNDS: usize = 5;
 
 /// An engine that has the stored log of one task and nothing else.
 #[derive(Default)]
-struct Stored {
+struct StoredLog {
     begin: Mutex<Option<Instant>>,
-    found: Mutex<Option<Duration>>,
+    search_time: Mutex<Option<Duration>>,
 }
 
 fn main() {
@@ -81,7 +81,7 @@ async fn search() -> Duration {
         stderr_path: path(".web.stderr.fifo"),
         ..TaskConfig::default()
     };
-    let engine = Arc::new(Stored::default());
+    let engine = Arc::new(StoredLog::default());
     let pump = Pump {
         engine: Arc::clone(&engine),
         container: ContainerId("c".repeat(64)),
@@ -91,8 +91,8 @@ async fn search() -> Duration {
     let cancel = CancellationToken::new();
     let pump = tokio::spawn(pump.run(None, cancel.clone()));
     loop {
-        let found = *engine.found.lock().unwrap();
-        if let Some(took) = found {
+        let search_time = *engine.search_time.lock().unwrap();
+        if let Some(took) = search_time {
             cancel.cancel();
             pump.await.unwrap();
             return took;
@@ -112,7 +112,7 @@ fn fifo(folder: &Path, name: &str) -> File {
     options.open(path).unwrap()
 }
 
-impl ContainerEngine for Stored {
+impl ContainerEngine for StoredLog {
     async fn inspect(&self, id: &str) -> Result<Container, EngineError> {
         let base = Container::of_id(ContainerId(id.to_owned()));
         Ok(Container {
@@ -125,7 +125,10 @@ impl ContainerEngine for Stored {
     async fn history(&self, _: &ContainerId, _: i32, follow: bool) -> Result<History, EngineError> {
         let begin = *self.begin.lock().unwrap().get_or_insert_with(Instant::now);
         if follow {
-            self.found.lock().unwrap().get_or_insert(begin.elapsed());
+            self.search_time
+                .lock()
+                .unwrap()
+                .get_or_insert(begin.elapsed());
             return Ok(stream::pending().boxed());
         }
         let bytes = Bytes::from(vec![b'x'; ENTRY]);
@@ -137,7 +140,7 @@ impl ContainerEngine for Stored {
                 bytes: bytes.clone(),
             })
         };
-        Ok(stream::iter((0..STORED / ENTRY).map(entry)).boxed())
+        Ok(stream::iter((0..STORED_SIZE / ENTRY).map(entry)).boxed())
     }
 
     async fn facts(&self) -> Result<EngineFacts, EngineError> {

@@ -70,7 +70,7 @@ mod tests {
 
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(20);
+    const WAIT_MAX: Duration = Duration::from_secs(20);
 
     #[test]
     fn workers_that_all_stand_still_are_noticed_and_busy_ones_are_not_taken_for_such() {
@@ -90,7 +90,7 @@ mod tests {
         assert!(reports.recv_timeout(Duration::from_secs(1)).is_err());
         let (second, gate) = mpsc::channel::<()>();
         runtime.spawn(async move { gate.recv().is_err() });
-        assert!(reports.recv_timeout(SOON).is_ok());
+        assert!(reports.recv_timeout(WAIT_MAX).is_ok());
         drop((first, second));
     }
 }

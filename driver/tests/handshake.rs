@@ -131,8 +131,8 @@ fn started_by_hand_it_says_what_it_is_and_exits_with_1() {
         let output = by_hand.output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert!(output.stdout.is_empty());
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains("started by a Nomad agent"), "{said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains("started by a Nomad agent"), "{stderr}");
     }
 }
 
@@ -227,18 +227,18 @@ async fn a_bad_configuration_is_refused_with_the_option_named() {
     let mut base = BasePluginClient::new(plugin.connect().await);
     // {"image_pull_timeout": "soon"}
     let msgpack_config = [&[0x81, 0xb2][..], b"image_pull_timeout", &[0xa4], b"soon"].concat();
-    let refused = base
+    let refusal = base
         .set_config(SetConfigRequest {
             msgpack_config,
             ..SetConfigRequest::default()
         })
         .await
         .unwrap_err();
-    assert_eq!(refused.code(), Code::Unknown);
+    assert_eq!(refusal.code(), Code::Unknown);
     assert!(
-        refused.message().contains("image_pull_timeout"),
+        refusal.message().contains("image_pull_timeout"),
         "{}",
-        refused.message()
+        refusal.message()
     );
 }
 
@@ -348,16 +348,16 @@ async fn a_task_option_without_effect_is_refused_by_name() {
         msgpack_driver_config,
         ..TaskConfig::default()
     };
-    let refused = driver
+    let refusal = driver
         .start_task(StartTaskRequest { task: Some(task) })
         .await
         .unwrap_err();
     assert!(
-        refused
+        refusal
             .message()
             .ends_with("this driver does not have the task option load"),
         "{}",
-        refused.message()
+        refusal.message()
     );
     assert!(
         driver

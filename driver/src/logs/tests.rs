@@ -16,7 +16,7 @@ use super::directory::Directory;
 use super::*;
 
 const FIFO: &str = ".web.stdout.fifo";
-const SOON: Duration = Duration::from_secs(20);
+const WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// A log directory with a FIFO as the agent makes it, and what the user was told.
 struct World {
@@ -62,12 +62,12 @@ impl World {
     }
 
     /// Looks after the sink until the live file is so.
-    async fn becomes(&self, sink: &mut Sink, wanted: &str) {
-        let end = Instant::now() + SOON;
-        while self.live_file() != wanted {
+    async fn becomes(&self, sink: &mut Sink, expected: &str) {
+        let end = Instant::now() + WAIT_MAX;
+        while self.live_file() != expected {
             assert!(
                 Instant::now() < end,
-                "{:?}, not {wanted:?}",
+                "{:?}, not {expected:?}",
                 self.live_file()
             );
             let _ = timeout(Duration::from_millis(50), sink.watch()).await;
@@ -79,8 +79,8 @@ impl World {
 /// What becomes of the bytes that a collector reads.
 #[derive(Clone, Copy, PartialEq)]
 enum Memory {
-    Written,
-    Lost,
+    Forward,
+    Drop,
 }
 
 /// As logmon: copies from the FIFO into the live file, until it is ended.
@@ -99,7 +99,7 @@ impl Collector {
             while !until.load(Ordering::Relaxed) {
                 match from.read(&mut buffer) {
                     Ok(count) if count > 0 => {
-                        if memory == Memory::Written {
+                        if memory == Memory::Forward {
                             let mut options = OpenOptions::new();
                             let mut to = options.create(true).append(true).open(&file).unwrap();
                             to.write_all(&buffer[..count]).unwrap();
@@ -140,7 +140,7 @@ async fn everything_arrives_in_order_though_the_reader_comes_late() {
         },
         async {
             sleep(Duration::from_millis(120)).await;
-            Collector::start(&world, Memory::Written)
+            Collector::start(&world, Memory::Forward)
         }
     );
     world.becomes(&mut sink, &expected).await;
@@ -171,8 +171,8 @@ async fn a_flood_is_written_into_the_files_in_few_pieces() {
         sink.write(line).await;
     }
     sink.finish().await;
-    let wanted = format!("one\n{}", "0123456789abcde\n".repeat(lines.len()));
-    assert!(world.live_file() == wanted);
+    let expected = format!("one\n{}", "0123456789abcde\n".repeat(lines.len()));
+    assert!(world.live_file() == expected);
     let appends = sink.appends() - before;
     assert!(appends < 3000, "{appends}");
 }
@@ -185,19 +185,19 @@ async fn a_reader_that_comes_back_is_noticed_and_nothing_is_there_twice() {
     sink.write(&line("one\n")).await;
     world.becomes(&mut sink, "one\n").await;
     drop(deaf);
-    let collector = Collector::start(&world, Memory::Written);
-    let mut wanted = "one\n".to_owned();
-    let end = Instant::now() + SOON;
+    let collector = Collector::start(&world, Memory::Forward);
+    let mut expected = "one\n".to_owned();
+    let end = Instant::now() + WAIT_MAX;
     // By whom a line was written shows in what happens when nobody reads: a collector's line is not there at once.
     while sink.is_aside() {
         assert!(Instant::now() < end, "the reader is not noticed");
         sink.write(&line("tick\n")).await;
-        wanted.push_str("tick\n");
+        expected.push_str("tick\n");
         sleep(Duration::from_millis(50)).await;
     }
     sink.write(&line("last\n")).await;
-    wanted.push_str("last\n");
-    world.becomes(&mut sink, &wanted).await;
+    expected.push_str("last\n");
+    world.becomes(&mut sink, &expected).await;
     collector.end();
 }
 
@@ -205,10 +205,10 @@ async fn a_reader_that_comes_back_is_noticed_and_nothing_is_there_twice() {
 async fn what_a_collector_read_and_never_wrote_is_written_again_in_its_place() {
     let world = World::new();
     let mut sink = world.sink();
-    let first = Collector::start(&world, Memory::Written);
+    let first = Collector::start(&world, Memory::Forward);
     sink.write(&line("one\n")).await;
     world.becomes(&mut sink, "one\n").await;
-    let forgetful = Collector::start(&world, Memory::Lost);
+    let forgetful = Collector::start(&world, Memory::Drop);
     drop(first.end());
     sink.write(&line("two\n")).await;
     while sink.unread() > 0 {
@@ -222,7 +222,7 @@ async fn what_a_collector_read_and_never_wrote_is_written_again_in_its_place() {
         },
         async {
             sleep(Duration::from_millis(300)).await;
-            Collector::start(&world, Memory::Written)
+            Collector::start(&world, Memory::Forward)
         }
     );
     sink.write(&line("four\n")).await;
@@ -246,7 +246,7 @@ async fn what_waits_in_the_pipe_outlives_the_moment_without_a_reader() {
         },
         async {
             sleep(Duration::from_millis(100)).await;
-            Collector::start(&world, Memory::Written)
+            Collector::start(&world, Memory::Forward)
         }
     );
     world.becomes(&mut sink, "one\ntwo\nthree\n").await;
@@ -257,12 +257,12 @@ async fn what_waits_in_the_pipe_outlives_the_moment_without_a_reader() {
 async fn a_loss_that_nobody_noticed_is_made_good_when_the_task_is_quiet() {
     let world = World::new();
     let mut sink = world.sink();
-    let forgetful = Collector::start(&world, Memory::Lost);
+    let forgetful = Collector::start(&world, Memory::Drop);
     sink.write(&line("one\n")).await;
     while sink.unread() > 0 {
         sleep(Duration::from_millis(5)).await;
     }
-    let collector = Collector::start(&world, Memory::Written);
+    let collector = Collector::start(&world, Memory::Forward);
     drop(forgetful.end());
     world.becomes(&mut sink, "one\n").await;
     collector.end();
@@ -288,9 +288,9 @@ async fn what_an_earlier_process_left_unread_in_the_pipe_is_taken_out() {
     let mut sink = world.sink();
     sink.settle().await;
     sink.write(&line("new\n")).await;
-    let mut got = [0; 4];
-    deaf.read_exact(&mut got).unwrap();
-    assert_eq!((&got, world.live_file().as_str()), (b"new\n", ""));
+    let mut content = [0; 4];
+    deaf.read_exact(&mut content).unwrap();
+    assert_eq!((&content, world.live_file().as_str()), (b"new\n", ""));
 }
 
 /// One worker, as busy as it gets: it must come round all the time.
@@ -303,7 +303,7 @@ async fn a_fifo_in_place_of_a_log_file_freezes_nobody_and_costs_the_job_its_own_
     let mut sink = world.sink();
     let output = vec![Bytes::from(vec![b'x'; 64 * 1024]); 48];
     let mut longest = Duration::ZERO;
-    let others = async {
+    let neighbours = async {
         loop {
             let before = Instant::now();
             sleep(Duration::from_millis(10)).await;
@@ -311,8 +311,8 @@ async fn a_fifo_in_place_of_a_log_file_freezes_nobody_and_costs_the_job_its_own_
         }
     };
     tokio::select! {
-        written = timeout(SOON, sink.write(&output)) => written.unwrap(),
-        () = others => {}
+        outcome = timeout(WAIT_MAX, sink.write(&output)) => outcome.unwrap(),
+        () = neighbours => {}
     }
     assert!(longest < Duration::from_secs(1), "{longest:?}");
     let reports = world.reports.lock().unwrap().clone();
@@ -338,8 +338,8 @@ async fn an_endless_device_in_place_of_the_fifo_is_not_read() {
     fs::remove_file(world.path(FIFO)).unwrap();
     symlink("/dev/zero", world.path(FIFO)).unwrap();
     let mut sink = world.sink();
-    timeout(SOON, sink.settle()).await.unwrap();
-    timeout(SOON, sink.write(&line("one\n"))).await.unwrap();
+    timeout(WAIT_MAX, sink.settle()).await.unwrap();
+    timeout(WAIT_MAX, sink.write(&line("one\n"))).await.unwrap();
     assert_eq!(world.live_file(), "one\n");
 }
 
@@ -362,8 +362,8 @@ async fn a_pipe_that_somebody_keeps_filling_is_emptied_once_and_not_for_ever() {
         }
     });
     let mut sink = world.sink();
-    timeout(SOON, sink.settle()).await.unwrap();
-    timeout(SOON, sink.write(&line("one\n"))).await.unwrap();
+    timeout(WAIT_MAX, sink.settle()).await.unwrap();
+    timeout(WAIT_MAX, sink.write(&line("one\n"))).await.unwrap();
     over.store(true, Ordering::Relaxed);
     filler.join().unwrap();
     drop(deaf);

@@ -148,8 +148,11 @@ fn the_mounts_of_a_process_that_is_gone_are_removed_by_the_next() {
     drop(stages);
     Stages::at(&root).place().unwrap();
     assert!(!folder.exists());
-    let left = fs::read_to_string("/proc/self/mounts").unwrap();
-    assert!(!left.contains(root.to_str().unwrap()), "{left}");
+    let mounts_text = fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(
+        !mounts_text.contains(root.to_str().unwrap()),
+        "{mounts_text}"
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::fake::FakeEngine;
 
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) fn driver(engine: &FakeEngine) -> DockerDriver<FakeEngine> {
     let engine = engine.clone();
@@ -61,12 +61,12 @@ pub(crate) fn alloc_dir(task: &str) -> PathBuf {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
         .unwrap()
         .keep();
-    for shared in ["alloc/logs", "alloc/data"] {
-        std::fs::create_dir_all(folder.join(shared)).unwrap();
+    for folder_name in ["alloc/logs", "alloc/data"] {
+        std::fs::create_dir_all(folder.join(folder_name)).unwrap();
     }
     for task in [task, "other"] {
-        for own in ["local", "secrets"] {
-            std::fs::create_dir_all(folder.join(task).join(own)).unwrap();
+        for folder_name in ["local", "secrets"] {
+            std::fs::create_dir_all(folder.join(task).join(folder_name)).unwrap();
         }
     }
     folder
@@ -85,7 +85,7 @@ async fn a_task_starts_ends_and_is_destroyed() {
         TaskState::Running
     );
     assert!(driver.destroy_task("t1", false).await.is_err());
-    let exit = timeout(SOON, driver.wait_task("t1"))
+    let exit = timeout(WAIT_MAX, driver.wait_task("t1"))
         .await
         .unwrap()
         .unwrap();
@@ -94,7 +94,7 @@ async fn a_task_starts_ends_and_is_destroyed() {
         (3, "Docker container exited with non-zero exit code: 3")
     );
     assert_eq!(
-        timeout(SOON, driver.wait_task("t1"))
+        timeout(WAIT_MAX, driver.wait_task("t1"))
             .await
             .unwrap()
             .unwrap(),
@@ -120,10 +120,13 @@ async fn a_stop_returns_after_the_exit_and_an_unknown_task_is_fine() {
     let engine = FakeEngine::default();
     let driver = driver(&engine);
     driver.start_task(task("t1", "sleep 600")).await.unwrap();
-    timeout(SOON, driver.stop_task("t1", Duration::from_secs(1), None))
-        .await
-        .unwrap()
-        .unwrap();
+    timeout(
+        WAIT_MAX,
+        driver.stop_task("t1", Duration::from_secs(1), None),
+    )
+    .await
+    .unwrap()
+    .unwrap();
     assert_eq!(
         driver.inspect_task("t1").await.unwrap().state,
         TaskState::Exited
@@ -142,13 +145,13 @@ async fn a_stop_returns_after_the_exit_and_an_unknown_task_is_fine() {
 async fn a_new_process_takes_running_and_ended_tasks_over_and_refuses_vanished_ones() {
     let engine = FakeEngine::default();
     let (before, after) = (driver(&engine), driver(&engine));
-    let running = before
+    let handle = before
         .start_task(task("t1", "sleep 600"))
         .await
         .unwrap()
         .handle;
     for _ in 0..2 {
-        after.recover_task(running.clone()).await.unwrap();
+        after.recover_task(handle.clone()).await.unwrap();
     }
     assert_eq!(
         after.inspect_task("t1").await.unwrap().state,
@@ -160,9 +163,9 @@ async fn a_new_process_takes_running_and_ended_tasks_over_and_refuses_vanished_o
         .unwrap();
 
     let third = driver(&engine);
-    third.recover_task(running.clone()).await.unwrap();
+    third.recover_task(handle.clone()).await.unwrap();
     assert_eq!(
-        timeout(SOON, third.wait_task("t1"))
+        timeout(WAIT_MAX, third.wait_task("t1"))
             .await
             .unwrap()
             .unwrap()
@@ -171,12 +174,12 @@ async fn a_new_process_takes_running_and_ended_tasks_over_and_refuses_vanished_o
     );
 
     third.destroy_task("t1", true).await.unwrap();
-    let refused = driver(&engine)
-        .recover_task(running)
+    let refusal = driver(&engine)
+        .recover_task(handle)
         .await
         .unwrap_err()
         .to_string();
-    assert!(refused.contains("failed to inspect container"), "{refused}");
+    assert!(refusal.contains("failed to inspect container"), "{refusal}");
 }
 
 #[tokio::test]
@@ -192,7 +195,7 @@ async fn an_engine_that_goes_away_for_a_while_is_not_an_exit() {
     assert!(early.is_err(), "{early:?}");
     engine.set_down(false);
     assert_eq!(
-        timeout(SOON, driver.wait_task("t1"))
+        timeout(WAIT_MAX, driver.wait_task("t1"))
             .await
             .unwrap()
             .unwrap()
@@ -211,7 +214,7 @@ async fn a_wait_that_nobody_answers_any_more_is_not_the_word_that_a_task_runs() 
     sleep(Duration::from_secs(60 + 121)).await;
     // The rest is other threads', whose time can't be made to pass.
     tokio::time::resume();
-    let exit = timeout(SOON, driver.wait_task("t1")).await;
+    let exit = timeout(WAIT_MAX, driver.wait_task("t1")).await;
     assert_eq!(exit.unwrap().unwrap().code, 4);
 }
 
@@ -228,7 +231,7 @@ async fn a_task_is_taken_over_while_the_engine_is_away_and_its_exit_is_told_when
     after.recover_task(handle).await.unwrap();
     engine.set_down(false);
     assert_eq!(
-        timeout(SOON, after.wait_task("t1"))
+        timeout(WAIT_MAX, after.wait_task("t1"))
             .await
             .unwrap()
             .unwrap()
@@ -242,12 +245,12 @@ async fn a_start_waits_for_an_engine_that_is_being_restarted() {
     let engine = FakeEngine::default();
     let driver = driver(&engine);
     engine.set_down(true);
-    let starting = driver.start_task(task("t1", "sleep 600"));
-    tokio::pin!(starting);
-    let early = timeout(Duration::from_millis(300), &mut starting).await;
+    let start = driver.start_task(task("t1", "sleep 600"));
+    tokio::pin!(start);
+    let early = timeout(Duration::from_millis(300), &mut start).await;
     assert!(early.is_err(), "{early:?}");
     engine.set_down(false);
-    timeout(SOON, starting).await.unwrap().unwrap();
+    timeout(WAIT_MAX, start).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -255,10 +258,10 @@ async fn an_image_that_is_nowhere_is_named_and_not_tried_again() {
     let engine = FakeEngine::default();
     let mut task = task("t1", "exit 0");
     task.msgpack_driver_config = options(&[("image", "nowhere:1".into())]);
-    let refused = driver(&engine).start_task(task).await.unwrap_err();
+    let refusal = driver(&engine).start_task(task).await.unwrap_err();
     assert!(
-        refused.to_string().contains("Failed to pull `nowhere:1`") && !refused.is_recoverable(),
-        "{refused}"
+        refusal.to_string().contains("Failed to pull `nowhere:1`") && !refusal.is_recoverable(),
+        "{refusal}"
     );
 }
 
@@ -271,12 +274,12 @@ async fn a_start_that_the_agent_gives_up_leaves_no_container_behind() {
     let early = timeout(Duration::from_millis(100), start).await;
     assert!(early.is_err(), "{early:?}");
     // The engine was asked, so it makes the container all the same.
-    let cleared = async {
-        while engine.made() == 0 || !engine.containers().is_empty() {
+    let removal = async {
+        while engine.creations() == 0 || !engine.containers().is_empty() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(SOON, cleared).await.unwrap();
+    timeout(WAIT_MAX, removal).await.unwrap();
 }
 
 /// An earlier process was killed between the mounting of a task's folders and their use.
@@ -286,17 +289,17 @@ async fn what_a_killed_process_left_mounted_is_taken_down_though_nothing_starts(
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let left = folder.path().join("0/7");
-    std::fs::create_dir_all(&left).unwrap();
-    let (none, flags) = (None::<&str>, nix::mount::MsFlags::empty());
-    nix::mount::mount(Some("left"), &left, Some("tmpfs"), flags, none).unwrap();
+    let mount_point = folder.path().join("0/7");
+    std::fs::create_dir_all(&mount_point).unwrap();
+    let (no_text, flags) = (None::<&str>, nix::mount::MsFlags::empty());
+    nix::mount::mount(Some("left"), &mount_point, Some("tmpfs"), flags, no_text).unwrap();
     let driver = driver(&FakeEngine::default()).with_stages(Stages::at(folder.path()));
     let fingerprints = driver.fingerprint();
-    let cleared = async {
-        while left.exists() {
+    let removal = async {
+        while mount_point.exists() {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(SOON, cleared).await.unwrap();
+    timeout(WAIT_MAX, removal).await.unwrap();
     drop(fingerprints);
 }

@@ -8,7 +8,7 @@ use nomad_driver_sdk::value::{ExecOutput, ExecRequest};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use crate::driver::{SOON, driver, task};
+use crate::driver::{WAIT_MAX, driver, task};
 use crate::fake::FakeEngine;
 
 fn words(script: &str) -> Vec<String> {
@@ -23,22 +23,25 @@ fn request(script: &str) -> ExecRequest {
     }
 }
 
-async fn running(engine: &FakeEngine) -> DockerDriver<FakeEngine> {
+async fn driver_with_task(engine: &FakeEngine) -> DockerDriver<FakeEngine> {
     let driver = driver(engine);
     driver.start_task(task("t1", "sleep 90000")).await.unwrap();
     driver
 }
 
 /// The exit code, and what came with the seconds after which it did.
-async fn streamed(driver: &DockerDriver<FakeEngine>, script: &str) -> (i32, Vec<(String, u64)>) {
-    let started = Instant::now();
+async fn stream_script(
+    driver: &DockerDriver<FakeEngine>,
+    script: &str,
+) -> (i32, Vec<(String, u64)>) {
+    let begin = Instant::now();
     let ((_input, inputs), (outputs, mut output)) = (mpsc::channel(1), mpsc::channel(1));
     let collect = async {
         let mut came = Vec::new();
         while let Some(ExecOutput::Stdout(bytes) | ExecOutput::Stderr(bytes)) = output.recv().await
         {
             let text = String::from_utf8_lossy(&bytes).into_owned();
-            came.push((text, started.elapsed().as_secs()));
+            came.push((text, begin.elapsed().as_secs()));
         }
         came
     };
@@ -50,8 +53,8 @@ async fn streamed(driver: &DockerDriver<FakeEngine>, script: &str) -> (i32, Vec<
 #[tokio::test(start_paused = true)]
 async fn a_command_that_runs_for_an_hour_is_hardly_asked_about() {
     let engine = FakeEngine::default();
-    let driver = running(&engine).await;
-    let (code, _) = streamed(&driver, "sleep 3600; exit 3").await;
+    let driver = driver_with_task(&engine).await;
+    let (code, _) = stream_script(&driver, "sleep 3600; exit 3").await;
     assert_eq!(code, 3);
     assert!(engine.questions() <= 1820, "{}", engine.questions());
 }
@@ -59,19 +62,19 @@ async fn a_command_that_runs_for_an_hour_is_hardly_asked_about() {
 #[tokio::test(start_paused = true)]
 async fn a_child_that_keeps_the_output_open_does_not_hold_the_exit_back() {
     let engine = FakeEngine::default();
-    let driver = running(&engine).await;
-    let started = Instant::now();
-    let (code, came) = streamed(&driver, "hold; echo one; sleep 60; exit 3").await;
+    let driver = driver_with_task(&engine).await;
+    let begin = Instant::now();
+    let (code, came) = stream_script(&driver, "hold; echo one; sleep 60; exit 3").await;
     assert_eq!((code, came), (3, vec![("one\n".to_owned(), 0)]));
-    assert!(started.elapsed() <= Duration::from_secs(63));
+    assert!(begin.elapsed() <= Duration::from_secs(63));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_engine_that_is_slow_to_say_whether_a_command_runs_does_not_hold_its_output_up() {
     let engine = FakeEngine::default();
-    let driver = running(&engine).await;
+    let driver = driver_with_task(&engine).await;
     engine.set_command_delays(Duration::ZERO, Duration::from_secs(9));
-    let (code, came) = streamed(&driver, "sleep 1; echo one; sleep 1; echo two; exit 3").await;
+    let (code, came) = stream_script(&driver, "sleep 1; echo one; sleep 1; echo two; exit 3").await;
     let expected = [("one\n".to_owned(), 1), ("two\n".to_owned(), 2)];
     assert_eq!((code, came), (3, expected.to_vec()));
 }
@@ -79,22 +82,26 @@ async fn an_engine_that_is_slow_to_say_whether_a_command_runs_does_not_hold_its_
 #[tokio::test(start_paused = true)]
 async fn a_command_whose_agent_has_gone_is_let_go() {
     let engine = FakeEngine::default();
-    let driver = running(&engine).await;
+    let driver = driver_with_task(&engine).await;
     let ((_input, inputs), (outputs, output)) = (mpsc::channel(1), mpsc::channel(1));
     let command = driver.exec_task_streaming(request("sleep 3600"), inputs, outputs);
-    let gone = async {
+    let goodbye = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         drop(output);
     };
-    let both = async { tokio::join!(command, gone).0 };
-    let error = timeout(SOON, both).await.unwrap().unwrap_err().to_string();
+    let end = async { tokio::join!(command, goodbye).0 };
+    let error = timeout(WAIT_MAX, end)
+        .await
+        .unwrap()
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("nobody listens"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_hundred_commands_of_one_task_do_not_hold_up_another() {
     let engine = FakeEngine::default();
-    let driver = running(&engine).await;
+    let driver = driver_with_task(&engine).await;
     let other = docker_task("t2");
     driver.start_task(other).await.unwrap();
     engine.set_command_delays(Duration::from_millis(100), Duration::ZERO);
@@ -102,12 +109,12 @@ async fn two_hundred_commands_of_one_task_do_not_hold_up_another() {
     let hostile = futures_util::future::join_all(hostile);
     let other = async {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        let started = Instant::now();
+        let begin = Instant::now();
         driver
             .exec_task("t2", words("echo fine"), Duration::from_mins(1))
             .await
             .unwrap();
-        started.elapsed()
+        begin.elapsed()
     };
     let (results, took) = tokio::join!(hostile, other);
     assert!(
@@ -116,7 +123,7 @@ async fn two_hundred_commands_of_one_task_do_not_hold_up_another() {
             .all(|result| result.as_ref().is_ok_and(|result| result.exit.code == 0))
     );
     assert!(took < Duration::from_millis(500), "{took:?}");
-    assert!(engine.most_starting() <= 5, "{}", engine.most_starting());
+    assert!(engine.starts_max() <= 5, "{}", engine.starts_max());
 }
 
 fn docker_task(id: &str) -> nomad_driver_sdk::TaskConfig {

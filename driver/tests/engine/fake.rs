@@ -60,7 +60,7 @@ impl FakeEngine {
     }
 
     /// Containers that were ever made.
-    pub(crate) fn made(&self) -> u32 {
+    pub(crate) fn creations(&self) -> u32 {
         self.lock().count
     }
 
@@ -74,17 +74,17 @@ impl FakeEngine {
     }
 
     /// How many lines all containers have stored together.
-    pub(crate) fn said(&self) -> usize {
+    pub(crate) fn log_length(&self) -> usize {
         let world = self.lock();
         let lines = |record: &Record| record.log.borrow().0.len();
         world.containers.values().map(lines).sum()
     }
 
-    /// Of what a container said only the last `kept` lines are stored any more.
-    pub(crate) fn rotate(&self, kept: usize) {
+    /// Of what a container said only the last `length` lines are stored any more.
+    pub(crate) fn rotate(&self, length: usize) {
         for record in self.lock().containers.values() {
-            record.log.send_modify(|(said, _)| {
-                said.drain(..said.len().saturating_sub(kept));
+            record.log.send_modify(|(entries, _)| {
+                entries.drain(..entries.len().saturating_sub(length));
             });
         }
     }
@@ -152,8 +152,8 @@ impl FakeEngine {
 
     fn say(&self, id: &ContainerId, source: Source, bytes: Bytes) {
         if let Some(record) = self.lock().containers.get_mut(id) {
-            record.log.send_modify(|(said, _)| {
-                said.push(LogEntry {
+            record.log.send_modify(|(entries, _)| {
+                entries.push(LogEntry {
                     source,
                     at: Timestamp::now(),
                     bytes,
@@ -167,11 +167,11 @@ impl FakeEngine {
 fn follow(log: watch::Receiver<(Vec<LogEntry>, bool)>, from: usize) -> History {
     let next = |(mut log, at): (watch::Receiver<(Vec<LogEntry>, bool)>, usize)| async move {
         let entry = {
-            let seen = log
-                .wait_for(|(said, over)| said.len() > at || *over)
+            let state = log
+                .wait_for(|(entries, over)| entries.len() > at || *over)
                 .await
                 .ok()?;
-            seen.0.get(at).cloned()?
+            state.0.get(at).cloned()?
         };
         Some((Ok(entry), (log, at + 1)))
     };
@@ -195,7 +195,7 @@ impl ContainerEngine for FakeEngine {
 
     async fn find_image(&self, reference: &str) -> Result<String, EngineError> {
         drop(self.up()?);
-        if reference == "busybox:1" || self.is_pulled() {
+        if reference == "busybox:1" || self.has_pull() {
             Ok("sha256:1".to_owned())
         } else {
             Err(EngineError::NotFound(reference.to_owned()))
@@ -272,11 +272,11 @@ impl ContainerEngine for FakeEngine {
 
     async fn inspect(&self, id: &str) -> Result<Container, EngineError> {
         let world = self.up()?;
-        let found = world
+        let container = world
             .containers
             .values()
             .find(|record| record.container.id.0 == id || record.container.name == id);
-        found
+        container
             .map(|record| record.container.clone())
             .ok_or_else(|| EngineError::NotFound(id.to_owned()))
     }
@@ -320,8 +320,8 @@ impl ContainerEngine for FakeEngine {
 
     async fn attach(&self, id: &ContainerId) -> Result<Output, EngineError> {
         let log = self.with(id, |record| record.log.subscribe())?;
-        let said = log.borrow().0.len();
-        let entries = follow(log, said);
+        let entries = log.borrow().0.len();
+        let entries = follow(log, entries);
         Ok(entries
             .map(|entry| {
                 entry.map(|entry| Chunk {
@@ -351,7 +351,7 @@ impl ContainerEngine for FakeEngine {
                 })
                 .boxed());
         }
-        let said: Vec<_> = log
+        let entries: Vec<_> = log
             .borrow()
             .0
             .iter()
@@ -359,7 +359,7 @@ impl ContainerEngine for FakeEngine {
             .cloned()
             .map(Ok)
             .collect();
-        Ok(stream::iter(said).boxed())
+        Ok(stream::iter(entries).boxed())
     }
 
     async fn exec(&self, _: &ContainerId, command: Command) -> Result<CommandIo, EngineError> {
@@ -386,9 +386,9 @@ impl ContainerEngine for FakeEngine {
                     .container
                     .labels
                     .get(label)
-                    .is_some_and(|found| found == value)
+                    .is_some_and(|label| label == value)
         };
-        let listed = |record: &Record| ListEntry {
+        let entry = |record: &Record| ListEntry {
             id: record.container.id.clone(),
             created: record.created,
             labels: record.container.labels.clone(),
@@ -397,7 +397,7 @@ impl ContainerEngine for FakeEngine {
             .containers
             .values()
             .filter(carries)
-            .map(listed)
+            .map(entry)
             .collect())
     }
 }

@@ -26,8 +26,8 @@ async fn a_driver_whose_file_work_hangs_is_unhealthy_and_says_which_until_it_goe
     assert_eq!(next(&mut health).await.health, Health::Healthy);
 
     let (end, wait) = mpsc::channel::<()>();
-    let hanging = files.clone();
-    tokio::spawn(async move { hanging.run("a read", move || wait.recv().is_err()).await });
+    let hang = files.clone();
+    tokio::spawn(async move { hang.run("a read", move || wait.recv().is_err()).await });
     let ill = next(&mut health).await;
     assert_eq!(ill.health, Health::Unhealthy);
     assert!(ill.description.contains("a read"), "{}", ill.description);

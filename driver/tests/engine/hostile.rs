@@ -17,7 +17,7 @@ use crate::driver::{alloc_dir, options};
 use crate::fake::FakeEngine;
 use crate::suite::unique;
 
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30);
 /// What is of the host and in no container of these tests.
 pub(crate) const MARK: &str = "nomad-ipvs-host-mark";
 
@@ -35,22 +35,22 @@ fn over(engine: &FakeEngine) -> DockerDriver<FakeEngine> {
     driver_over(move |_: &Address| Ok(engine.clone()))
 }
 
-pub(crate) fn running(id: &str, alloc: &Path, script: &str, more: &[(&str, Value)]) -> TaskConfig {
+pub(crate) fn task_of(id: &str, alloc: &Path, script: &str, more: &[(&str, Value)]) -> TaskConfig {
     let args = Value::Array(vec!["-c".into(), script.into()]);
-    let mut all = vec![
+    let mut options_list = vec![
         ("image", "busybox:1".into()),
         ("command", "sh".into()),
         ("args", args),
         ("network_mode", "none".into()),
     ];
-    all.extend_from_slice(more);
+    options_list.extend_from_slice(more);
     TaskConfig {
         id: id.into(),
         name: "web".into(),
         // Names of containers are the machine's.
         alloc_id: unique(),
         alloc_dir: alloc.display().to_string(),
-        msgpack_driver_config: options(&all),
+        msgpack_driver_config: options(&options_list),
         ..crate::driver::task(id, "exit 0")
     }
 }
@@ -61,9 +61,11 @@ pub(crate) fn list(words: &[&str]) -> Value {
 
 async fn refusal(task: TaskConfig) -> String {
     let engine = FakeEngine::default();
-    let refused = timeout(SOON, over(&engine).start_task(task)).await.unwrap();
+    let refusal = timeout(WAIT_MAX, over(&engine).start_task(task))
+        .await
+        .unwrap();
     assert!(engine.containers().is_empty());
-    refused.unwrap_err().to_string()
+    refusal.unwrap_err().to_string()
 }
 
 /// A folder that stands for the host, with the mark in it.
@@ -77,7 +79,7 @@ pub(crate) fn host() -> PathBuf {
 async fn nobody_gets_the_allocations_directory_to_replace_what_is_bound_from_it() {
     for volume in ["..:/a", ".:/a", "../other:/a", "local/../..:/a", "..:/a:ro"] {
         let volumes = list(&[volume]);
-        let task = running("t1", &alloc_dir("web"), "exit 0", &[("volumes", volumes)]);
+        let task = task_of("t1", &alloc_dir("web"), "exit 0", &[("volumes", volumes)]);
         let reason = refusal(task).await;
         assert!(
             reason.contains("volumes are not enabled"),
@@ -91,7 +93,7 @@ async fn a_local_folder_that_became_a_link_to_the_host_is_not_bound_at_the_resta
     let alloc = alloc_dir("web");
     fs::remove_dir(alloc.join("web/local")).unwrap();
     symlink("/", alloc.join("web/local")).unwrap();
-    let reason = refusal(running("t1", &alloc, "exit 0", &[])).await;
+    let reason = refusal(task_of("t1", &alloc, "exit 0", &[])).await;
     assert!(reason.contains("symbolic link"), "{reason}");
 }
 
@@ -114,7 +116,7 @@ async fn cve_2026_14896_a_link_in_a_source_does_not_lead_to_the_host() {
             ("target".into(), "/a".into()),
         ]);
         for more in [("volumes", volumes), ("mount", Value::Array(vec![mount]))] {
-            let reason = refusal(running("t1", &alloc, "exit 0", &[more])).await;
+            let reason = refusal(task_of("t1", &alloc, "exit 0", &[more])).await;
             assert!(
                 reason.contains("leads out of the allocation"),
                 "{source}: {reason}"
@@ -128,7 +130,7 @@ async fn cve_2026_14896_a_link_in_a_source_does_not_lead_to_the_host() {
 async fn cve_2026_14891_no_namespace_mode_is_free() {
     for option in ["pid_mode", "ipc_mode", "userns_mode", "uts_mode"] {
         for value in ["host", "container:other", "private"] {
-            let task = running("t1", &alloc_dir("web"), "exit 0", &[(option, value.into())]);
+            let task = task_of("t1", &alloc_dir("web"), "exit 0", &[(option, value.into())]);
             let reason = refusal(task).await;
             assert!(reason.contains("allowed_modes"), "{option}: {reason}");
         }
@@ -142,7 +144,7 @@ async fn the_network_of_another_allocations_container_is_refused_and_of_the_own_
     let of = |id: &str, alloc: &str, name: &str, mode: &str| TaskConfig {
         alloc_id: alloc.into(),
         name: name.into(),
-        ..running(
+        ..task_of(
             id,
             &alloc_dir(name),
             "sleep 600",
@@ -153,13 +155,13 @@ async fn the_network_of_another_allocations_container_is_refused_and_of_the_own_
         .start_task(of("t1", "a1", "db", "none"))
         .await
         .unwrap();
-    let refused = driver
+    let refusal = driver
         .start_task(of("t2", "a2", "web", "container:db-a1"))
         .await
         .unwrap_err();
     assert!(
-        refused.to_string().contains("is not of this allocation") && !refused.is_recoverable(),
-        "{refused}"
+        refusal.to_string().contains("is not of this allocation") && !refusal.is_recoverable(),
+        "{refusal}"
     );
     let early = driver
         .start_task(of("t2", "a2", "web", "container:db-a2"))
@@ -178,7 +180,7 @@ async fn a_seccomp_profile_that_never_ends_costs_a_refusal_each_time() {
     for path in ["/proc/kmsg", "/dev/zero", "/dev/stdin", "relative.json"] {
         for _ in 0..3 {
             let option = list(&[&format!("seccomp={path}")]);
-            let task = running("t1", &alloc, "exit 0", &[("security_opt", option)]);
+            let task = task_of("t1", &alloc, "exit 0", &[("security_opt", option)]);
             let reason = refusal(task).await;
             assert!(reason.contains(path), "{reason}");
         }
@@ -190,7 +192,7 @@ async fn a_disk_is_not_a_device_for_anybody() {
     for path in ["/dev/sda", "/dev/mem", "/dev/dri/../sda", "/dev"] {
         let device = Value::Map(vec![("host_path".into(), path.into())]);
         let devices = Value::Array(vec![device]);
-        let task = running("t1", &alloc_dir("web"), "exit 0", &[("devices", devices)]);
+        let task = task_of("t1", &alloc_dir("web"), "exit 0", &[("devices", devices)]);
         let reason = refusal(task).await;
         assert!(reason.contains("allow_devices"), "{path}: {reason}");
     }
@@ -206,7 +208,7 @@ async fn no_number_of_a_job_is_too_big_to_be_refused() {
         ("memory_hard_limit", Value::from(1_i64 << 44)),
         ("memory_hard_limit", i64::MAX.into()),
     ] {
-        let reason = refusal(running("t1", &alloc, "exit 0", &[(option, value)])).await;
+        let reason = refusal(task_of("t1", &alloc, "exit 0", &[(option, value)])).await;
         assert!(reason.contains(option), "{option}: {reason}");
     }
 }

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use nomad_driver_sdk::{TaskConfig, TaskDriver};
 use tokio::time::{sleep, timeout};
 
-use crate::driver::{SOON, driver, options, task};
+use crate::driver::{WAIT_MAX, driver, options, task};
 use crate::fake::{FakeEngine, Pull};
 
 const LONG: Pull = Pull::Takes(Duration::from_secs(280));
@@ -35,12 +35,15 @@ async fn a_task_that_is_stopped_while_its_image_is_fetched_starts_nothing() {
         sleep(Duration::from_secs(3)).await;
         driver.stop_task("t1", Duration::from_secs(5), None).await
     };
-    let both = async { tokio::join!(driver.start_task(elsewhere("t1")), stop) };
-    let (started, stopped) = timeout(SOON, Box::pin(both)).await.unwrap();
-    stopped.unwrap();
-    let refused = started.unwrap_err();
-    assert!(refused.to_string().contains("nothing was started") && !refused.is_recoverable());
-    assert_eq!((engine.pulls_given_up(), engine.containers().len()), (1, 0));
+    let calls = async { tokio::join!(driver.start_task(elsewhere("t1")), stop) };
+    let (start_answer, stop_answer) = timeout(WAIT_MAX, Box::pin(calls)).await.unwrap();
+    stop_answer.unwrap();
+    let refusal = start_answer.unwrap_err();
+    assert!(refusal.to_string().contains("nothing was started") && !refusal.is_recoverable());
+    assert_eq!(
+        (engine.abandoned_pulls(), engine.containers().len()),
+        (1, 0)
+    );
     // And it may be started again.
     engine.set_pull(Pull::Takes(Duration::from_secs(1)));
     driver.start_task(elsewhere("t1")).await.unwrap();
@@ -51,10 +54,13 @@ async fn a_start_that_the_agent_has_dropped_gives_its_pull_up() {
     let engine = FakeEngine::default();
     engine.set_pull(LONG);
     let driver = driver(&engine);
-    let dropped = timeout(SOON, driver.start_task(elsewhere("t1"))).await;
-    assert!(dropped.is_err());
-    assert_eq!((engine.pulls_given_up(), engine.containers().len()), (1, 0));
-    timeout(SOON, driver.destroy_task("t1", true))
+    let answer = timeout(WAIT_MAX, driver.start_task(elsewhere("t1"))).await;
+    assert!(answer.is_err());
+    assert_eq!(
+        (engine.abandoned_pulls(), engine.containers().len()),
+        (1, 0)
+    );
+    timeout(WAIT_MAX, driver.destroy_task("t1", true))
         .await
         .unwrap()
         .unwrap();
@@ -69,10 +75,10 @@ async fn a_stop_while_a_container_is_made_waits_for_it_and_stops_it() {
         sleep(Duration::from_millis(100)).await;
         driver.stop_task("t1", Duration::from_secs(5), None).await
     };
-    let both = async { tokio::join!(driver.start_task(task("t1", "sleep 600")), stop) };
-    let (started, stopped) = timeout(SOON, Box::pin(both)).await.unwrap();
-    started.unwrap();
-    stopped.unwrap();
+    let calls = async { tokio::join!(driver.start_task(task("t1", "sleep 600")), stop) };
+    let (start_answer, stop_answer) = timeout(WAIT_MAX, Box::pin(calls)).await.unwrap();
+    start_answer.unwrap();
+    stop_answer.unwrap();
     let alive = engine
         .containers()
         .iter()
@@ -100,12 +106,12 @@ async fn who_waits_for_a_long_pull_is_told_how_far_it_is_and_not_often() {
     let events = driver
         .task_events()
         .take_until(sleep(Duration::from_secs(1)));
-    let told: Vec<_> = events
+    let messages: Vec<_> = events
         .map(|event| (event.task_id, event.message))
         .collect()
         .await;
     let of = |id: &str| {
-        let of_task = told.iter().filter(|(task, _)| task == id);
+        let of_task = messages.iter().filter(|(task, _)| task == id);
         of_task
             .map(|(_, message)| message.as_str())
             .collect::<Vec<_>>()
@@ -149,12 +155,12 @@ async fn what_a_registry_refuses_for_good_is_not_tried_again_and_trouble_is() {
     for (error, recoverable) in kinds {
         let engine = FakeEngine::default();
         engine.set_pull(Pull::Fails(error));
-        let refused = driver(&engine)
+        let refusal = driver(&engine)
             .start_task(elsewhere("t1"))
             .await
             .unwrap_err();
-        assert_eq!(refused.is_recoverable(), recoverable, "{refused}");
-        assert!(refused.to_string().contains("far/away:1"), "{refused}");
+        assert_eq!(refusal.is_recoverable(), recoverable, "{refusal}");
+        assert!(refusal.to_string().contains("far/away:1"), "{refusal}");
     }
 }
 
@@ -164,10 +170,10 @@ async fn a_name_that_no_image_can_have_is_not_asked_for() {
     let mut task = task("t1", "exit 0");
     for image in ["Far/Away:1", "far away", "far/away:"] {
         task.msgpack_driver_config = options(&[("image", image.into())]);
-        let refused = driver(&engine).start_task(task.clone()).await.unwrap_err();
+        let refusal = driver(&engine).start_task(task.clone()).await.unwrap_err();
         assert!(
-            refused.to_string().contains(image) && !refused.is_recoverable(),
-            "{refused}"
+            refusal.to_string().contains(image) && !refusal.is_recoverable(),
+            "{refusal}"
         );
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::driver::{driver, task};
 use crate::fake::FakeEngine;
 
-const SOON: Duration = Duration::from_secs(10);
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn what_was_rotated_away_meanwhile_is_told_in_one_event_and_the_rest_arrives() {
@@ -24,22 +24,22 @@ async fn what_was_rotated_away_meanwhile_is_told_in_one_event_and_the_rest_arriv
     let before = driver(&engine);
     let script =
         "sleep 0.2; echo 0; echo a >&2; sleep 1; echo 1; echo b >&2; echo 2; echo 3; sleep 600";
-    let started = before
+    let start = before
         .start_task(logs.of(task("t1", script)))
         .await
         .unwrap();
-    logs.arrived("stdout", "0\n").await;
-    logs.arrived("stderr", "a\n").await;
+    logs.wait_for_log("stdout", "0\n").await;
+    logs.wait_for_log("stderr", "a\n").await;
     drop(before);
-    while engine.said() < 6 {
+    while engine.log_length() < 6 {
         sleep(Duration::from_millis(20)).await;
     }
     engine.rotate(2);
 
     let after = driver(&engine);
     let mut events = Box::pin(after.task_events());
-    after.recover_task(started.handle).await.unwrap();
-    let event = timeout(SOON, events.next()).await.unwrap().unwrap();
+    after.recover_task(start.handle).await.unwrap();
+    let event = timeout(WAIT_MAX, events.next()).await.unwrap().unwrap();
     assert_eq!(event.task_id, "t1");
     let seconds: f64 = event
         .message
@@ -49,7 +49,7 @@ async fn what_was_rotated_away_meanwhile_is_told_in_one_event_and_the_rest_arriv
         .parse()
         .unwrap();
     assert!((0.5..2.0).contains(&seconds), "{}", event.message);
-    logs.arrived("stdout", "0\n2\n3\n").await;
+    logs.wait_for_log("stdout", "0\n2\n3\n").await;
     assert!(events.next().now_or_never().is_none(), "told twice");
 }
 
@@ -59,19 +59,19 @@ async fn what_was_written_while_no_driver_ran_arrives_once_and_nothing_is_told()
     let engine = FakeEngine::default();
     let before = driver(&engine);
     let script = "sleep 0.2; echo 0; sleep 0.5; echo 1; echo 2; sleep 600";
-    let started = before
+    let start = before
         .start_task(logs.of(task("t1", script)))
         .await
         .unwrap();
-    logs.arrived("stdout", "0\n").await;
+    logs.wait_for_log("stdout", "0\n").await;
     drop(before);
-    while engine.said() < 3 {
+    while engine.log_length() < 3 {
         sleep(Duration::from_millis(20)).await;
     }
     let after = driver(&engine);
     let mut events = Box::pin(after.task_events());
-    after.recover_task(started.handle).await.unwrap();
-    logs.arrived("stdout", "0\n1\n2\n").await;
+    after.recover_task(start.handle).await.unwrap();
+    logs.wait_for_log("stdout", "0\n1\n2\n").await;
     assert!(events.next().now_or_never().is_none());
 }
 
@@ -81,11 +81,11 @@ async fn a_log_directory_that_is_a_link_starts_no_task_and_ends_none() {
     let engine = FakeEngine::default();
     let before = driver(&engine);
     let script = "sleep 0.2; echo 0; sleep 600";
-    let started = before
+    let start = before
         .start_task(logs.of(task("t1", script)))
         .await
         .unwrap();
-    logs.arrived("stdout", "0\n").await;
+    logs.wait_for_log("stdout", "0\n").await;
     let outside = tempfile::tempdir().unwrap();
     fs::rename(logs.folder(), logs.0.path().join("moved")).unwrap();
     symlink(outside.path(), logs.folder()).unwrap();
@@ -101,8 +101,8 @@ async fn a_log_directory_that_is_a_link_starts_no_task_and_ends_none() {
 
     let after = driver(&engine);
     let mut events = Box::pin(after.task_events());
-    after.recover_task(started.handle).await.unwrap();
-    let event = timeout(SOON, events.next()).await.unwrap().unwrap();
+    after.recover_task(start.handle).await.unwrap();
+    let event = timeout(WAIT_MAX, events.next()).await.unwrap().unwrap();
     assert!(
         event.message.contains("log is not collected"),
         "{}",
@@ -123,8 +123,8 @@ impl Logs {
             mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
             std::thread::spawn(move || while copy(&fifo, &file).is_ok() {});
         }
-        for own in ["local", "secrets"] {
-            fs::create_dir_all(logs.0.path().join("web").join(own)).unwrap();
+        for name in ["local", "secrets"] {
+            fs::create_dir_all(logs.0.path().join("web").join(name)).unwrap();
         }
         logs
     }
@@ -142,15 +142,19 @@ impl Logs {
         self.0.path().join("alloc/logs")
     }
 
-    async fn arrived(&self, stream: &str, wanted: &str) {
+    async fn wait_for_log(&self, stream: &str, expected: &str) {
         let read = || fs::read_to_string(self.file(stream)).unwrap_or_default();
         let look = async {
-            while read() != wanted {
+            while read() != expected {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        let arrived = timeout(SOON, look).await;
-        assert!(arrived.is_ok(), "{stream} is {:?}, not {wanted:?}", read());
+        let outcome = timeout(WAIT_MAX, look).await;
+        assert!(
+            outcome.is_ok(),
+            "{stream} is {:?}, not {expected:?}",
+            read()
+        );
     }
 
     fn fifo(&self, stream: &str) -> PathBuf {

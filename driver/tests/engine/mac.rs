@@ -15,10 +15,10 @@ use tokio::time::timeout;
 
 use crate::docker;
 use crate::driver::{alloc_dir, options};
-use crate::hostile::{driver_over, list, running};
+use crate::hostile::{driver_over, list, task_of};
 
 const MAC: &str = "02:42:ac:11:65:43";
-const SOON: Duration = Duration::from_secs(10);
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_mac_address_stands_where_the_engines_version_looks_for_it() {
@@ -28,15 +28,15 @@ async fn a_mac_address_stands_where_the_engines_version_looks_for_it() {
         ("1.44", false),
         ("1.52", false),
     ] {
-        let asked = asked(version).await;
+        let create_request = create_request(version).await;
         let expected = if beside_the_image {
             Value::from(MAC)
         } else {
             Value::Null
         };
-        assert_eq!(asked["MacAddress"], expected, "{version}");
-        assert_eq!(asked["Image"], "busybox:1", "{version}");
-        let endpoint = &asked["NetworkingConfig"]["EndpointsConfig"]["default"];
+        assert_eq!(create_request["MacAddress"], expected, "{version}");
+        assert_eq!(create_request["Image"], "busybox:1", "{version}");
+        let endpoint = &create_request["NetworkingConfig"]["EndpointsConfig"]["default"];
         assert_eq!(endpoint["MacAddress"], MAC, "{version}");
     }
 }
@@ -55,10 +55,10 @@ pub(crate) async fn a_container_has_the_mac_address_that_its_task_asks_for() {
     let driver = driver_over(|_: &Address| Ok(docker()));
     let task = TaskConfig {
         msgpack_driver_config: config,
-        ..running("t1", &alloc, "", &[])
+        ..task_of("t1", &alloc, "", &[])
     };
     driver.start_task(task).await.unwrap();
-    let exit = timeout(SOON, driver.wait_task("t1"))
+    let exit = timeout(WAIT_MAX, driver.wait_task("t1"))
         .await
         .unwrap()
         .unwrap();
@@ -67,7 +67,7 @@ pub(crate) async fn a_container_has_the_mac_address_that_its_task_asks_for() {
 }
 
 /// The body of a creation that an engine with this API version gets.
-async fn asked(version: &'static str) -> Value {
+async fn create_request(version: &'static str) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("docker.sock");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -91,8 +91,8 @@ async fn asked(version: &'static str) -> Value {
         }),
         ..ContainerCreateBody::default()
     };
-    let created = timeout(SOON, Box::pin(engine.create("web", container))).await;
-    assert_eq!(created.unwrap().unwrap().0, "c1");
+    let answer = timeout(WAIT_MAX, Box::pin(engine.create("web", container))).await;
+    assert_eq!(answer.unwrap().unwrap().0, "c1");
     body.recv().await.unwrap()
 }
 
@@ -112,15 +112,15 @@ async fn answer(connection: UnixStream, version: &str, bodies: mpsc::Sender<Valu
         }
         let mut body = vec![0; length];
         connection.read_exact(&mut body).await.unwrap();
-        let said = if let Ok(asked) = serde_json::from_slice(&body) {
-            let _ = bodies.try_send(asked);
+        let answer = if let Ok(create_request) = serde_json::from_slice(&body) {
+            let _ = bodies.try_send(create_request);
             r#"{"Id":"c1","Warnings":[]}"#.to_owned()
         } else {
             format!(r#"{{"Version":"test","ApiVersion":"{version}"}}"#)
         };
         let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{said}",
-            said.len()
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{answer}",
+            answer.len()
         );
         if connection.write_all(head.as_bytes()).await.is_err() {
             return;

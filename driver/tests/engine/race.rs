@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::docker;
 use crate::driver::alloc_dir;
-use crate::hostile::{MARK, SOON, driver_over, host, list, running};
+use crate::hostile::{MARK, WAIT_MAX, driver_over, host, list, task_of};
 use crate::suite::{shell, unique};
 
 /// Starts under a link that flips; before sources were held, one in eight got the host.
@@ -28,7 +28,7 @@ const FLIP: Duration = Duration::from_micros(300);
 pub(crate) async fn a_link_that_a_sibling_flips_never_leads_to_the_host() {
     let (alloc, host) = (alloc_dir("web"), host());
     let over = AtomicBool::new(false);
-    let seen = std::thread::scope(|scope| {
+    let counts = std::thread::scope(|scope| {
         let (over, host) = (&over, &host);
         let data = alloc.join("alloc/data/x");
         scope.spawn(move || {
@@ -45,24 +45,25 @@ pub(crate) async fn a_link_that_a_sibling_flips_never_leads_to_the_host() {
         let races = scope.spawn({
             let alloc = &alloc;
             move || {
-                let seen = runtime.block_on(race(&driver_over(|_: &Address| Ok(docker())), alloc));
+                let counts =
+                    runtime.block_on(race(&driver_over(|_: &Address| Ok(docker())), alloc));
                 over.store(true, Ordering::Relaxed);
-                seen
+                counts
             }
         });
         races.join().unwrap()
     });
-    assert_eq!(seen.1, 0, "{seen:?}");
-    assert!(seen.0 > 0, "no start came through: {seen:?}");
+    assert_eq!(counts.1, 0, "{counts:?}");
+    assert!(counts.0 > 0, "no start came through: {counts:?}");
 }
 
 /// How many containers ran, and how many of them found the mark.
 async fn race(driver: &DockerDriver<DockerEngine>, alloc: &Path) -> (usize, usize) {
-    let (mut ran, mut found) = (0, 0);
+    let (mut ran, mut count) = (0, 0);
     for number in 0..RACES {
         let id = format!("t{number}");
         let volumes = list(&["../alloc/data/x:/x"]);
-        let task = running(
+        let task = task_of(
             &id,
             alloc,
             &format!("test -e /x/{MARK}"),
@@ -71,12 +72,15 @@ async fn race(driver: &DockerDriver<DockerEngine>, alloc: &Path) -> (usize, usiz
         if driver.start_task(task).await.is_err() {
             continue;
         }
-        let exit = timeout(SOON, driver.wait_task(&id)).await.unwrap().unwrap();
+        let exit = timeout(WAIT_MAX, driver.wait_task(&id))
+            .await
+            .unwrap()
+            .unwrap();
         ran += 1;
-        found += usize::from(exit.code == 0);
+        count += usize::from(exit.code == 0);
         driver.destroy_task(&id, true).await.unwrap();
     }
-    (ran, found)
+    (ran, count)
 }
 
 /// A container of an earlier version of this driver, or of the agent's own, still has the allocation's directory.
@@ -103,12 +107,12 @@ pub(crate) async fn a_task_that_replaces_its_own_local_by_a_link_is_not_started_
             .unwrap()
             .is_symlink()
     );
-    let refused = driver_over(|_: &Address| Ok(docker()))
-        .start_task(running("t1", &alloc, "test -e /local/etc/shadow", &[]))
+    let refusal = driver_over(|_: &Address| Ok(docker()))
+        .start_task(task_of("t1", &alloc, "test -e /local/etc/shadow", &[]))
         .await
         .unwrap_err()
         .to_string();
-    assert!(refused.contains("symbolic link"), "{refused}");
+    assert!(refusal.contains("symbolic link"), "{refusal}");
 }
 
 /// The ordinary case, so that the others are not refused for a wrong reason.
@@ -124,10 +128,10 @@ pub(crate) async fn a_task_reaches_what_is_its_own() {
         "../alloc/current:/x",
         "made/here:/new",
     ]);
-    let task = running("t1", &alloc, script, &[("volumes", volumes)]);
+    let task = task_of("t1", &alloc, script, &[("volumes", volumes)]);
     let driver = driver_over(|_: &Address| Ok(docker()));
     driver.start_task(task).await.unwrap();
-    let exit = timeout(SOON, driver.wait_task("t1"))
+    let exit = timeout(WAIT_MAX, driver.wait_task("t1"))
         .await
         .unwrap()
         .unwrap();

@@ -20,7 +20,7 @@ use crate::suite::{shell, unique};
 
 /// Shorter than an agent's configuration may say.
 const GRACE: Duration = Duration::from_secs(1);
-const SOON: Duration = Duration::from_secs(20);
+const WAIT_MAX: Duration = Duration::from_secs(20);
 
 pub(crate) async fn only_a_drivers_own_containers_without_a_task_are_removed(
     engine: impl ContainerEngine,
@@ -33,14 +33,14 @@ pub(crate) async fn only_a_drivers_own_containers_without_a_task_are_removed(
             (DriverName::node_label(), node.to_owned()),
         ])
     };
-    let owned = running(engine.as_ref(), of(&name, "n1")).await;
-    let others = [
-        running(engine.as_ref(), HashMap::new()).await,
-        running(engine.as_ref(), of(&name, "n2")).await,
-        running(engine.as_ref(), of(&unique(), "n1")).await,
+    let task_container = run(engine.as_ref(), of(&name, "n1")).await;
+    let bystanders = [
+        run(engine.as_ref(), HashMap::new()).await,
+        run(engine.as_ref(), of(&name, "n2")).await,
+        run(engine.as_ref(), of(&unique(), "n1")).await,
     ];
     let tasks = Arc::new(Tasks::default());
-    tasks.insert(watched(&engine, &owned).await);
+    tasks.insert(watch(&engine, &task_container).await);
     let config = PluginConfig {
         reap: Reap {
             enabled: true,
@@ -59,18 +59,21 @@ pub(crate) async fn only_a_drivers_own_containers_without_a_task_are_removed(
 
     // When the second is gone, a whole scan has passed over all the others too.
     for _ in 0..2 {
-        let orphan = running(engine.as_ref(), of(&name, "n1")).await;
-        gone(engine.as_ref(), &orphan).await;
+        let orphan = run(engine.as_ref(), of(&name, "n1")).await;
+        wait_removal(engine.as_ref(), &orphan).await;
     }
     reaper.abort();
-    for kept in others.iter().chain([&owned]) {
-        let alive = engine.inspect(&kept.0).await.unwrap().is_alive();
-        assert!(alive, "{kept} of {others:?}, task {owned}");
-        engine.remove(kept).await.unwrap();
+    for container in bystanders.iter().chain([&task_container]) {
+        let alive = engine.inspect(&container.0).await.unwrap().is_alive();
+        assert!(
+            alive,
+            "{container} of {bystanders:?}, task {task_container}"
+        );
+        engine.remove(container).await.unwrap();
     }
 }
 
-async fn running(engine: &impl ContainerEngine, labels: HashMap<String, String>) -> ContainerId {
+async fn run(engine: &impl ContainerEngine, labels: HashMap<String, String>) -> ContainerId {
     let mut body = shell("sleep 600");
     body.labels = Some(labels);
     let id = engine.create(&unique(), body).await.unwrap();
@@ -78,7 +81,7 @@ async fn running(engine: &impl ContainerEngine, labels: HashMap<String, String>)
     id
 }
 
-async fn watched<E: ContainerEngine>(engine: &Arc<E>, id: &ContainerId) -> Task {
+async fn watch<E: ContainerEngine>(engine: &Arc<E>, id: &ContainerId) -> Task {
     let container = engine.inspect(&id.0).await.unwrap();
     let config = TaskConfig {
         id: "t1".to_owned(),
@@ -96,12 +99,12 @@ async fn watched<E: ContainerEngine>(engine: &Arc<E>, id: &ContainerId) -> Task 
     Task::watch(Arc::clone(engine), &container, parts)
 }
 
-async fn gone(engine: &impl ContainerEngine, id: &ContainerId) {
+async fn wait_removal(engine: &impl ContainerEngine, id: &ContainerId) {
     let look = async {
         while !matches!(engine.inspect(&id.0).await, Err(EngineError::NotFound(_))) {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    let removed = timeout(SOON, look).await;
-    assert!(removed.is_ok(), "{id} is still there");
+    let outcome = timeout(WAIT_MAX, look).await;
+    assert!(outcome.is_ok(), "{id} is still there");
 }

@@ -77,17 +77,17 @@ async fn no_call_to_a_driver_whose_engine_hangs_waits_for_ever() {
     };
     let ((_input, inputs), (outputs, _output)) = (mpsc::channel(1), mpsc::channel(1));
     let start = driver.start_task(task("t2", "exit 0"));
-    told("start", Box::pin(start)).await;
-    told("stop", driver.stop_task("t1", GRACE, None)).await;
-    told("stop", driver.stop_task("t1", GRACE, Some("SIGINT"))).await;
-    told("signal", driver.signal_task("t1", "SIGHUP")).await;
-    told("exec", driver.exec_task("t1", words, LIMIT)).await;
+    expect_timeout("start", Box::pin(start)).await;
+    expect_timeout("stop", driver.stop_task("t1", GRACE, None)).await;
+    expect_timeout("stop", driver.stop_task("t1", GRACE, Some("SIGINT"))).await;
+    expect_timeout("signal", driver.signal_task("t1", "SIGHUP")).await;
+    expect_timeout("exec", driver.exec_task("t1", words, LIMIT)).await;
     let stream = driver.exec_task_streaming(request, inputs, outputs);
-    told("streaming exec", Box::pin(stream)).await;
+    expect_timeout("streaming exec", Box::pin(stream)).await;
     // Asks nobody: what is known of the task is still that it runs.
-    let known = driver.inspect_task("t1").await.unwrap();
-    assert_eq!(known.state, TaskState::Running);
-    told("destroy", driver.destroy_task("t1", true)).await;
+    let status = driver.inspect_task("t1").await.unwrap();
+    assert_eq!(status.state, TaskState::Running);
+    expect_timeout("destroy", driver.destroy_task("t1", true)).await;
 }
 
 fn over(socket: &Path) -> DockerDriver<DockerEngine> {
@@ -98,26 +98,26 @@ fn over(socket: &Path) -> DockerDriver<DockerEngine> {
     driver
 }
 
-async fn told<T>(what: &str, call: impl Future<Output = Result<T, DriverError>>) {
-    let started = Instant::now();
+async fn expect_timeout<T>(call_name: &str, call: impl Future<Output = Result<T, DriverError>>) {
+    let begin = Instant::now();
     let error = call.await.err().map(|error| error.to_string());
     assert!(
         error
             .as_ref()
             .is_some_and(|error| error.contains("did not answer")),
-        "{what}: {error:?}"
+        "{call_name}: {error:?}"
     );
-    assert!(started.elapsed() <= LIMIT + GRACE, "{what}");
+    assert!(begin.elapsed() <= LIMIT + GRACE, "{call_name}");
 }
 
-async fn bounded<T>(what: &str, call: impl Future<Output = Result<T, EngineError>>) {
-    let started = Instant::now();
+async fn bounded<T>(call_name: &str, call: impl Future<Output = Result<T, EngineError>>) {
+    let begin = Instant::now();
     let answer = call.await.err();
     assert!(
         matches!(answer, Some(EngineError::Timeout { .. })),
-        "{what}: {answer:?}"
+        "{call_name}: {answer:?}"
     );
-    assert!(started.elapsed() <= LIMIT + GRACE, "{what}");
+    assert!(begin.elapsed() <= LIMIT + GRACE, "{call_name}");
 }
 
 /// Past the negotiation, which is a call of its own.
@@ -130,12 +130,12 @@ async fn connected(socket: &Path) -> DockerEngine {
 }
 
 async fn serve(listener: UnixListener) {
-    let mut negotiated = false;
+    let mut has_version = false;
     let mut open = Vec::new();
     loop {
         let mut connection = listener.accept().await.unwrap().0;
-        if !negotiated {
-            negotiated = true;
+        if !has_version {
+            has_version = true;
             tell_version(&mut connection).await;
         }
         open.push(connection);

@@ -81,7 +81,7 @@ fn id() -> ContainerId {
 }
 
 /// The bytes of an attachment, and the error it ended with.
-async fn attached(script: Script) -> (Vec<u8>, Option<EngineError>) {
+async fn attach(script: Script) -> (Vec<u8>, Option<EngineError>) {
     let (engine, _folder) = engine(script);
     let mut output = engine.attach(&id()).await.unwrap();
     let mut bytes = Vec::new();
@@ -97,14 +97,14 @@ async fn attached(script: Script) -> (Vec<u8>, Option<EngineError>) {
 #[tokio::test]
 async fn a_terminals_output_that_looks_like_a_header_arrives_as_it_is() {
     for first in [0, 1, 2, 3, 255] {
-        let written = [&[first], b"abcdefgh\n".as_slice(), &b"line\n".repeat(2000)].concat();
+        let output = [&[first], b"abcdefgh\n".as_slice(), &b"line\n".repeat(2000)].concat();
         let script = Script {
             tty: true,
-            output: Arc::new(written.clone()),
+            output: Arc::new(output.clone()),
             times: 1,
         };
-        let (bytes, error) = attached(script).await;
-        assert_eq!(bytes, written);
+        let (bytes, error) = attach(script).await;
+        assert_eq!(bytes, output);
         assert!(error.is_none(), "{error:?}");
     }
 }
@@ -152,7 +152,7 @@ async fn frames_that_are_none_or_that_end_early_are_errors_and_not_output() {
             output: Arc::new(output.to_vec()),
             times: 1,
         };
-        let (bytes, error) = attached(script).await;
+        let (bytes, error) = attach(script).await;
         assert_eq!(bytes, expected);
         let error = error.unwrap().to_string();
         assert!(error.contains(words), "{error}");

@@ -52,8 +52,8 @@ pub(crate) async fn a_container_runs_and_its_exit_code_is_told(engine: impl Cont
         ContainerState::Created
     );
     engine.start(&id).await.unwrap();
-    let running = engine.inspect(&id.0).await.unwrap();
-    assert!(running.is_alive() && running.pid.is_some() && running.started_at.is_some());
+    let container = engine.inspect(&id.0).await.unwrap();
+    assert!(container.is_alive() && container.pid.is_some() && container.started_at.is_some());
     assert_eq!(engine.wait(&id).await.unwrap(), 7);
     let ContainerState::Exited {
         code, oom_killed, ..
@@ -114,9 +114,9 @@ pub(crate) async fn a_taken_name_is_a_conflict(engine: impl ContainerEngine) {
 }
 
 pub(crate) async fn what_is_not_there_is_not_found(engine: impl ContainerEngine) {
-    let nothing = ContainerId("0".repeat(64));
+    let absent_id = ContainerId("0".repeat(64));
     assert!(matches!(
-        engine.inspect(&nothing.0).await,
+        engine.inspect(&absent_id.0).await,
         Err(EngineError::NotFound(_))
     ));
     assert!(matches!(
@@ -124,12 +124,12 @@ pub(crate) async fn what_is_not_there_is_not_found(engine: impl ContainerEngine)
         Err(EngineError::NotFound(_))
     ));
     assert!(matches!(
-        engine.start(&nothing).await,
+        engine.start(&absent_id).await,
         Err(EngineError::NotFound(_))
     ));
     assert!(!engine.find_image("busybox:1").await.unwrap().is_empty());
-    engine.remove(&nothing).await.unwrap();
-    engine.stop(&nothing, GRACE).await.unwrap();
+    engine.remove(&absent_id).await.unwrap();
+    engine.stop(&absent_id, GRACE).await.unwrap();
 }
 
 pub(crate) async fn a_stop_ends_it_and_stopping_again_is_fine(engine: impl ContainerEngine) {
@@ -169,19 +169,19 @@ pub(crate) async fn running_containers_are_listed_by_label(engine: impl Containe
             .is_empty()
     );
     engine.start(&id).await.unwrap();
-    let found = engine
+    let entries = engine
         .list_running("nomad-ipvs-suite", &label)
         .await
         .unwrap();
     assert_eq!(
-        found.iter().map(|listed| &listed.id).collect::<Vec<_>>(),
+        entries.iter().map(|entry| &entry.id).collect::<Vec<_>>(),
         [&id]
     );
     engine.remove(&id).await.unwrap();
 }
 
 /// What a container with a terminal, or without one, writes: by its attachment and by its stored log.
-async fn written(engine: &impl ContainerEngine, tty: bool, script: &str) -> (String, String) {
+async fn run_script(engine: &impl ContainerEngine, tty: bool, script: &str) -> (String, String) {
     let body = ContainerCreateBody {
         tty: Some(tty),
         ..shell(script)
@@ -191,13 +191,13 @@ async fn written(engine: &impl ContainerEngine, tty: bool, script: &str) -> (Str
     engine.start(&id).await.unwrap();
     let chunks: Vec<_> = output.try_collect().await.unwrap();
     engine.wait(&id).await.unwrap();
-    let stored = engine.history(&id, 0, false).await.unwrap();
-    let entries: Vec<_> = stored.try_collect().await.unwrap();
+    let log = engine.history(&id, 0, false).await.unwrap();
+    let entries: Vec<_> = log.try_collect().await.unwrap();
     engine.remove(&id).await.unwrap();
-    let stored = entries
+    let log = entries
         .iter()
         .map(|entry| String::from_utf8_lossy(&entry.bytes));
-    (text(&chunks, Source::Stdout), stored.collect())
+    (text(&chunks, Source::Stdout), log.collect())
 }
 
 pub(crate) async fn output_may_begin_with_any_byte_with_a_terminal_and_without(
@@ -208,12 +208,8 @@ pub(crate) async fn output_may_begin_with_any_byte_with_a_terminal_and_without(
         (true, "\u{1}abcdefgh\r\ntwo\r\n\u{1}\u{1}no end"),
         (false, "\u{1}abcdefgh\ntwo\n\u{1}\u{1}no end"),
     ] {
-        let (attached, stored) = written(&engine, tty, script).await;
-        assert_eq!(
-            (attached.as_str(), stored.as_str()),
-            (expected, expected),
-            "{tty}"
-        );
+        let (live, log) = run_script(&engine, tty, script).await;
+        assert_eq!((live.as_str(), log.as_str()), (expected, expected), "{tty}");
     }
 }
 
@@ -231,12 +227,12 @@ pub(crate) async fn a_commands_output_may_begin_with_any_byte(engine: impl Conta
         let chunks: Vec<_> = output.try_collect().await.unwrap();
         assert_eq!(text(&chunks, Source::Stdout), expected, "{tty}");
         drop(input);
-        let ended = async {
+        let end = async {
             while engine.exec_state(&id).await.unwrap() != (CommandState::Ended { code: 3 }) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), ended)
+        tokio::time::timeout(Duration::from_secs(10), end)
             .await
             .unwrap();
     }
@@ -249,7 +245,7 @@ pub(crate) async fn systemd_is_given_the_agents_slice_by_its_bare_name(
 ) {
     // As an agent that sends no topology says it on cgroup v2.
     let scope = "/sys/fs/cgroup/nomad.slice/share.slice/a1.web.scope";
-    let ours = docker_ipvs::spec::cgroup_parent(scope).unwrap();
+    let own = docker_ipvs::spec::cgroup_parent(scope).unwrap();
     let below = async |parent: &str| {
         let host = HostConfig {
             cgroup_parent: Some(parent.to_owned()),
@@ -260,22 +256,22 @@ pub(crate) async fn systemd_is_given_the_agents_slice_by_its_bare_name(
             ..shell("exit 0")
         };
         let id = engine.create(&unique(), body).await?;
-        let started = engine.start(&id).await;
+        let answer = engine.start(&id).await;
         engine.remove(&id).await.unwrap();
-        started
+        answer
     };
     for (parent, words) in [
         ("/nomad.slice", "invalid slice name: /nomad.slice"),
         ("nomad.slice/share.slice", "invalid slice name"),
         ("/nomad", "should be a valid slice"),
     ] {
-        let refused = below(parent).await.unwrap_err().to_string();
-        assert!(refused.contains(words), "{parent}: {refused}");
+        let refusal = below(parent).await.unwrap_err().to_string();
+        assert!(refusal.contains(words), "{parent}: {refusal}");
     }
     // The name is fine. Where there is no systemd behind the driver, that is what is missing.
-    if let Err(error) = below(&ours).await {
+    if let Err(error) = below(&own).await {
         let text = error.to_string();
-        assert!(text.contains("failed to connect to dbus"), "{ours}: {text}");
+        assert!(text.contains("failed to connect to dbus"), "{own}: {text}");
     }
 }
 
@@ -322,49 +318,52 @@ pub(crate) async fn the_kernels_counters_are_the_engines(engine: impl ContainerE
         .unwrap();
     // The engine's look is between two of ours, so its counters must be, too.
     let before = cgroup.sample(clock).unwrap();
-    let told = engine.sample(&id).await.unwrap();
+    let sample = engine.sample(&id).await.unwrap();
     let after = cgroup.sample(clock).unwrap();
     engine.remove(&id).await.unwrap();
-    assert!(told.cpu_total > 100_000_000, "{told:?}");
+    assert!(sample.cpu_total > 100_000_000, "{sample:?}");
     let tick = 10_000_000;
-    for (name, low, found, high) in [
-        ("total", before.cpu_total, told.cpu_total, after.cpu_total),
-        ("user", before.cpu_user, told.cpu_user, after.cpu_user),
+    for (name, low, value, high) in [
+        ("total", before.cpu_total, sample.cpu_total, after.cpu_total),
+        ("user", before.cpu_user, sample.cpu_user, after.cpu_user),
         (
             "kernel",
             before.cpu_kernel,
-            told.cpu_kernel,
+            sample.cpu_kernel,
             after.cpu_kernel,
         ),
         (
             "throttled",
             before.throttled_periods,
-            told.throttled_periods,
+            sample.throttled_periods,
             after.throttled_periods,
         ),
     ] {
-        let fits = found + tick >= low && found <= high + tick;
-        assert!(fits, "{name}: {low} <= {found} <= {high}");
+        let fits = value + tick >= low && value <= high + tick;
+        assert!(fits, "{name}: {low} <= {value} <= {high}");
     }
-    let near = |ours: Option<u64>, theirs: Option<u64>| {
-        let (ours, theirs) = (ours.unwrap_or_default(), theirs.unwrap_or_default());
-        ours.abs_diff(theirs) <= 4 * 1024 * 1024
+    let near = |own: Option<u64>, engine_value: Option<u64>| {
+        let (own, engine_value) = (own.unwrap_or_default(), engine_value.unwrap_or_default());
+        own.abs_diff(engine_value) <= 4 * 1024 * 1024
     };
-    let (ours, theirs) = (after.memory, told.memory);
-    assert!(theirs.usage.unwrap() > 20_000_000, "{theirs:?}");
-    assert!(near(ours.usage, theirs.usage), "{ours:?} {theirs:?}");
+    let (own, engine_value) = (after.memory, sample.memory);
+    assert!(engine_value.usage.unwrap() > 20_000_000, "{engine_value:?}");
     assert!(
-        near(ours.rss, theirs.rss) && near(ours.cache, theirs.cache),
-        "{ours:?} {theirs:?}"
+        near(own.usage, engine_value.usage),
+        "{own:?} {engine_value:?}"
     );
     assert!(
-        near(ours.max_usage, theirs.max_usage),
-        "{ours:?} {theirs:?}"
+        near(own.rss, engine_value.rss) && near(own.cache, engine_value.cache),
+        "{own:?} {engine_value:?}"
+    );
+    assert!(
+        near(own.max_usage, engine_value.max_usage),
+        "{own:?} {engine_value:?}"
     );
     // No container has more time than the machine.
-    let used = after.cpu_total - begun.cpu_total;
+    let usage = after.cpu_total - begun.cpu_total;
     assert!(
-        used <= after.system_total - begun.system_total,
+        usage <= after.system_total - begun.system_total,
         "{begun:?} {after:?}"
     );
     assert!(cgroup.sample(clock).is_err(), "the container has gone");

@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::streams::{Script, serve};
 
-const SOON: Duration = Duration::from_secs(10);
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -34,7 +34,7 @@ fn authority(name: &str) -> Authority {
 }
 
 /// A certificate for a name, with its key, both in PEM.
-fn issued(by: &Authority, name: &str) -> (String, String) {
+fn issue(by: &Authority, name: &str) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     let certificate = params.signed_by(&key, by).unwrap();
@@ -43,7 +43,7 @@ fn issued(by: &Authority, name: &str) -> (String, String) {
 
 /// An engine with a certificate for `name` that takes clients of the same authority. Returns its endpoint.
 async fn engine(authority: &Authority, name: &str) -> String {
-    let (cert, key) = issued(authority, name);
+    let (cert, key) = issue(authority, name);
     let mut roots = RootCertStore::empty();
     let root = CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap();
     roots.add(root).unwrap();
@@ -74,7 +74,7 @@ async fn engine(authority: &Authority, name: &str) -> String {
 fn files(folder: &Path, believed: &Authority, shown: Option<&Authority>) -> TlsFiles {
     let ca = put(folder, "ca.pem", &believed.pem());
     let identity = shown.map(|authority| {
-        let (cert, key) = issued(authority, "node");
+        let (cert, key) = issue(authority, "node");
         TlsIdentity {
             cert: put(folder, "cert.pem", &cert),
             key: put(folder, "key.pem", &key),
@@ -105,7 +105,7 @@ fn id() -> ContainerId {
 
 async fn refusal(engine: &DockerEngine) -> String {
     let id = id();
-    let answer = timeout(SOON, engine.inspect(&id.0)).await.unwrap();
+    let answer = timeout(WAIT_MAX, engine.inspect(&id.0)).await.unwrap();
     answer.unwrap_err().to_string()
 }
 
@@ -118,7 +118,10 @@ async fn calls_and_streams_go_through_tls_with_both_sides_known() {
         let engine = client(&endpoint, tls.clone()).unwrap();
         assert!(engine.inspect(&id().0).await.unwrap().is_alive());
         let output = engine.attach(&id()).await.unwrap();
-        let output: Vec<_> = timeout(SOON, output.try_collect()).await.unwrap().unwrap();
+        let output: Vec<_> = timeout(WAIT_MAX, output.try_collect())
+            .await
+            .unwrap()
+            .unwrap();
         let bytes: Vec<u8> = output
             .iter()
             .flat_map(|chunk| chunk.bytes.to_vec())
@@ -129,8 +132,9 @@ async fn calls_and_streams_go_through_tls_with_both_sides_known() {
 
 #[tokio::test]
 async fn an_engine_that_nobody_vouches_for_is_not_spoken_to() {
-    let (folder, ours, other) = (TempDir::new().unwrap(), authority("one"), authority("two"));
-    let files = files(folder.path(), &ours, Some(&ours));
+    let (folder, own_authority, other) =
+        (TempDir::new().unwrap(), authority("one"), authority("two"));
+    let files = files(folder.path(), &own_authority, Some(&own_authority));
     let ca = folder.path().join("ca.pem").display().to_string();
     let stranger = engine(&other, "127.0.0.1").await;
     let text = refusal(&client(&stranger, files.clone()).unwrap()).await;
@@ -138,27 +142,28 @@ async fn an_engine_that_nobody_vouches_for_is_not_spoken_to() {
         text.contains("UnknownIssuer") && text.contains(&ca),
         "{text}"
     );
-    let namesake = engine(&ours, "another.example").await;
+    let namesake = engine(&own_authority, "another.example").await;
     let text = refusal(&client(&namesake, files.clone()).unwrap()).await;
     assert!(text.contains("not valid for name"), "{text}");
     // Without a CA of its own it is this machine's that count, and they know neither.
     let machine = TlsFiles { ca: None, ..files };
-    let engine = client(&engine(&ours, "127.0.0.1").await, machine).unwrap();
+    let engine = client(&engine(&own_authority, "127.0.0.1").await, machine).unwrap();
     let text = refusal(&engine).await;
     assert!(text.contains("this machine's authorities"), "{text}");
 }
 
 #[tokio::test]
 async fn a_client_that_the_engine_does_not_know_is_told_which_file_to_look_at() {
-    let (folder, ours, other) = (TempDir::new().unwrap(), authority("one"), authority("two"));
-    let endpoint = engine(&ours, "127.0.0.1").await;
-    let nobody = files(folder.path(), &ours, None);
-    let text = refusal(&client(&endpoint, nobody).unwrap()).await;
+    let (folder, own_authority, other) =
+        (TempDir::new().unwrap(), authority("one"), authority("two"));
+    let endpoint = engine(&own_authority, "127.0.0.1").await;
+    let without_identity = files(folder.path(), &own_authority, None);
+    let text = refusal(&client(&endpoint, without_identity).unwrap()).await;
     assert!(
         text.contains("want a certificate (tls.cert, tls.key)"),
         "{text}"
     );
-    let stranger = files(folder.path(), &ours, Some(&other));
+    let stranger = files(folder.path(), &own_authority, Some(&other));
     let text = refusal(&client(&endpoint, stranger).unwrap()).await;
     let cert = folder.path().join("cert.pem").display().to_string();
     assert!(
@@ -209,16 +214,16 @@ fn files_that_can_not_be_used_are_refused_by_name_before_anything_is_sent() {
         change(&mut files);
         client("tcp://127.0.0.1:1", files).unwrap_err().to_string()
     };
-    let missing = folder.path().join("missing.pem");
+    let absent_path = folder.path().join("missing.pem");
     let garbage = put(folder.path(), "garbage.pem", "hello");
-    let (_, foreign) = issued(&authority, "somebody");
+    let (_, foreign) = issue(&authority, "somebody");
     let foreign = put(folder.path(), "foreign.pem", &foreign);
     let key = |files: &mut TlsFiles, key: &Path| files.identity.as_mut().unwrap().key = key.into();
     let pipe = folder.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
     for (text, words) in [
         (
-            refuse(&|files| files.ca = Some(missing.clone())),
+            refuse(&|files| files.ca = Some(absent_path.clone())),
             "missing.pem: cannot be read: No such file",
         ),
         (

@@ -15,20 +15,20 @@ struct World {
     _folder: tempfile::TempDir,
     alloc: PathBuf,
     logs: PathBuf,
-    others: PathBuf,
+    elsewhere: PathBuf,
 }
 
 fn world() -> World {
     let folder = tempfile::tempdir().unwrap();
     let alloc = folder.path().join("a1");
     let logs = alloc.join("alloc/logs");
-    let others = folder.path().join("others");
+    let elsewhere = folder.path().join("others");
     fs::create_dir_all(&logs).unwrap();
-    fs::create_dir_all(&others).unwrap();
+    fs::create_dir_all(&elsewhere).unwrap();
     World {
         alloc,
         logs,
-        others,
+        elsewhere,
         _folder: folder,
     }
 }
@@ -40,13 +40,13 @@ fn fifo(path: &Path) {
 #[test]
 fn a_log_directory_that_a_job_replaced_by_a_link_is_refused_wherever_the_link_is() {
     let world = world();
-    let (alloc, logs, others) = (&world.alloc, &world.logs, &world.others);
+    let (alloc, logs, elsewhere) = (&world.alloc, &world.logs, &world.elsewhere);
     assert!(Directory::open(alloc, logs).is_ok());
     fs::remove_dir(logs).unwrap();
-    symlink(others, logs).unwrap();
+    symlink(elsewhere, logs).unwrap();
     assert!(Directory::open(alloc, logs).is_err());
     fs::remove_dir_all(alloc.join("alloc")).unwrap();
-    fs::create_dir(others.join("logs")).unwrap();
+    fs::create_dir(elsewhere.join("logs")).unwrap();
     symlink("../others", alloc.join("alloc")).unwrap();
     assert!(Directory::open(alloc, logs).is_err());
     let root = |path: &Path| Directory::open(Path::new(""), path).unwrap().0;
@@ -60,25 +60,25 @@ fn a_log_directory_that_a_job_replaced_by_a_link_is_refused_wherever_the_link_is
 #[test]
 fn a_directory_that_is_replaced_later_is_still_the_one_that_was_opened() {
     let world = world();
-    let (alloc, logs, others) = (&world.alloc, &world.logs, &world.others);
+    let (alloc, logs, elsewhere) = (&world.alloc, &world.logs, &world.elsewhere);
     let directory = Directory::open(alloc, logs).unwrap();
-    let moved = alloc.join("moved");
-    fs::rename(logs, &moved).unwrap();
-    symlink(others, logs).unwrap();
+    let old_logs = alloc.join("moved");
+    fs::rename(logs, &old_logs).unwrap();
+    symlink(elsewhere, logs).unwrap();
     directory.create("web.stdout.0").unwrap();
-    assert!(moved.join("web.stdout.0").is_file());
-    assert_eq!(fs::read_dir(others).unwrap().count(), 0);
+    assert!(old_logs.join("web.stdout.0").is_file());
+    assert_eq!(fs::read_dir(elsewhere).unwrap().count(), 0);
 }
 
 #[test]
 fn only_a_regular_file_with_one_name_is_opened_for_a_log() {
     let world = world();
-    let (alloc, logs, others) = (&world.alloc, &world.logs, &world.others);
+    let (alloc, logs, elsewhere) = (&world.alloc, &world.logs, &world.elsewhere);
     let directory = Directory::open(alloc, logs).unwrap();
-    let victim = others.join("victim");
+    let victim = elsewhere.join("victim");
     fs::write(&victim, "whole").unwrap();
     symlink(&victim, logs.join("link")).unwrap();
-    symlink(others.join("new"), logs.join("dangling")).unwrap();
+    symlink(elsewhere.join("new"), logs.join("dangling")).unwrap();
     fs::hard_link(&victim, logs.join("hard")).unwrap();
     fifo(&logs.join("fifo"));
     fs::create_dir(logs.join("folder")).unwrap();
@@ -93,18 +93,18 @@ fn only_a_regular_file_with_one_name_is_opened_for_a_log() {
     );
     names.extend(device.is_ok().then_some("device"));
     for name in names {
-        for opened in [
+        for outcome in [
             directory.create(name),
             directory.file(name, Access::Read),
             directory.file(name, Access::Append),
         ] {
-            let error = opened.unwrap_err();
+            let error = outcome.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{name}: {error}");
         }
         assert!(directory.stat(name).is_err(), "{name}");
     }
     assert_eq!(fs::read_to_string(&victim).unwrap(), "whole");
-    assert!(!others.join("new").exists());
+    assert!(!elsewhere.join("new").exists());
 }
 
 #[test]
@@ -139,17 +139,17 @@ fn only_a_fifo_with_one_name_is_the_agents() {
     // What was looked at is what is opened, whatever has its name by now.
     fs::remove_file(logs.join("true")).unwrap();
     symlink("/dev/zero", logs.join("true")).unwrap();
-    let opened = true_fifo.open(Access::Read).unwrap();
-    let mode = fstat(&opened).unwrap().st_mode;
+    let outcome = true_fifo.open(Access::Read).unwrap();
+    let mode = fstat(&outcome).unwrap().st_mode;
     assert_eq!(FileType::from_raw_mode(mode), FileType::Fifo);
 }
 
 #[test]
 fn a_file_that_changes_into_a_link_and_back_never_leads_anywhere() {
     let world = world();
-    let (alloc, logs, others) = (&world.alloc, &world.logs, &world.others);
+    let (alloc, logs, elsewhere) = (&world.alloc, &world.logs, &world.elsewhere);
     let directory = Directory::open(alloc, logs).unwrap();
-    let victim = others.join("victim");
+    let victim = elsewhere.join("victim");
     fs::write(&victim, "").unwrap();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -162,11 +162,11 @@ fn a_file_that_changes_into_a_link_and_back_never_leads_anywhere() {
                 fs::rename(&link, &name).unwrap();
             }
         });
-        let mut written = 0;
-        while written < 2000 {
+        let mut count = 0;
+        while count < 2000 {
             if let Ok(mut file) = directory.create("log") {
                 io::Write::write_all(&mut file, b"x").unwrap();
-                written += 1;
+                count += 1;
             }
         }
         over.store(true, Ordering::Relaxed);

@@ -17,8 +17,8 @@ pub(super) struct Commands {
     questions: usize,
     /// How long the engine takes to begin a command, and to say whether it runs.
     delays: (Duration, Duration),
-    starting: usize,
-    most_starting: usize,
+    starts: usize,
+    starts_max: usize,
 }
 
 impl FakeEngine {
@@ -28,8 +28,8 @@ impl FakeEngine {
     }
 
     /// How many commands were being begun at the same time, at most.
-    pub(crate) fn most_starting(&self) -> usize {
-        self.lock().commands.most_starting
+    pub(crate) fn starts_max(&self) -> usize {
+        self.lock().commands.starts_max
     }
 
     pub(crate) fn set_command_delays(&self, begin: Duration, question: Duration) {
@@ -40,15 +40,15 @@ impl FakeEngine {
         let (name, delay) = {
             let mut world = self.up()?;
             let commands = &mut world.commands;
-            commands.starting += 1;
-            commands.most_starting = commands.most_starting.max(commands.starting);
+            commands.starts += 1;
+            commands.starts_max = commands.starts_max.max(commands.starts);
             let name = format!("command {}", commands.states.len());
             let state = CommandState::Running { pid: None };
             commands.states.insert(name.clone(), state);
             (name, commands.delays.0)
         };
         tokio::time::sleep(delay).await;
-        self.lock().commands.starting -= 1;
+        self.lock().commands.starts -= 1;
         let (to, chunks) = mpsc::channel(1000);
         tokio::spawn(self.clone().execute(name.clone(), command, to));
         Ok(CommandIo {
@@ -65,10 +65,10 @@ impl FakeEngine {
                 Step::Write(source, bytes) => to.send(Chunk { source, bytes }).await.unwrap_or(()),
                 Step::Sleep(time) => tokio::time::sleep(time).await,
                 Step::Hold => {
-                    let held = to.clone();
-                    tokio::spawn(async move { held.closed().await });
+                    let sender = to.clone();
+                    tokio::spawn(async move { sender.closed().await });
                 }
-                Step::Exit(ended) => code = ended,
+                Step::Exit(exit_code) => code = exit_code,
             }
         }
         let state = CommandState::Ended { code };

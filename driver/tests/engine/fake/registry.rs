@@ -13,7 +13,7 @@ use super::FakeEngine;
 #[derive(Debug, Default)]
 pub(crate) enum Pull {
     #[default]
-    Missing,
+    NotFound,
     Fails(fn() -> EngineError),
     /// A line a second, for so long; then the image is there.
     Takes(Duration),
@@ -22,8 +22,8 @@ pub(crate) enum Pull {
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     pull: Arc<Pull>,
-    there: bool,
-    given_up: Arc<AtomicUsize>,
+    has_image: bool,
+    abandonments: Arc<AtomicUsize>,
 }
 
 /// Counts when it is dropped before the end.
@@ -35,12 +35,12 @@ impl FakeEngine {
     }
 
     /// How many pulls were dropped before their end.
-    pub(crate) fn pulls_given_up(&self) -> usize {
-        self.lock().registry.given_up.load(Ordering::Relaxed)
+    pub(crate) fn abandoned_pulls(&self) -> usize {
+        self.lock().registry.abandonments.load(Ordering::Relaxed)
     }
 
-    pub(super) fn is_pulled(&self) -> bool {
-        self.lock().registry.there
+    pub(super) fn has_pull(&self) -> bool {
+        self.lock().registry.has_image
     }
 
     pub(super) async fn fetch(
@@ -51,11 +51,14 @@ impl FakeEngine {
         let (pull, count) = {
             let world = self.up()?;
             let registry = &world.registry;
-            (Arc::clone(&registry.pull), Arc::clone(&registry.given_up))
+            (
+                Arc::clone(&registry.pull),
+                Arc::clone(&registry.abandonments),
+            )
         };
         let mut under_way = UnderWay(Some(count));
         let outcome = match &*pull {
-            Pull::Missing => Err(EngineError::Refusal(format!("image {reference} not found"))),
+            Pull::NotFound => Err(EngineError::Refusal(format!("image {reference} not found"))),
             Pull::Fails(error) => Err(error()),
             Pull::Takes(time) => {
                 let total = time.as_secs() * 1024 * 1024;
@@ -66,7 +69,7 @@ impl FakeEngine {
                     let _ = lines.try_send(Some(Layer { id, state }));
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
-                self.lock().registry.there = true;
+                self.lock().registry.has_image = true;
                 Ok(())
             }
         };
