@@ -63,7 +63,7 @@ pub fn run(lab: &Lab, ui: &Ui) -> Result<()> {
 
 /// Containers would live on after their engine.
 fn stop_containers(lab: &Lab) {
-    for node in lab.nodes.all() {
+    for node in lab.topology.nodes().all() {
         if lab
             .records
             .living(&lab.part_name(*node, "docker"))

@@ -44,7 +44,7 @@ fn needs(lab: &Lab) -> Vec<doctor::Need> {
             netns: lab.topology.netns(node.name()),
         })
     };
-    let needs = lab.nodes.all().iter().flat_map(|node| of(*node));
+    let needs = lab.topology.nodes().all().iter().flat_map(|node| of(*node));
     needs
         .filter(|need| lab.records.living(&need.part).is_none())
         .collect()

@@ -77,7 +77,13 @@ pub fn run(lab: &Lab, ui: &Ui, wish: Wish) -> Result<()> {
     // Not before Nomad has its token: until then it gives all rights to whoever asks first.
     fabric::join_machine(&lab.topology)?;
     step(ui, "syncer", |_| part::syncer::up(lab, &products.syncer))?;
-    for node in lab.nodes.all().iter().filter(|node| **node != Node::Node1) {
+    for node in lab
+        .topology
+        .nodes()
+        .all()
+        .iter()
+        .filter(|node| **node != Node::Node1)
+    {
         step(ui, node.name(), |step| {
             further_node(lab, *node, [&nomad.path, &consul.path], &products, step)
         })?;
@@ -120,20 +126,26 @@ fn fabric_up(lab: &Lab) -> Result<Up> {
         0 => String::new(),
         some => format!("  stopped processes that go on: {some}"),
     };
-    let nodes: Vec<&str> = lab.nodes.all().iter().map(|node| node.name()).collect();
+    let nodes: Vec<&str> = lab
+        .topology
+        .nodes()
+        .all()
+        .iter()
+        .map(|node| node.name())
+        .collect();
     let finding = format!(
         "{}  client, {}, director ({}){resumed}",
         lab.topology.subnet(),
         nodes.join(", "),
         lab.kernel.choice()
     );
-    if fabric::is_up(&lab.topology, lab.nodes) {
-        for node in lab.nodes.all().iter().chain([&Node::Director]) {
+    if fabric::is_up(&lab.topology) {
+        for node in lab.topology.nodes().all().iter().chain([&Node::Director]) {
             fabric::mend(&lab.topology, *node)?;
         }
         return Ok(Up::already(finding));
     }
-    fabric::up(&lab.topology, lab.nodes, lab.kernel.link())?;
+    fabric::up(&lab.topology, lab.kernel.link())?;
     Ok(Up::now(finding))
 }
 

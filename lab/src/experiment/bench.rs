@@ -80,7 +80,7 @@ pub fn run(lab: Lab, figure: Figure) -> Result<()> {
     }
     let experiment = figure.experiment();
     ui::print(experiment.hypothesis());
-    if experiment.nodes() == Nodes::Two && lab.nodes == Nodes::One {
+    if experiment.nodes() == Nodes::Two && lab.topology.nodes() == Nodes::One {
         ui::complain("a part of it needs a second node: `cargo lab up --nodes 2`");
     }
     let outcome = experiment.run(&Arc::new(lab), &Ui::new(Mode::choose(false)))?;

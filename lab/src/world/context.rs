@@ -26,8 +26,6 @@ pub struct Lab {
     pub records: Records,
     pub cgroup: Cgroup,
     pub kernel: Box<dyn Kernel>,
-    /// Where tasks run.
-    pub nodes: Nodes,
 }
 
 /// What `up` decided, for the commands that follow.
@@ -59,6 +57,7 @@ impl Lab {
         let nodes = nodes
             .or_else(|| before.as_ref().map(|found| found.nodes))
             .unwrap_or_default();
+        let topology = topology.with(nodes);
         let kernel: Box<dyn Kernel> = match chosen {
             Choice::Host => Box::new(Host::new(&topology)),
             Choice::Uml => Box::new(Uml::new(&topology, &paths, &person)),
@@ -71,7 +70,6 @@ impl Lab {
             topology,
             records,
             kernel,
-            nodes,
         })
     }
 
@@ -84,7 +82,7 @@ impl Lab {
         let found = Decisions {
             boot: process::boot_id(),
             kernel: self.kernel.choice(),
-            nodes: self.nodes,
+            nodes: self.topology.nodes(),
             nomad,
             consul,
         };

@@ -13,7 +13,7 @@
 use anyhow::{Context, Result};
 
 use crate::host::{command, netns};
-use crate::world::topology::{Node, Nodes, Topology};
+use crate::world::topology::{Node, Topology};
 
 /// The bridge's name inside the fabric.
 const BRIDGE: &str = "br0";
@@ -29,16 +29,16 @@ pub enum DirectorLink {
 }
 
 /// Is the fabric there, whole?
-pub fn is_up(topology: &Topology, nodes: Nodes) -> bool {
+pub fn is_up(topology: &Topology) -> bool {
     netns::exists(&topology.fabric_netns())
         && std::iter::once(&Node::Client)
-            .chain(nodes.all())
+            .chain(topology.nodes().all())
             .all(|node| netns::exists(&topology.netns(node.name())))
         && link_exists(&topology.host_link())
 }
 
 /// Makes whatever of the fabric is missing.
-pub fn up(topology: &Topology, nodes: Nodes, director: DirectorLink) -> Result<()> {
+pub fn up(topology: &Topology, director: DirectorLink) -> Result<()> {
     let fabric = topology.fabric_netns();
     netns::ensure(&fabric)?;
     netns::within(&fabric, || {
@@ -63,7 +63,7 @@ pub fn up(topology: &Topology, nodes: Nodes, director: DirectorLink) -> Result<(
     link_machine(topology, &fabric)?;
     join_node(topology, Node::Client)?;
     widen_ports(topology)?;
-    for node in nodes.all() {
+    for node in topology.nodes().all() {
         join_node(topology, *node)?;
     }
     match director {

@@ -9,11 +9,12 @@ use anyhow::{Result, bail};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-/// A lab of its own: name, subnet and everything derived from them.
+/// A lab of its own: name, subnet, which nodes there are, and everything derived from them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
     profile: String,
     subnet: u8,
+    nodes: Nodes,
 }
 
 /// A place where a command can run.
@@ -98,7 +99,18 @@ impl Topology {
         Ok(Self {
             profile: profile.to_owned(),
             subnet,
+            nodes: Nodes::default(),
         })
+    }
+
+    /// The same lab with so many nodes.
+    pub fn with(self, nodes: Nodes) -> Self {
+        Self { nodes, ..self }
+    }
+
+    /// Where tasks run.
+    pub fn nodes(&self) -> Nodes {
+        self.nodes
     }
 
     pub fn profile(&self) -> &str {

@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType,
@@ -67,16 +68,19 @@ impl Mark {
 
     /// From an IPv4 packet.
     fn read(packet: &[u8]) -> Option<Self> {
-        let header = usize::from(packet.first()? & 0xf) * 4;
-        let payload = packet.get(header + 8..header + 34)?;
-        if *packet.get(9)? != 17 || payload[..4] != Self::MAGIC {
+        let Some(TransportSlice::Udp(datagram)) = LaxSlicedPacket::from_ip(packet).ok()?.transport
+        else {
             return None;
-        }
-        let address: [u8; 4] = payload[4..8].try_into().ok()?;
-        let port = u16::from_be_bytes(payload[8..10].try_into().ok()?);
-        let nanos = u128::from_be_bytes(payload[10..26].try_into().ok()?);
+        };
+        let rest = datagram.payload().strip_prefix(&Self::MAGIC)?;
+        let (address, rest) = rest.split_first_chunk::<4>()?;
+        let (port, rest) = rest.split_first_chunk()?;
+        let (port, nanos) = (
+            u16::from_be_bytes(*port),
+            u128::from_be_bytes(*rest.first_chunk()?),
+        );
         Some(Self {
-            real: SocketAddrV4::new(address.into(), port),
+            real: SocketAddrV4::new((*address).into(), port),
             sent: Duration::from_nanos(u64::try_from(nanos).ok()?),
         })
     }
@@ -174,15 +178,18 @@ pub(super) fn give_way() -> Result<()> {
 
 /// A TCP segment of Consul's that carries something.
 fn is_answer(packet: &[u8], consul: Ipv4Addr) -> bool {
-    let carries = || {
-        let header = usize::from(packet.first()? & 0xf) * 4;
-        let length = usize::from(u16::from_be_bytes(packet.get(2..4)?.try_into().ok()?));
-        let from = packet.get(12..16)? == consul.octets();
-        let port = u16::from_be_bytes(packet.get(header..header + 2)?.try_into().ok()?);
-        let words = usize::from(packet.get(header + 12)? >> 4);
-        Some(*packet.get(9)? == 6 && from && port == CONSUL && length > header + words * 4)
+    // Lax: a segment may be longer than what is read of it.
+    let Ok(packet) = LaxSlicedPacket::from_ip(packet) else {
+        return false;
     };
-    carries().unwrap_or(false)
+    match (&packet.net, &packet.transport) {
+        (Some(LaxNetSlice::Ipv4(ip)), Some(TransportSlice::Tcp(segment))) => {
+            ip.header().source_addr() == consul
+                && segment.source_port() == CONSUL
+                && !segment.payload().is_empty()
+        }
+        _ => false,
+    }
 }
 
 /// `NLMSG_ERROR` with the error 0.
@@ -193,19 +200,18 @@ fn is_acknowledgement(message: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use etherparse::PacketBuilder;
+
     use super::*;
 
     const CONSUL_AT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 11);
 
     /// An IPv4 packet with a TCP segment from Consul that carries so many bytes.
-    fn segment(carried: u8) -> Vec<u8> {
-        let mut packet = vec![0x45, 0, 0, 40 + carried, 0, 0, 0, 0, 64, 6, 0, 0];
-        packet.extend(CONSUL_AT.octets());
-        packet.extend([198, 18, 0, 28]);
-        packet.extend(CONSUL.to_be_bytes());
-        packet.extend([0; 10]);
-        packet.extend([5 << 4, 0x10, 0, 0, 0, 0, 0, 0]);
-        packet.resize(40 + usize::from(carried), b'x');
+    fn segment(carried: usize) -> Vec<u8> {
+        let builder = PacketBuilder::ipv4(CONSUL_AT.octets(), [198, 18, 0, 28], 64);
+        let mut packet = Vec::new();
+        let segment = builder.tcp(CONSUL, 40_000, 1, 1000).ack(1);
+        segment.write(&mut packet, &vec![b'x'; carried]).unwrap();
         packet
     }
 
@@ -225,9 +231,10 @@ mod tests {
             real: "198.18.0.11:20000".parse().unwrap(),
             sent: Duration::from_nanos(1_700_000_000_123_456_789),
         };
-        let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0];
-        packet.resize(28, 0);
-        packet.extend(mark.datagram());
+        let builder = PacketBuilder::ipv4([198, 18, 0, 1], [198, 18, 0, 28], 64);
+        let mut packet = Vec::new();
+        let datagram = builder.udp(50_000, Mark::PORT);
+        datagram.write(&mut packet, &mark.datagram()).unwrap();
         assert_eq!(Mark::read(&packet), Some(mark));
         for length in 0..packet.len() {
             assert_eq!(Mark::read(&packet[..length]), None);

@@ -140,7 +140,7 @@ fn phases(lab: &Lab) -> Result<Outcome> {
     let queues = Overflows::watch(&lab.cgroup);
     let (mut lines, mut measurements) = (Vec::new(), Vec::new());
     for change in Change::ALL {
-        if change == Change::Drain && lab.nodes == Nodes::One {
+        if change == Change::Drain && lab.topology.nodes() == Nodes::One {
             lines.push(
                 "drain of a node: not tried, there is one node (lab up --nodes 2)".to_owned(),
             );

@@ -22,13 +22,19 @@ pub(super) fn look(lab: &Lab) -> Vec<Part> {
     let mut parts = vec![Part {
         name: "fabric".to_owned(),
         pid: None,
-        trouble: (!fabric::is_up(&lab.topology, lab.nodes)).then(|| "not there".to_owned()),
+        trouble: (!fabric::is_up(&lab.topology)).then(|| "not there".to_owned()),
     }];
     let of = |node: &Node| PARTS.map(|part| lab.part_name(*node, part));
     // Not every machine lets a node have a way out; where it had one, it is missed.
     let outlets = lab.records.all().into_iter().map(|(part, _)| part);
     let outlets = outlets.filter(|part| part.starts_with("outlet"));
-    let all = lab.nodes.all().iter().flat_map(of).chain(outlets);
+    let all = lab
+        .topology
+        .nodes()
+        .all()
+        .iter()
+        .flat_map(of)
+        .chain(outlets);
     parts.extend(all.map(|name| {
         let living = lab.records.living(&name);
         Part {
