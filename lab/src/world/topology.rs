@@ -104,6 +104,7 @@ impl Topology {
     }
 
     /// The same lab with so many nodes.
+    #[must_use]
     pub fn with(self, nodes: Nodes) -> Self {
         Self { nodes, ..self }
     }
