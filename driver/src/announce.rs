@@ -80,7 +80,7 @@ impl Announcer {
     }
 
     /// The task's process is gone.
-    pub async fn exited(&self) {
+    pub async fn report_exit(&self) {
         let request = ExitedRequest {
             alloc_id: self.subject.alloc_id.clone(),
             task: self.subject.task.clone(),
@@ -126,7 +126,7 @@ impl Announcer {
 
     async fn hint(
         &self,
-        what: &'static str,
+        name: &'static str,
         send: impl AsyncFnOnce(SyncerClient<Channel>) -> Result<(), tonic::Status>,
     ) {
         if !self.socket.exists() {
@@ -139,8 +139,8 @@ impl Announcer {
         };
         match tokio::time::timeout(HINT_TIMEOUT, call).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!(what, error, "the syncer did not take a hint"),
-            Err(_) => debug!(what, "the syncer is slow to take a hint"),
+            Ok(Err(error)) => debug!(what = name, error, "the syncer did not take a hint"),
+            Err(_) => debug!(what = name, "the syncer is slow to take a hint"),
         }
     }
 

@@ -148,7 +148,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
 
     fn fingerprint(&self) -> impl Stream<Item = Fingerprint> + Send + 'static {
         let settings = Arc::clone(&self.settings);
-        let current: fingerprint::Current<E> =
+        let current: fingerprint::CurrentEngine<E> =
             Arc::new(move || settings.engine().map(|engine| (engine, settings.config())));
         // The first fingerprint is the first call of the process that stays: older agents never call Init.
         self.reaper.get_or_init(|| {

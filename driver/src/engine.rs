@@ -130,7 +130,7 @@ pub enum LayerState {
     Loaded {
         total: u64,
     },
-    Done {
+    Complete {
         total: u64,
     },
 }

@@ -27,12 +27,13 @@ const OLDEST_API: ApiVersion = ApiVersion {
 };
 
 /// The engine and the settings of the moment; both change with the plugin's configuration.
-pub type Current<E> = Arc<dyn Fn() -> Result<(Arc<E>, Arc<PluginConfig>), String> + Send + Sync>;
+pub type CurrentEngine<E> =
+    Arc<dyn Fn() -> Result<(Arc<E>, Arc<PluginConfig>), String> + Send + Sync>;
 
 /// Never ends.
 pub fn stream<E: ContainerEngine>(
     name: DriverName,
-    current: Current<E>,
+    current: CurrentEngine<E>,
     files: FileWork,
 ) -> impl Stream<Item = Fingerprint> + Send + 'static {
     let begin = Watcher {
@@ -50,7 +51,7 @@ pub fn stream<E: ContainerEngine>(
 
 struct Watcher<E> {
     name: DriverName,
-    current: Current<E>,
+    current: CurrentEngine<E>,
     files: FileWork,
     /// The engine answered once: it is here, whatever it does now.
     has_answered: bool,

@@ -173,8 +173,8 @@ impl<E: ContainerEngine> Pump<E> {
             (Source::Stdout, sinks.stdout.files().clone()),
             (Source::Stderr, sinks.stderr.files().clone()),
         ] {
-            let found = off_worker(move || files.end()).await;
-            let skip = match found {
+            let end = off_worker(move || files.end()).await;
+            let skip = match end {
                 Ok(Some(end)) if start.is_none_or(|start| end.write_time >= start) => {
                     self.find(source, &end).await?
                 }
@@ -218,11 +218,11 @@ impl<E: ContainerEngine> Pump<E> {
         let mut begins = None;
         for since in [resume::shortly_before(end.write_time), 0] {
             let history = self.engine.history(&self.container, since, false).await?;
-            let found = resume::boundary(history, source, end).await?;
-            if let Some(skip) = found.skip {
+            let boundary = resume::boundary(history, source, end).await?;
+            if let Some(skip) = boundary.skip {
                 return Ok(skip);
             }
-            begins = found.begins;
+            begins = boundary.begins;
         }
         Ok(Skip::older_than(source, end.write_time, begins))
     }

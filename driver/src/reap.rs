@@ -11,12 +11,16 @@ use tracing::{debug, info, warn};
 
 use crate::config::Reap;
 use crate::engine::{ContainerEngine, ListEntry};
-use crate::fingerprint::Current;
+use crate::fingerprint::CurrentEngine;
 use crate::name::DriverName;
 use crate::task::Tasks;
 
 /// Never ends.
-pub async fn run<E: ContainerEngine>(name: DriverName, current: Current<E>, tasks: Arc<Tasks>) {
+pub async fn run<E: ContainerEngine>(
+    name: DriverName,
+    current: CurrentEngine<E>,
+    tasks: Arc<Tasks>,
+) {
     let mut first = true;
     loop {
         let settings = current();

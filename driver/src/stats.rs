@@ -36,7 +36,7 @@ pub fn watch<E: ContainerEngine>(
     compute: Compute,
     interval: Duration,
 ) -> impl Stream<Item = TaskStats> + Send + use<E> {
-    let state = Watcher {
+    let state = StatsWatcher {
         engine,
         sampler,
         container: task.container.clone(),
@@ -59,7 +59,7 @@ enum Counters {
     Engine,
 }
 
-struct Watcher<E> {
+struct StatsWatcher<E> {
     engine: Arc<E>,
     sampler: Sampler,
     container: ContainerId,
@@ -71,7 +71,7 @@ struct Watcher<E> {
     last: Option<Sample>,
 }
 
-impl<E: ContainerEngine> Watcher<E> {
+impl<E: ContainerEngine> StatsWatcher<E> {
     async fn next(&mut self) -> Option<TaskStats> {
         loop {
             if self.exit.is_over() {

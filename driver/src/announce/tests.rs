@@ -100,7 +100,7 @@ async fn the_syncer_hears_of_a_tasks_whole_life() {
         announcer.withdraw(Duration::from_secs(30)).await,
         "lb1: drained"
     );
-    announcer.exited().await;
+    announcer.report_exit().await;
     server.abort();
     let expected = [
         "announce a1 web 4711 www=198.18.0.11:23747",
@@ -118,7 +118,7 @@ async fn a_syncer_that_does_not_answer_holds_nothing_back_for_long() {
     let _silent = UnixListener::bind(&socket).unwrap();
     let announcer = Announcer::new(&socket, subject());
     let calls = async {
-        announcer.exited().await;
+        announcer.report_exit().await;
         announcer.withdraw(Duration::from_millis(200)).await
     };
     let answer = tokio::time::timeout(Duration::from_secs(5), calls)
@@ -136,7 +136,7 @@ async fn without_a_syncer_a_withdrawal_ends_at_once_and_says_why() {
         .await
         .unwrap();
     assert!(answer.contains("does not answer"), "{answer}");
-    announcer.exited().await;
+    announcer.report_exit().await;
 }
 
 #[test]
@@ -167,7 +167,7 @@ async fn a_start_does_not_wait_for_a_syncer_that_hangs_and_the_end_does_not_over
     let begin = tokio::time::Instant::now();
     announcer.announce(Some(4711)).await;
     assert_eq!(begin.elapsed(), Duration::ZERO);
-    announcer.exited().await;
+    announcer.report_exit().await;
     assert!(
         (HINT_TIMEOUT..HINT_TIMEOUT * 3).contains(&begin.elapsed()),
         "{:?}",

@@ -167,7 +167,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
         id: &ContainerId,
         drain: Duration,
     ) -> Result<TaskStart, DriverError> {
-        let failed =
+        let failure =
             |error: EngineError| recoverable(format!("Failed to start container {id}"), &error);
         let cancel = CancellationToken::new();
         let place = self.pump(&engine, task, id).await;
@@ -176,13 +176,13 @@ impl<E: ContainerEngine> DockerDriver<E> {
         {
             None => None,
             Some(pump) => {
-                let output = engine.attach(id).await.map_err(failed)?;
+                let output = engine.attach(id).await.map_err(failure)?;
                 Some(tokio::spawn(pump.run(Some(output), cancel.clone())))
             }
         };
         let abandon = cancel.clone().drop_guard();
-        engine.start(id).await.map_err(failed)?;
-        let container = engine.inspect(&id.0).await.map_err(failed)?;
+        engine.start(id).await.map_err(failure)?;
+        let container = engine.inspect(&id.0).await.map_err(failure)?;
         info!(
             container = id.short(),
             task = task.id,
@@ -233,12 +233,12 @@ async fn create<E: ContainerEngine>(
     body: ContainerCreateBody,
     attempts: u32,
 ) -> Result<ContainerId, DriverError> {
-    let failed = |error: &EngineError| recoverable("failed to create container", error);
+    let failure = |error: &EngineError| recoverable("failed to create container", error);
     for _ in 0..attempts {
         match engine.create(&name, body.clone()).await {
             Ok(id) => return Ok(id),
             Err(EngineError::Conflict(_)) => {}
-            Err(error) => return Err(failed(&error)),
+            Err(error) => return Err(failure(&error)),
         }
         match engine.inspect(&name).await {
             Ok(old) => {
@@ -249,16 +249,16 @@ async fn create<E: ContainerEngine>(
                 engine
                     .remove(&old.id)
                     .await
-                    .map_err(|error| failed(&error))?;
+                    .map_err(|error| failure(&error))?;
             }
             Err(EngineError::NotFound(_)) => {}
-            Err(error) => return Err(failed(&error)),
+            Err(error) => return Err(failure(&error)),
         }
     }
     engine
         .create(&name, body)
         .await
-        .map_err(|error| failed(&error))
+        .map_err(|error| failure(&error))
 }
 
 /// Trouble of the engine may pass; what it refuses stays refused.

@@ -23,9 +23,9 @@ impl Progress {
                     LayerState::Loaded { .. },
                 ) => LayerState::Loaded { total },
                 (
-                    LayerState::Loaded { total } | LayerState::Done { total },
-                    LayerState::Done { .. },
-                ) => LayerState::Done { total },
+                    LayerState::Loaded { total } | LayerState::Complete { total },
+                    LayerState::Complete { .. },
+                ) => LayerState::Complete { total },
                 (_, state) => state,
             };
         } else if self.layers.len() < MOST_LAYERS {
@@ -41,7 +41,7 @@ impl Progress {
                 LayerState::Waiting => (0, 0, 0),
                 LayerState::Loading { current, total } => (0, current.min(total), total),
                 LayerState::Loaded { total } => (0, total, total),
-                LayerState::Done { total } => (1, total, total),
+                LayerState::Complete { total } => (1, total, total),
             };
             layers = usize::saturating_add(layers, count);
             bytes = bytes.saturating_add(current);
@@ -77,7 +77,7 @@ mod tests {
                 },
             ),
             ("b", LayerState::Loaded { total: 0 }),
-            ("b", LayerState::Done { total: 0 }),
+            ("b", LayerState::Complete { total: 0 }),
         ] {
             progress.note(Layer {
                 id: id.to_owned(),

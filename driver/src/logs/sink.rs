@@ -308,11 +308,11 @@ impl Sink {
         off_worker(move || files.position()).await.ok()
     }
 
-    fn warn(&mut self, error: &io::Error, what: &'static str) {
+    fn warn(&mut self, error: &io::Error, message: &'static str) {
         let silent = |last: Instant| last.elapsed() < WARNING_INTERVAL;
         if !self.last_warning.is_some_and(silent) {
             self.last_warning = Some(Instant::now());
-            warn!(%error, fifo = self.fifo, "{what}");
+            warn!(%error, fifo = self.fifo, "{message}");
         }
     }
 }

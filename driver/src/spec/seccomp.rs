@@ -36,16 +36,16 @@ pub fn path(options: &[String]) -> Result<Option<PathBuf>, SpecError> {
 
 /// The profile as the engine takes it. Blocks no longer than the file system does.
 pub fn read(path: &Path) -> Result<String, SpecError> {
-    let failed = |reason: String| {
+    let failure = |reason: String| {
         refusal(format!(
             "opening seccomp profile ({}) failed: {reason}",
             path.display()
         ))
     };
     let bytes =
-        small_file::read(path, PROFILE_SIZE_MAX).map_err(|error| failed(error.to_string()))?;
+        small_file::read(path, PROFILE_SIZE_MAX).map_err(|error| failure(error.to_string()))?;
     let profile: Value =
-        serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
+        serde_json::from_slice(&bytes).map_err(|error| failure(error.to_string()))?;
     Ok(profile.to_string())
 }
 

@@ -197,14 +197,14 @@ mod tests {
 
     #[test]
     fn what_docker_gives_and_the_agent_does_not_allow_is_dropped() {
-        let all_but_raw = DOCKERS_CAPS
+        let caps = DOCKERS_CAPS
             .iter()
             .filter(|cap| **cap != "net_raw")
             .copied()
             .collect::<Vec<_>>()
             .join(" ");
         assert_eq!(
-            of("", "", &all_but_raw).unwrap(),
+            of("", "", &caps).unwrap(),
             Caps {
                 add: vec![],
                 drop: list("net_raw")

@@ -42,7 +42,7 @@ pub(super) async fn watch<E: ContainerEngine>(
     let announcement = prompt::spawn(watch_process(pid, id.clone(), announcer.clone()));
     let (exit_result, is_announced) = tokio::join!(outcome(engine.as_ref(), &id), announcement);
     if !is_announced.unwrap_or(false) {
-        announcer.exited().await;
+        announcer.report_exit().await;
     }
     if let Some(pump) = pump
         && timeout(LOG_DRAIN_TIMEOUT, pump).await.is_err()
@@ -71,7 +71,7 @@ async fn watch_process(pid: Option<i32>, id: ContainerId, announcer: Announcer) 
     let end = async { Process::watch(pid, &id)?.wait_exit().await };
     match end.await {
         Ok(()) => {
-            announcer.exited().await;
+            announcer.report_exit().await;
             debug!(container = id.short(), "process ended");
             true
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use docker_ipvs::config::PluginConfig;
 use docker_ipvs::file_work::FileWork;
-use docker_ipvs::fingerprint::{self, Current};
+use docker_ipvs::fingerprint::{self, CurrentEngine};
 use docker_ipvs::name::DriverName;
 use futures_util::{Stream, StreamExt};
 use nomad_driver_sdk::value::{Fingerprint, Health};
@@ -19,7 +19,8 @@ use crate::fake::FakeEngine;
 async fn a_driver_whose_file_work_hangs_is_unhealthy_and_says_which_until_it_goes_on() {
     let engine = Arc::new(FakeEngine::default());
     let config = Arc::new(PluginConfig::default());
-    let current: Current<_> = Arc::new(move || Ok((Arc::clone(&engine), Arc::clone(&config))));
+    let current: CurrentEngine<_> =
+        Arc::new(move || Ok((Arc::clone(&engine), Arc::clone(&config))));
     let files = FileWork::default();
     let name = DriverName::from_path(Path::new("docker")).unwrap();
     let mut health = Box::pin(fingerprint::stream(name, current, files.clone()));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use docker_ipvs::announce::Announcer;
 use docker_ipvs::config::{PluginConfig, Reap};
 use docker_ipvs::engine::{ContainerEngine, ContainerId, EngineError};
-use docker_ipvs::fingerprint::Current;
+use docker_ipvs::fingerprint::CurrentEngine;
 use docker_ipvs::name::DriverName;
 use docker_ipvs::reap;
 use docker_ipvs::task::{Parts, Task, Tasks};
@@ -50,7 +50,7 @@ pub(crate) async fn only_a_drivers_own_containers_without_a_task_are_removed(
         },
         ..PluginConfig::default()
     };
-    let current: Current<_> = {
+    let current: CurrentEngine<_> = {
         let (engine, config) = (Arc::clone(&engine), Arc::new(config));
         Arc::new(move || Ok((Arc::clone(&engine), Arc::clone(&config))))
     };

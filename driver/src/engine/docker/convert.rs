@@ -152,7 +152,7 @@ pub(super) fn layer(line: CreateImageInfo) -> Option<Layer> {
         "Pulling fs layer" | "Waiting" => LayerState::Waiting,
         "Downloading" => LayerState::Loading { current, total },
         "Download complete" | "Verifying Checksum" | "Extracting" => LayerState::Loaded { total },
-        "Pull complete" | "Already exists" => LayerState::Done { total },
+        "Pull complete" | "Already exists" => LayerState::Complete { total },
         _ => return None,
     };
     Some(Layer {

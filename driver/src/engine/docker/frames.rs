@@ -57,8 +57,8 @@ pub(super) struct Frames {
 enum State {
     Raw,
     Header,
-    Payload { source: Source, left: usize },
-    Report { text: Vec<u8>, left: usize },
+    Payload { source: Source, rest: usize },
+    Report { text: Vec<u8>, rest: usize },
 }
 
 impl Form {
@@ -109,25 +109,25 @@ impl Decoder for Frames {
                     self.state = State::after(header)?;
                     src.advance(HEADER);
                 }
-                State::Payload { left: 0, .. } => self.state = State::Header,
-                State::Payload { source, left } => {
-                    let length = src.len().min(*left);
+                State::Payload { rest: 0, .. } => self.state = State::Header,
+                State::Payload { source, rest } => {
+                    let length = src.len().min(*rest);
                     if length == 0 {
                         return Ok(None);
                     }
-                    *left = left.saturating_sub(length);
+                    *rest = rest.saturating_sub(length);
                     return Ok(Some(Piece {
                         source: *source,
                         bytes: src.split_to(length).freeze(),
-                        last: *left == 0,
+                        last: *rest == 0,
                     }));
                 }
-                State::Report { text, left } => {
-                    let part = src.split_to(src.len().min(*left));
-                    *left = left.saturating_sub(part.len());
+                State::Report { text, rest } => {
+                    let part = src.split_to(src.len().min(*rest));
+                    *rest = rest.saturating_sub(part.len());
                     let room = LONGEST_REPORT.saturating_sub(text.len());
                     text.extend(part.iter().take(room));
-                    if *left > 0 {
+                    if *rest > 0 {
                         return Ok(None);
                     }
                     let report = String::from_utf8_lossy(text).trim().to_owned();
@@ -142,7 +142,7 @@ impl Decoder for Frames {
             return Ok(Some(piece));
         }
         match self.state {
-            State::Raw | State::Payload { left: 0, .. } => Ok(None),
+            State::Raw | State::Payload { rest: 0, .. } => Ok(None),
             State::Header if src.is_empty() => Ok(None),
             State::Header | State::Payload { .. } | State::Report { .. } => {
                 Err(FrameError::Truncated)
@@ -156,20 +156,20 @@ impl State {
         let [stream, 0, 0, 0, length @ ..] = header else {
             return Err(FrameError::Header(header));
         };
-        let left = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        let rest = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
         match stream {
             // Docker's own reader takes the number of standard input for output, too.
             0 | 1 => Ok(Self::Payload {
                 source: Source::Stdout,
-                left,
+                rest,
             }),
             2 => Ok(Self::Payload {
                 source: Source::Stderr,
-                left,
+                rest,
             }),
             3 => Ok(Self::Report {
                 text: Vec::new(),
-                left,
+                rest,
             }),
             _ => Err(FrameError::Header(header)),
         }

@@ -233,10 +233,13 @@ fn naive(log: &[LogEntry], end: &End) -> Option<(Timestamp, usize, usize)> {
             }
             let away = (entry.at.as_nanosecond() - write_time.as_nanosecond()).abs();
             if best.is_none_or(|(least, _)| away <= least) {
-                let same = log[..index].iter().rev();
-                let same = same.take_while(|other| other.at == entry.at).count();
+                let neighbours = log[..index].iter().rev();
+                let neighbours = neighbours.take_while(|other| other.at == entry.at).count();
                 let whole = bytes == entry.bytes.len();
-                let skip = (same + usize::from(whole), if whole { 0 } else { bytes });
+                let skip = (
+                    neighbours + usize::from(whole),
+                    if whole { 0 } else { bytes },
+                );
                 best = Some((away, (entry.at, skip.0, skip.1)));
             }
         }
