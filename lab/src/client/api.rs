@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::client::http::{self, Answer};
+use super::http::{self, Answer};
+use super::nomad::Nomad;
 use crate::host::netns;
 use crate::world::access::{Access, Secret};
 use crate::world::context::Lab;
@@ -34,19 +35,19 @@ pub struct Api {
 
 impl Lab {
     /// The API of Nomad's server, asked from the machine's own network.
-    pub fn nomad(&self) -> Api {
+    pub fn nomad(&self) -> Nomad {
         self.nomad_of(Node::Node1)
     }
 
     /// The API of a node's Nomad agent.
-    pub fn nomad_of(&self, node: Node) -> Api {
-        Api {
+    pub fn nomad_of(&self, node: Node) -> Nomad {
+        Nomad(Api {
             base: format!("{}/v1/", self.topology.nomad_address_of(node)),
             token_header: NOMAD_TOKEN,
             index_header: NOMAD_INDEX,
             token: Access::of(self).ok().map(|access| access.nomad),
             netns: None,
-        }
+        })
     }
 
     /// The API of Consul's server.
@@ -64,17 +65,18 @@ impl Lab {
             netns: None,
         }
     }
-
-    /// The same API, asked from inside a node: the machine may not be joined to the fabric yet, or a cable be pulled.
-    pub fn inside(&self, node: Node, api: Api) -> Api {
-        Api {
-            netns: Some(self.topology.netns(node.name())),
-            ..api
-        }
-    }
 }
 
 impl Api {
+    /// The same, asked from inside a node: the machine may not be joined to the fabric yet, or a cable be pulled.
+    #[must_use]
+    pub fn inside(self, lab: &Lab, node: Node) -> Self {
+        Self {
+            netns: Some(lab.topology.netns(node.name())),
+            ..self
+        }
+    }
+
     /// GET; `path` is what follows `/v1/`.
     pub fn get(&self, path: &str, timeout: Duration) -> Result<Answer> {
         let url = self.url(path);

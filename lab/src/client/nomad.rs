@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,6 +14,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::api::Api;
+use crate::world::context::Lab;
+use crate::world::topology;
 
 /// How long one answer may take: the server is on this machine.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -175,7 +178,25 @@ impl Node {
     }
 }
 
-impl Api {
+/// One agent's API, with its questions.
+#[derive(Debug, Clone)]
+pub struct Nomad(pub(super) Api);
+
+impl Deref for Nomad {
+    type Target = Api;
+
+    fn deref(&self) -> &Api {
+        &self.0
+    }
+}
+
+impl Nomad {
+    /// The same, asked from inside a node: see [`Api::inside`].
+    #[must_use]
+    pub fn inside(self, lab: &Lab, node: topology::Node) -> Self {
+        Self(self.0.inside(lab, node))
+    }
+
     /// Every allocation that Nomad remembers, with its ports.
     pub fn allocations(&self) -> Result<Vec<Allocation>> {
         self.list("allocations?namespace=*&resources=true")

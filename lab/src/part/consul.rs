@@ -56,7 +56,7 @@ impl Service for Agent<'_> {
 
     /// A leader is elected and the agent's own node is in the catalogue: registrations will stay.
     fn ready(&self) -> Result<String> {
-        let agent = self.lab.inside(self.node, self.lab.consul_of(self.node));
+        let agent = self.lab.consul_of(self.node).inside(self.lab, self.node);
         let name = self.node.name();
         let checks = agent.get_json(&format!("health/node/{name}"), ANSWER_TIMEOUT)?;
         if checks.as_array().is_none_or(Vec::is_empty) {

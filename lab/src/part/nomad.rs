@@ -148,7 +148,7 @@ fn install_plugin(lab: &Lab, node: Node, plugin: &Path) -> Result<()> {
 /// Makes the lab's token the first that Nomad has, unless it is. Whoever asks first gets all rights, so nobody else may
 /// reach the server before: the machine is not joined to the fabric yet.
 fn give_token(lab: &Lab) -> Result<()> {
-    let nomad = lab.inside(Node::Node1, lab.nomad());
+    let nomad = lab.nomad().inside(lab, Node::Node1);
     if nomad.get("acl/token/self", ANSWER_TIMEOUT)?.status == 200 {
         return Ok(());
     }
@@ -163,7 +163,7 @@ fn give_token(lab: &Lab) -> Result<()> {
 
 /// "driver docker: ours", or why not yet.
 fn driver_state(lab: &Lab, node: Node, wanted: Driver) -> Result<String> {
-    let nodes = lab.inside(node, lab.nomad()).nodes()?;
+    let nodes = lab.nomad().inside(lab, node).nodes()?;
     let Some(found) = nodes.iter().find(|found| found.name == node.name()) else {
         bail!("{} has not registered yet", node.name())
     };
@@ -182,7 +182,7 @@ fn driver_state(lab: &Lab, node: Node, wanted: Driver) -> Result<String> {
     }
     // All that may be what the server remembers of the agent before. A new one is at times refused while the server is
     // being elected, asks again 15 s later, and until then no allocation is said to run.
-    let agent = lab.inside(node, lab.nomad_of(node));
+    let agent = lab.nomad_of(node).inside(lab, node);
     if !has_registered(&agent.get_json("agent/self", ANSWER_TIMEOUT)?) {
         bail!("the agent has not registered its node yet");
     }

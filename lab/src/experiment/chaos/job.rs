@@ -6,8 +6,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::episode::Change;
-use crate::client::api::Api;
-use crate::client::nomad::{ANSWER_TIMEOUT, Allocation};
+use crate::client::nomad::{ANSWER_TIMEOUT, Allocation, Nomad};
 use crate::host::paths;
 use crate::part;
 use crate::world::context::Lab;
@@ -100,6 +99,6 @@ fn post(lab: &Lab, path: &str, body: &Value) -> Result<()> {
     posted.map(drop).context("ask Nomad")
 }
 
-fn nomad(lab: &Lab) -> Api {
-    lab.inside(Node::Node1, lab.nomad())
+fn nomad(lab: &Lab) -> Nomad {
+    lab.nomad().inside(lab, Node::Node1)
 }
