@@ -15,7 +15,7 @@ use std::fs;
 
 use nomad_driver_sdk::{ClientTopology, NomadDriverConfig};
 
-/// What the agent told about itself and the machine.
+/// The agent's facts about itself and the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
     pub generation: Generation,

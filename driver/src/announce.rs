@@ -25,9 +25,9 @@ use tracing::debug;
 
 use crate::spec::PublishedPort;
 
-/// For a hint: the syncer is on this machine.
+/// The limit for a hint: the syncer is on this machine.
 const HINT_TIMEOUT: Duration = Duration::from_millis(500);
-/// On top of the drain's limit, for the answer's way.
+/// The answer may take so much longer than the drain's limit.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 
 /// The node's syncer, reached by its socket, about one task.

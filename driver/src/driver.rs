@@ -43,7 +43,7 @@ use events::Events;
 use settings::{Connect, Settings};
 use starts::Starts;
 
-/// After the engine said the container is stopped: the exit has to be seen and the log drained.
+/// The limit for the exit to be seen and the log to be drained, once the engine has stopped the container.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// The driver over an engine; `E` is Docker, or the fake in tests.
@@ -119,7 +119,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
     ) -> Result<(), DriverError> {
         let config = PluginConfig::from_msgpack(bytes)
             .map_err(|error| DriverError::from_error("plugin configuration", &error))?;
-        // Told once, in the process that stays: the others have no agent's settings.
+        // The warning comes once, in the process that stays: the others have no agent's settings.
         if agent.is_some() && !config.without_effect.is_empty() {
             warn!(
                 options = config.without_effect.join(", "),
@@ -225,7 +225,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
                 let answer = engine.kill(container, start::signal(signal)?).await;
                 match answer {
                     Ok(()) if task.ends_within(timeout).await => Ok(()),
-                    // Not running any more, or not there: what was wanted.
+                    // It does not run any more, or is not there: the stop has its end.
                     Err(EngineError::Conflict(_) | EngineError::NotFound(_)) => Ok(()),
                     Ok(()) => engine.stop(container, Duration::ZERO).await,
                     Err(error) => Err(error),
@@ -263,7 +263,7 @@ impl<E: ContainerEngine> TaskDriver for DockerDriver<E> {
             (false, Ok(engine)) => engine.stop(&task.container, Duration::ZERO).await,
             (_, Err(error)) => return Err(error),
         };
-        // Forgotten in any case: the agent does not ask twice, and the name is freed by the next start.
+        // The task is forgotten in any case: the agent does not ask twice, and the next start frees the name.
         self.tasks.remove(id);
         outcome.map_err(|error| {
             DriverError::from_error(

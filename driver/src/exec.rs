@@ -29,11 +29,11 @@ use crate::engine::{Chunk, Command, CommandIo, ContainerEngine, ContainerId, Out
 pub use limits::Limits;
 use limits::Permit;
 
-/// What a check's result keeps of each stream: its end.
+/// The size of each stream's end that a check's result keeps.
 const RESULT_SIZE_MAX: usize = 4096;
 /// After the command's end: an engine that is silent for this long has passed on all that the command wrote.
 const OUTPUT_SILENCE: Duration = Duration::from_millis(500);
-/// And so long, all waiting for it together, what comes is a child's that keeps the stream open.
+/// Output that comes after the driver has waited for so long in all is a child's, which keeps the stream open.
 const CHATTER_MAX: Duration = Duration::from_secs(2);
 
 /// Where commands run: one container, and how many at once.

@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-/// Pieces of work at the same time.
+/// So many pieces of work run at the same time.
 const SLOTS: usize = 8;
-/// For one piece of work, its wait for a slot included.
+/// The limit for one piece of work, its wait for a slot included.
 const WORK_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -14,9 +14,9 @@ use crate::engine::{ApiVersion, ContainerEngine, EngineError, EngineFacts};
 use crate::file_work::{FileWork, Hang};
 use crate::name::DriverName;
 
-/// Between two looks at the engine.
+/// The pause between two looks at the engine.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-/// Between two messages when nothing changed.
+/// The pause between two messages when nothing changed.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(30);
 /// Shorter than the engine port's own limit: a hung engine should be known soon.
 const ENGINE_PING_TIMEOUT: Duration = Duration::from_secs(4);

@@ -1,4 +1,4 @@
-//! What fuzzing feeds: each function takes any bytes and must come to an end without a panic, and with what it promises.
+//! The functions that fuzzing calls: each takes any bytes, must end without a panic, and must keep its promise.
 //! Built for tests and under cargo-fuzz alone; `tests/fuzz` holds the targets and what they found.
 
 mod hclspec;
@@ -22,7 +22,7 @@ pub fn stored_log(data: &[u8]) {
     logs::fuzz_stored_log(data);
 }
 
-/// What a job and an agent send in msgpack: options of a task, of the plugin, and a task's handle.
+/// The msgpack that a job and an agent send: options of a task, of the plugin, and a task's handle.
 pub fn msgpack(data: &[u8]) {
     drop(cty::from_slice::<TaskOptions>(data));
     drop(PluginConfig::from_msgpack(data));

@@ -22,7 +22,7 @@ use reference::Reference;
 
 /// The first word on a pull's progress comes after this time: short pulls need none.
 const FIRST_REPORT_DELAY: Duration = Duration::from_secs(15);
-/// And the others each this much later. The agent keeps the last ten events of a task.
+/// Each further word comes this much later. The agent keeps the last ten events of a task.
 const REPORT_INTERVAL: Duration = Duration::from_mins(2);
 /// Lines of progress that wait to be counted.
 const LINE_QUEUE_LENGTH: usize = 64;
@@ -33,13 +33,13 @@ pub struct Want {
     pub image: String,
     pub force: bool,
     pub credentials: Option<Credentials>,
-    /// For the whole pull.
+    /// The limit for the whole pull.
     pub limit: Duration,
-    /// Between two signs of life.
+    /// The limit for the time between two signs of life.
     pub silence: Duration,
 }
 
-/// What is to be told while an image is fetched.
+/// The news for the task's events while an image is fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
     /// Another task fetches it already.

@@ -5,7 +5,8 @@
 //!                  └──history──▶  (after a break)  └──────directly─────────▶    "
 //! ```
 //!
-//! Nothing below an allocation is trusted: `directory` is held from before the container starts, and all else is opened from there.
+//! Nothing below an allocation is trusted: the pump holds `directory` from before the container starts, and opens all else
+//! from there.
 //!
 //! Runs inside the plugin: no process per task. The attachment is opened before the container starts, so a burst is
 //! not lost to the rotation of the engine's own files. When it breaks (this process, the engine or the connection
@@ -42,7 +43,7 @@ pub(crate) use resume::fuzz as fuzz_stored_log;
 
 /// Chunks taken at once; many small lines then become one write.
 const BATCH_LENGTH_MAX: usize = 256;
-/// Between two questions to an engine that does not answer, and before the log is read on.
+/// The pause between two questions to an engine that does not answer, and before the log is read on.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The engine closes the attachment before it says that the container has ended: first it stores what the container wrote,
 /// which on a busy machine takes as long as ten seconds for a million lines.
@@ -87,7 +88,7 @@ impl<E: ContainerEngine> Pump<E> {
             }
         }
         loop {
-            // What was handed over before has to be in the files, which say where to go on.
+            // Everything handed over before has to be in the files, which say where to go on.
             sinks.settle().await;
             match self.resume(sinks).await {
                 Ok(output) => {
@@ -97,7 +98,7 @@ impl<E: ContainerEngine> Pump<E> {
                     }
                 }
                 Err(EngineError::NotFound(_)) => return,
-                // What comes from now on is the best there is.
+                // The engine can only give what comes from now on.
                 Err(EngineError::Refusal(reason)) if unreadable(&reason) => {
                     (self.report)(format!(
                         "log lines may be missing: the engine cannot read this task's log back ({reason})"

@@ -1,5 +1,5 @@
 //! How many files this process may have open. A task holds about a dozen (its log, its wait, its counters) and a command two,
-//! so the usual soft limit of 1024 ends with a hundred tasks. What the operator allows at most stays.
+//! so the usual soft limit of 1024 ends with a hundred tasks. The hard limit, which is the operator's, stays.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing::{debug, warn};

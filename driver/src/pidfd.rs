@@ -1,6 +1,7 @@
 //! Learns of a process's end from the kernel, tens of milliseconds before the engine says it.
 //!
-//! Only where the engine's processes are ours too (a local engine, the same pid namespace): elsewhere the engine's answer has to do.
+//! This works only where the engine's processes are ours too (a local engine, the same pid namespace). Elsewhere the engine's
+//! answer has to do.
 
 use std::fs;
 use std::io;

@@ -20,7 +20,7 @@ pub(crate) fn read(path: &Path, size_max: u64) -> io::Result<Vec<u8>> {
     if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
-    // What the kernel makes up while it is read says that it is empty.
+    // A file that the kernel makes up while it is read says that it is empty.
     if !(1..=size_max).contains(&metadata.len()) {
         let size = metadata.len();
         let text = format!("it has {size} bytes; 1 to {size_max} are taken");

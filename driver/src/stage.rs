@@ -25,7 +25,7 @@ pub use source::{Absence, BindSource, Kind};
 /// The usual place of all stages of a machine.
 const STAGES: &str = "/run/docker-ipvs";
 
-/// What the engine is told of sources below the allocation.
+/// Where the engine finds sources below the allocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// Their mounts below this folder, by number.
@@ -93,7 +93,7 @@ impl Stages {
         self.place().map(drop)
     }
 
-    /// For the next container. Blocks on files.
+    /// The place for the next container. Blocks on files.
     pub fn place(&self) -> Result<Place, StageError> {
         if !mounts::may_mount() {
             return Ok(Place::Allocation);

@@ -1,4 +1,4 @@
-//! What a task uses, from two looks at its counters.
+//! The resources that a task uses, from two looks at its counters.
 //!
 //! Where the engine's machine is ours the counters are the kernel's own ([`cgroup`]), read for all tasks in one place
 //! ([`Sampler`]). Elsewhere each look is one quick question to the engine (no waiting inside it). The shares come from the

@@ -38,7 +38,7 @@ pub struct Task {
     pub announcer: Announcer,
     /// How long a stop waits for the drain; zero: not at all.
     pub drain: Duration,
-    /// Of the commands that run inside it.
+    /// The limits of the commands that run inside it.
     pub commands: Limits,
     exit: watch::Receiver<Option<TaskEnd>>,
     /// Ends the watcher and the log pump.
@@ -122,7 +122,7 @@ impl Task {
         tokio::time::timeout(limit, self.wait_end()).await.is_ok()
     }
 
-    /// For who wants to know of the end and must not keep the task alive.
+    /// A way to learn of the end that does not keep the task alive.
     pub fn exit_watch(&self) -> ExitWatch {
         ExitWatch(self.exit.clone())
     }

@@ -13,12 +13,12 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tracing::error;
 
-/// Between two questions to the workers.
+/// The pause between two questions to the workers.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// Questions without an answer that make an illness. They are counted, not timed: a process that was stopped for an hour
 /// has missed none.
 const MISSES_MAX: u32 = 30;
-/// For the last words: who reads them may be held up as well.
+/// The time for the last log line: its reader may be held up as well.
 const LOG_FLUSH_TIME: Duration = Duration::from_secs(1);
 
 /// Watches `runtime` for the life of the process, and ends the process when the workers stand still.

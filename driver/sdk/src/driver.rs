@@ -53,7 +53,8 @@ pub trait TaskDriver: Send + Sync + 'static {
     fn task_events(&self) -> impl Stream<Item = TaskEvent> + Send + 'static;
 
     /// Makes the network namespace of an allocation before its tasks start. The agent asks a driver only where
-    /// [`Capabilities::must_create_network`] is set, and again when it finds the namespace broken. `hostname` is the group's wish.
+    /// [`Capabilities::must_create_network`] is set, and again when it finds the namespace broken. `hostname` is the group's
+    /// wish.
     fn create_network(
         &self,
         _alloc_id: &str,
@@ -85,7 +86,8 @@ pub trait TaskDriver: Send + Sync + 'static {
         task: TaskConfig,
     ) -> impl Future<Output = Result<TaskStart, DriverError>> + Send;
 
-    /// Takes a task over from an earlier process. Already known is fine; gone is an error; ended is not.
+    /// Takes a task over from an earlier process. A task that is known already, or has ended, is a success; one that is gone
+    /// is an error.
     fn recover_task(
         &self,
         handle: TaskHandle,

@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 const RECOVERABLE_TYPE: &str =
     "type.googleapis.com/hashicorp.nomad.plugins.shared.structs.RecoverableError";
 
-/// What a driver answers when it can't do what it was asked.
+/// The answer of a driver that can't do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct DriverError {

@@ -58,7 +58,7 @@ pub struct HostsConfig {
     pub address: String,
 }
 
-/// What the agent does next: it configures a new namespace (CNI) and only checks one that was there.
+/// The agent configures a new namespace (CNI) and only checks one that was there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllocNetwork {
     New(NetworkIsolationSpec),
@@ -90,7 +90,7 @@ pub enum Attribute {
     Text(String),
 }
 
-/// What comes of a start.
+/// The outcome of a start that succeeded.
 #[derive(Debug, Clone)]
 pub struct TaskStart {
     /// Comes back in RecoverTask.
@@ -98,7 +98,7 @@ pub struct TaskStart {
     pub network: Option<DriverNetwork>,
 }
 
-/// Where the task is reached, when not at the host's address.
+/// The task's own address, when it is not reached at the host's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DriverNetwork {
     pub port_map: HashMap<String, i32>,

@@ -48,7 +48,7 @@ impl Events {
         }
     }
 
-    /// What waited, and from now on. A listener that is far behind misses the oldest.
+    /// The events that waited, and then those that come. A listener that is far behind misses the oldest.
     pub(super) fn listen(&self) -> impl Stream<Item = TaskEvent> + Send + 'static {
         let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
         let (backlog, events) = (std::mem::take(&mut *backlog), self.sender.subscribe());

@@ -16,7 +16,7 @@ use crate::stage::Stage;
 pub(super) struct ContainerGuard<E: ContainerEngine> {
     engine: Arc<E>,
     creation: Creation,
-    /// What the engine binds while it starts the container.
+    /// The bind sources, mounted while the engine starts the container.
     stage: Option<Stage>,
 }
 
@@ -28,7 +28,7 @@ enum Creation {
 }
 
 impl<E: ContainerEngine> ContainerGuard<E> {
-    /// `creation` is asked for at once and to the end.
+    /// `creation` begins at once and runs to its end.
     pub(super) fn begin(
         engine: Arc<E>,
         stage: Stage,

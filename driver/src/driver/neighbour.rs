@@ -62,7 +62,7 @@ pub(super) async fn resolve<E: ContainerEngine>(
     Ok(())
 }
 
-/// By a label that no job can set.
+/// The label that says so is one that no job can set.
 fn is_neighbour(task: &TaskConfig, container: &Container) -> bool {
     let mut names = DriverName::allocation_labels().into_iter();
     !task.alloc_id.is_empty()

@@ -1,4 +1,4 @@
-//! What SetConfig left behind: the checked configuration, the agent's facts, and the client made for both.
+//! The outcome of SetConfig: the checked configuration, the agent's facts, and the client made for both.
 //!
 //! SetConfig comes several times, also in processes that are thrown away, so nothing is sent to the engine here.
 

@@ -30,11 +30,11 @@ use crate::stage::{Place, Stage};
 use crate::task::handle::DriverState;
 use crate::task::{Parts, Task};
 
-/// How long a start waits for an engine that is away.
+/// A start waits so long for an engine that is away.
 const ENGINE_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Times that a name in use is freed, whatever a job asks for.
+/// A name in use is freed so many times at most, whatever a job asks for.
 const NAME_CONFLICT_ATTEMPTS_MAX: u32 = 100;
-/// Between two looks whether it is back.
+/// The pause between two questions whether it is back.
 const ENGINE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 impl<E: ContainerEngine> DockerDriver<E> {
@@ -294,7 +294,7 @@ fn want(options: &TaskOptions, plugin: &PluginConfig) -> Result<Want, DriverErro
     })
 }
 
-/// Where the container itself is reached: its first network that gave it an address.
+/// The container's own address: its first network that gave it one.
 fn network(container: &Container, options: &TaskOptions) -> Option<DriverNetwork> {
     let address = |network: &crate::engine::Network| -> Option<IpAddr> {
         if options.advertise_ipv6_address {

@@ -1,8 +1,8 @@
 //! Starts that are under way, by the agent's task id: a stop gives one up.
 //!
-//! The agent sends no stop for a task whose start it still waits for, and its request lives until it has the answer. What
-//! can end a start early is heeded all the same: a stop or a removal of its id, by any caller, and a request that is dropped
-//! (the agent has gone), for then this driver's future is.
+//! The agent sends no stop for a task whose start it still waits for, and its request lives until it has the answer. Two
+//! things end a start early all the same: a stop or a removal of its id, by any caller, and a request that is dropped because
+//! the agent has gone, for then this driver's future is dropped too.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

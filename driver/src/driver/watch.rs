@@ -1,4 +1,4 @@
-//! What a started and a recovered task have in common: who hears of it, how its stop waits, where its output goes.
+//! The part that a start and a recovery share: who hears of the task, how its stop waits, where its output goes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +43,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
         Ok(drain)
     }
 
-    /// Of a task that runs already: what it may have now.
+    /// The drain of a task that runs already, within the limit of now.
     pub(super) fn drain_or_default(&self, options: &TaskOptions) -> Duration {
         let config = self.settings.config();
         let wish = config::duration("drain", &options.drain).ok();

@@ -13,9 +13,9 @@ pub struct Address {
 /// Both sides are always verified; there is no switch that turns it off.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Who signed the engine's certificate; `None`: whom this machine believes.
+    /// The authority that signed the engine's certificate; `None`: those that this machine believes.
     pub ca: Option<PathBuf>,
-    /// What the engine is shown if it asks.
+    /// The driver's certificate, if the engine asks for one.
     pub identity: Option<TlsIdentity>,
 }
 

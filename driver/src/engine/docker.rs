@@ -1,6 +1,6 @@
 //! Docker's API through bollard: every call with a time limit of its own, every failure in the words of [`EngineError`].
 //!
-//! What the driver asks of an engine, call by call; how the engine is reached is `connection`'s.
+//! This file has the driver's calls; `connection` knows how to reach the engine.
 
 mod connection;
 mod convert;
@@ -36,11 +36,11 @@ pub use connection::DockerEngine;
 #[cfg(any(test, fuzzing))]
 pub(crate) use frames::fuzz as fuzz_frames;
 
-/// For calls that only read or flip a state.
+/// The limit for calls that only read or flip a state.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// For calls that make the engine work: create, start, remove.
+/// The limit for calls that make the engine work: create, start, remove.
 const CHANGE_TIMEOUT: Duration = Duration::from_mins(1);
-/// For the first line of a stored log.
+/// The limit for the first line of a stored log.
 const FIRST_LINE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Both 304 (it is not running anyway) and 404 of a stop are what was wanted.
 fn accept_absence(answer: Result<(), EngineError>) -> Result<(), EngineError> {

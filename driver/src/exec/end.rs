@@ -1,4 +1,4 @@
-//! How a command ended, asked as rarely as can be.
+//! How a command ended; the engine is asked as rarely as possible.
 //!
 //! On the engine's own machine the kernel says that the process is gone, and only then is the engine asked. Elsewhere it is
 //! asked when the output has ended, which is nearly always the end, and now and then for a child that keeps it open.
@@ -11,11 +11,12 @@ use tokio::time::sleep;
 use crate::engine::{CommandId, CommandState, ContainerEngine, ContainerId, EngineError};
 use crate::pidfd::Process;
 
-/// Between the first two questions, which is also how long the engine may be behind the kernel; then twice that, and so on
+/// The pause between the first two questions, which is also how long the engine may be behind the kernel.
+/// Each next pause is twice as long,
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-/// up to this.
+/// and this is the longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Where the kernel watches, a question is only for what nobody thought of.
+/// The pause while the kernel watches the process: the question is then only a safeguard.
 const PROCESS_WATCH_PAUSE: Duration = Duration::from_secs(30);
 
 /// The exit code. `silent` is notified when there is no more output.

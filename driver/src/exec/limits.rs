@@ -12,7 +12,7 @@ use tokio::time::timeout;
 const MOST_COMMANDS: usize = 256;
 /// To begin a command is work for the engine and for the kernel: a process of the runtime each.
 const STARTS_MAX: usize = 4;
-/// Who waits longer for its turn is told so.
+/// A command that waits longer for its turn is refused.
 const LONGEST_TURN: Duration = Duration::from_mins(1);
 
 /// One task's.

@@ -16,7 +16,7 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn note(&mut self, layer: Layer) {
         if let Some(entry) = self.layers.get_mut(&layer.id) {
-            // Of what is being unpacked the engine tells sizes of another kind.
+            // The sizes of a layer that is being unpacked are of another kind.
             *entry = match (*entry, layer.state) {
                 (
                     LayerState::Loading { total, .. } | LayerState::Loaded { total },

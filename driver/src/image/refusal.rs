@@ -26,7 +26,7 @@ const TRANSIENT: &[&str] = &[
     "unexpected eof",
 ];
 
-/// What stays as it is until somebody changes the job, the registry or the rights in it.
+/// Trouble that stays until somebody changes the job, the registry or the rights in it.
 const PERMANENT: &[&str] = &[
     "invalid reference format",
     "must be lowercase",

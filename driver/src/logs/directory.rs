@@ -1,4 +1,4 @@
-//! An allocation's log directory, as something to hold on to: a descriptor, never a path.
+//! An allocation's log directory, held by a descriptor, never by a path.
 //!
 //! A job can put anything there, and anything in the directory's place: links, devices, FIFOs, a hundred thousand files.
 //! This process is root. So the way down from the allocation's own directory follows no link; what lies in the log
@@ -20,7 +20,7 @@ use tokio::task::spawn_blocking;
 /// More than this in one log directory is no log any more, and is not read to its end.
 const ENTRIES_MAX: usize = 10_000;
 
-/// What is opened for what.
+/// The purpose for which a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
@@ -134,7 +134,7 @@ impl Directory {
         ))
     }
 
-    /// What the name stands for, without opening it.
+    /// A handle of the entry with this name, which is not opened.
     fn look(&self, name: &str) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(openat(&self.0, plain_name(name)?, flags, Mode::empty())?)
@@ -179,7 +179,7 @@ fn plain_name(name: &str) -> io::Result<&str> {
     Ok(name)
 }
 
-/// What no later look will find better: whoever has it must give the bytes up.
+/// An error that no later look will mend: the caller must give the bytes up.
 fn refusal(name: &str, reason: &str) -> io::Error {
     io::Error::new(
         ErrorKind::PermissionDenied,

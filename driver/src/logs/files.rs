@@ -111,7 +111,7 @@ impl Files {
 
     fn append_rest(&self, bytes: &mut &[u8]) -> io::Result<()> {
         let mut numbers = self.numbers()?;
-        // What the collector has deleted already, it deleted by the job's own count.
+        // If the collector has deleted files already, it did so by the job's own count.
         let count = match numbers.first() {
             Some(first) if *first > 0 => numbers.len(),
             _ => numbers.len().max(DEFAULT_COUNT),

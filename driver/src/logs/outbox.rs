@@ -1,4 +1,4 @@
-//! What was handed to the agent's log collector and is not yet known to be in the files.
+//! The bytes that the agent's log collector got and that are not yet known to be in the files.
 //!
 //! The collector may end with bytes that it has read and not written, or before it has read them. It holds at most a
 //! pipe, a copy buffer and a write buffer, 160 KiB together, so the outbox need not be larger to hold all that can
@@ -13,9 +13,9 @@ const CAPACITY: usize = 256 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     bytes: Vec<u8>,
-    /// So many of them are in the files: they tell where the rest belongs.
+    /// The number of bytes at the front that are in the files: they tell where the rest belongs.
     in_files: usize,
-    /// So many that had not arrived had to make room.
+    /// The number of bytes that had not arrived and had to make room.
     overflow: usize,
 }
 
@@ -59,7 +59,7 @@ impl Outbox {
     }
 
     /// Takes back what the files do not have, which end with `tail` and have grown by `growth` since all was there.
-    /// Of several places that fit, the one that agrees best with the growth. `None`: the files end with something else.
+    /// Where several places fit, the one that agrees best with the growth counts. `None`: the files end with something else.
     pub(super) fn take_gap(&mut self, tail: &[u8], growth: Option<usize>) -> Option<Vec<u8>> {
         let expected = growth.map(|growth| {
             self.in_files

@@ -1,7 +1,7 @@
 //! The agent's FIFO as one end to write into, held for as long as the task runs.
 //!
-//! What is in a pipe stays there while anybody holds it, so this end is not let go before what it holds was read or
-//! taken back. No call waits but [`Pipe::write`], and that only for room.
+//! The bytes in a pipe stay there while a process holds it, so this end is kept until they are read or taken back. Only
+//! [`Pipe::write`] waits, and only for room.
 
 use std::io::{self, ErrorKind, Read};
 

@@ -1,4 +1,4 @@
-//! Where a task's output goes: what the agent says of it, and the same as something to hold on to.
+//! The place of a task's output: the agent's paths, and the same place as an open directory.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use nomad_driver_sdk::TaskConfig;
 
 use super::directory::{Directory, off_worker};
 
-/// What the agent puts in place of the FIFOs when a task's logs are switched off.
+/// The agent sends this path in place of the FIFOs when a task's logs are switched off.
 const OFF: &str = "/dev/null";
 
-/// Where a task's output goes, in the agent's words.
+/// The agent's paths for a task's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
     allocation: PathBuf,
@@ -19,7 +19,7 @@ pub struct Paths {
     stderr: PathBuf,
 }
 
-/// The same as something to hold on to, whatever becomes of the paths.
+/// The same place as an open directory, whatever becomes of the paths.
 #[derive(Debug, Clone)]
 pub struct LogPlace {
     pub(super) directory: Arc<Directory>,

@@ -33,15 +33,15 @@ const LAG_FIT: usize = 256;
 /// After so many bytes of a search others have their turn.
 const TURN_SIZE: usize = 256 * 1024;
 
-/// What of one stream's stored log has arrived already.
+/// The part of one stream's stored log that has arrived already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Skip {
     source: Source,
     /// Entries before this time have arrived.
     before: Option<Timestamp>,
-    /// And so many of exactly this time.
+    /// The number of entries of exactly this time that have arrived as well.
     entries: usize,
-    /// And so many bytes of the one after those.
+    /// The number of bytes of the next entry that have arrived as well.
     bytes: usize,
     /// The end was not found.
     gap: Option<Gap>,
@@ -56,7 +56,7 @@ struct Gap {
     until: Option<Timestamp>,
 }
 
-/// What a search says.
+/// The outcome of a search.
 #[derive(Debug)]
 pub(super) struct Boundary {
     /// `None`: the end fits nowhere.
@@ -81,7 +81,7 @@ impl Skip {
         self.before.is_none()
     }
 
-    /// What comes from now on.
+    /// Skips everything that is stored by now.
     pub(super) fn until_now(source: Source) -> Self {
         Self {
             before: Some(Timestamp::now()),
@@ -113,7 +113,7 @@ impl Skip {
             .unwrap_or_default()
     }
 
-    /// What of `entry` has not arrived.
+    /// The part of `entry` that has not arrived.
     fn apply(&mut self, mut entry: LogEntry) -> Option<Chunk> {
         match self.before {
             Some(before) if entry.at < before => return None,
@@ -137,7 +137,7 @@ impl Skip {
     }
 }
 
-/// What of a task's log is gone, in words. Both streams are in one stored log: where the end of one is found, that log
+/// A sentence about the part of a task's log that is gone. Both streams are in one stored log: where the end of one is found, that log
 /// reaches back far enough for the other too, whose end was rotated away after it had arrived.
 pub(super) fn loss(skips: &[Skip]) -> Option<String> {
     let is_found = |skip: &Skip| skip.before.is_some() && skip.gap.is_none();

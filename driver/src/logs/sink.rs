@@ -29,24 +29,24 @@ use super::outbox::Outbox;
 use super::pipe::Pipe;
 use super::{LogPlace, Report};
 
-/// Between two looks for a reader.
+/// The pause between two looks for a reader.
 const READER_POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Between two looks whether a reader who is there has read all.
+/// The pause between two looks whether a present reader has read all.
 const READ_POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// A reader that took nothing of a filled pipe for this long has ended.
 const READER_SILENCE: Duration = Duration::from_secs(2);
-/// Between two looks at a reader that may have ended.
+/// The pause between two looks at a reader that may have ended.
 const DOUBT_INTERVAL: Duration = Duration::from_millis(500);
-/// Between two trials whether there is a reader again, and how long one takes.
+/// The pause between two trials whether there is a reader again, and the time that one takes.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 const PROBE_TIME: Duration = Duration::from_millis(100);
-/// So many bytes are risked for it.
+/// A trial risks so many bytes.
 const PROBE_SIZE: usize = 4096;
-/// Between two writes into the files, unless there is much to write.
+/// The pause between two writes into the files, unless there is much to write.
 const APPEND_INTERVAL: Duration = Duration::from_millis(20);
 const APPEND_SIZE: usize = 256 * 1024;
 const APPEND_PIECES: usize = 64;
-/// Between two warnings about the same trouble.
+/// The pause between two warnings about the same trouble.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(super) struct Sink {
@@ -56,12 +56,12 @@ pub(super) struct Sink {
     report: Report,
     pipe: Option<Pipe>,
     reader: Reader,
-    /// What is to be written yet, first to last.
+    /// The bytes to write, first to last.
     queue: VecDeque<Bytes>,
     outbox: Outbox,
     /// Where the files ended when all of the outbox had arrived.
     base: Option<Position>,
-    /// So many bytes went into the pipe.
+    /// The number of bytes that went into the pipe.
     pipe_count: u64,
     last_write: Instant,
     suspicion: Option<Suspicion>,
@@ -78,7 +78,7 @@ enum Reader {
     Absent { probe_time: Instant },
 }
 
-/// Since when nothing was read, and how much had been read then.
+/// The moment since which nothing was read, and the number of bytes read by then.
 #[derive(Debug)]
 struct Suspicion {
     since: Instant,
@@ -168,7 +168,7 @@ impl Sink {
         }
     }
 
-    /// So much of the queue is done with.
+    /// Drops so much of the queue's front.
     fn advance(&mut self, count: usize) {
         if let Some(front) = self.queue.front_mut() {
             front.advance(count);

@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    /// What is wanted, said plainly.
+    /// The same by plain comparison.
     fn naive(log: &[u8], tail: &[u8]) -> Vec<usize> {
         let fits = |&place: &usize| {
             let length = place.min(tail.len());

@@ -50,7 +50,7 @@ pub(super) fn of(inputs: Inputs<'_>) -> Result<Option<Vec<DeviceMapping>>, SpecE
     Ok((!devices.is_empty()).then_some(devices))
 }
 
-/// By the text alone, which therefore has to be plain. What lies in /dev is root's.
+/// Judges by the text alone, which therefore has to be plain. Only root can change what lies in /dev.
 fn is_permitted(path: &str, patterns: &[String]) -> bool {
     let plain = Path::new(path)
         .components()

@@ -7,7 +7,7 @@ use super::{Inputs, SpecError, text};
 use crate::agent::Generation;
 
 const MIB: i64 = 1024 * 1024;
-/// The kernel's most and least `cpu.shares`.
+/// The kernel's largest and smallest `cpu.shares`.
 const MOST_SHARES: u64 = 262_144;
 const LEAST_SHARES: i64 = 2;
 const DEFAULT_CFS_PERIOD: i64 = 100_000;

@@ -1,4 +1,4 @@
-//! What of the host the container sees: the allocation's directories always, anything else by rule.
+//! The parts of the host that the container sees: the allocation's directories always, anything else by rule.
 //!
 //! Without `volumes { enabled = true }` a task reaches only what is below its own allocation. Such a path is a
 //! [`BindSource`] of the container's [stage](crate::stage): it is checked there, when the container is about to be made.

@@ -22,7 +22,7 @@ use super::{Place, StageError};
 
 /// Bit of `CapEff` in /proc/self/status.
 const CAP_SYS_ADMIN: u32 = 21;
-/// Folders of processes; more can't be there in earnest.
+/// The most folders of processes; no machine has more.
 const PROCESSES: usize = 1024;
 
 /// This process's folder.

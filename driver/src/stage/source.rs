@@ -11,7 +11,7 @@ use super::StageError;
 /// The kernel asks to try again when something was renamed meanwhile; a container that renames all the time is refused.
 const OPEN_ATTEMPTS: usize = 16;
 const HANDLE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
-/// What an unmounted path of a container is made with, as the engine makes it.
+/// The mode of a directory that is made for a path that is not there, as the engine makes it.
 const MODE: u32 = 0o755;
 
 /// A path below the allocation's directory that a container is to have.
@@ -140,7 +140,7 @@ impl Allocation {
     }
 }
 
-/// What lies at `path` of `folder`, by a handle.
+/// A handle of what lies at `path` of `folder`.
 fn below(
     folder: BorrowedFd<'_>,
     path: &Path,

@@ -48,7 +48,7 @@ enum CounterFiles {
     },
 }
 
-/// What time is on this machine: since when, and on how many processors.
+/// The machine's time: when it began, and on how many processors it passes.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     origin: Instant,
@@ -283,7 +283,7 @@ fn number(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
 
-/// Of lines of `key value`.
+/// The value of `key` in lines of `key value`.
 fn value(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let (name, value) = line.split_once(' ')?;

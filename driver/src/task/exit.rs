@@ -6,8 +6,8 @@
 //!   └─error──▶ inspect: running? wait again · ended? tell · gone? tell · unreachable? try again
 //! ```
 //!
-//! The engine is the judge; a lost connection is not an exit, and one that is silent is not the word that nothing happened. An engine that restarts with live-restore keeps its
-//! containers, one without ends them, and either way it is asked again when it is back.
+//! The engine decides. A lost connection is not an exit, and a silent one does not say that nothing happened. An engine that
+//! restarts keeps its containers (live-restore) or ends them, and either way it is asked again when it is back.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -25,7 +25,7 @@ use crate::pidfd::Process;
 
 /// A wait that has no answer for so long is asked anew: its connection may lead to nobody any more.
 const LONGEST_WAIT: Duration = Duration::from_mins(2);
-/// Between two questions to an engine that does not answer.
+/// The pause between two questions to an engine that does not answer.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// A log whose reader is gone must not hide the exit for ever.
 const LOG_DRAIN_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,9 +1,9 @@
-//! The one thread that goes before all others of the machine. It waits for the ends of processes and passes the word on to the
+//! The one thread that the kernel runs before all others of the machine. It waits for the ends of processes and tells the
 //! syncer: a few microseconds of work, which fall due when the engine takes the container apart and every processor is busy.
 //!
-//! The policy is the kernel's round-robin at its lowest real-time priority (sched(7)). Neither niceness nor a cgroup's
-//! share does, for those only count within one session or group. Where it is not allowed (CAP_SYS_NICE) the thread is one like any
-//! other. Nothing but that belongs here: whatever computes, or moves logs, would hold up the machine.
+//! The policy is the kernel's round-robin at its lowest real-time priority (sched(7)). Neither niceness nor a cgroup's share
+//! would do, for those only count within one session or group. Where the policy is not allowed (CAP_SYS_NICE) the thread is
+//! like any other. Nothing else belongs here: a thread of this class that computes, or moves logs, would hold up the machine.
 
 use std::io;
 use std::sync::OnceLock;

@@ -31,7 +31,7 @@ impl Tasks {
         }
     }
 
-    /// This node's id, once a task has told it.
+    /// This node's id, once a task has brought it.
     pub fn node_id(&self) -> Option<String> {
         self.node_id.get().cloned()
     }

@@ -59,7 +59,7 @@ pub(super) async fn run<D: TaskDriver>(
                     break;
                 }
             }
-            // Where the agent has gone, this tells the driver.
+            // This tells the driver if the agent has gone.
             drop(output_rx);
         };
         let (outcome, ()) = tokio::join!(command, forward);

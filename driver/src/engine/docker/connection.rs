@@ -39,7 +39,7 @@ impl DockerEngine {
         Ok(docker)
     }
 
-    /// Never held across a call: a hung engine must not make callers queue.
+    /// The lock is never held across a call: a hung engine must not make callers queue.
     fn docker(&self) -> MutexGuard<'_, Option<Docker>> {
         self.docker.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,8 +5,8 @@
 //!  without              [stream, 0, 0, 0, length: 4 bytes, big endian] payload   again and again
 //! ```
 //!
-//! Nothing in the bytes says which of the two it is: whoever opens the stream knows it of the container. A payload is passed
-//! on as it arrives, so a frame costs no memory, however long it says it is.
+//! Nothing in the bytes tells the two apart: the caller knows the form from the container. A payload is passed on as it
+//! arrives, so a frame costs no memory, however long it says it is.
 
 use std::io;
 
@@ -17,7 +17,7 @@ use crate::engine::{EngineError, Source};
 
 /// A frame's header.
 const HEADER: usize = 8;
-/// Of an error that the engine reports inside the stream so much is kept.
+/// So much is kept of an error that the engine reports inside the stream.
 const LONGEST_REPORT: usize = 1024;
 
 /// Which of the two forms a stream has.

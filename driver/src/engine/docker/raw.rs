@@ -18,7 +18,7 @@ use tokio_util::io::StreamReader;
 use super::frames::{Form, FrameError, Frames, Piece};
 use super::transport::{Transport, version_path};
 
-/// Of a refusal so much is read.
+/// So much is read of a refusal.
 const LONGEST_REFUSAL: usize = 64 * 1024;
 
 #[derive(Deserialize)]

@@ -1,4 +1,4 @@
-//! TLS towards an engine behind TCP: the files that the operator named, read again when they are others.
+//! TLS towards an engine behind TCP: the files that the operator named are read again when they change.
 
 use std::fs;
 use std::io;
@@ -24,7 +24,7 @@ use crate::small_file;
 
 const FILE_SIZE_MAX: u64 = 1024 * 1024;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Others than its owner may read it.
+/// The permission bits that let others than the owner read a file.
 const READABLE_BY_OTHERS: u32 = 0o044;
 
 /// Why the files can't be used.
@@ -64,7 +64,7 @@ struct Client {
     client: Arc<ClientConfig>,
 }
 
-/// What tells two states of a file apart without reading it.
+/// The facts that tell two states of a file apart without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     inode: u64,

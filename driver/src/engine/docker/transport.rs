@@ -30,7 +30,7 @@ use crate::engine::address::{Address, TlsFiles};
 
 /// bollard's own limit must never be the one that strikes: pulls, waits and logs may take days.
 const BOLLARD_TIMEOUT_SECONDS: u64 = 10 * 365 * 24 * 3600;
-/// For a TCP connection to be there.
+/// The limit for making a TCP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection without traffic is tried after this time,
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
@@ -38,9 +38,9 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// and given up after so many tries.
 const KEEPALIVE_RETRIES: u32 = 3;
-/// For what was sent to be acknowledged, and together with the above for a peer to be given up.
+/// The limit for the acknowledgement of sent bytes, and together with the above for giving a peer up.
 const PEER_TIMEOUT: Duration = Duration::from_mins(1);
-/// What a connection reads ahead of who takes it.
+/// A connection reads so much before somebody takes it.
 const READ_AHEAD: usize = 64 * 1024;
 
 /// Where an engine is.

@@ -1,7 +1,7 @@
 //! Whether the engine may have thrown lines away before any of a container's had arrived. Pure but for reading a stream.
 //!
-//! Where lines have arrived the search for the last of them says what is missing. Where none have, only the stored
-//! log's size and begin can tell, and neither proves it: the words are "may be missing".
+//! If lines have arrived, the search for the last of them says what is missing. If none have, only the stored log's size and
+//! begin give a hint, and neither is a proof: the words are "may be missing".
 
 use std::time::{Duration, SystemTime};
 
@@ -10,15 +10,15 @@ use jiff::Timestamp;
 
 use crate::engine::{EngineError, History, LogEntry, LogLimits};
 
-/// What an entry of Docker's `json-file` has around its text: names, stream and time.
+/// The size of an entry of Docker's `json-file` without its text: names, stream and time.
 const ENVELOPE_SIZE: u64 = 72;
 /// The longest form of one byte of text there.
 const ESCAPE_SIZE_MAX: u64 = 6;
-/// Where a single file is kept, that it was emptied can only be seen by what it begins with: a program that writes at all
+/// Where the engine keeps a single file, only its first entry shows that the file was emptied: a program that writes at all
 /// often begins within this time.
 const FIRST_OUTPUT_TIME: Duration = Duration::from_secs(1);
 
-/// What the user should know if nothing of the container that `start` then has arrived. `history` is its stored log.
+/// A warning for the user if nothing of a container that began at `start` has arrived. `history` is its stored log.
 pub(in crate::logs) async fn doubt(
     mut history: History,
     limits: LogLimits,
@@ -79,7 +79,7 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_millis(1_000_000 + millis)
     }
 
-    /// Of a container that started at 0 and has stored so many lines from then on.
+    /// The warning about a container that started at 0 and has stored so many lines since `from`.
     async fn warning(lines: usize, from: u64, limits: LogLimits) -> Option<String> {
         let entry = LogEntry {
             source: Source::Stderr,

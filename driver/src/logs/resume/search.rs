@@ -24,7 +24,7 @@ pub(super) struct Search {
 #[derive(Debug, Clone, Copy)]
 struct Mark {
     at: Timestamp,
-    /// So many entries right before it have the same time.
+    /// The entry's place among those of the same time, counted from 0.
     index: usize,
     length: usize,
 }
@@ -66,7 +66,7 @@ impl Search {
                 fit = Some(index.saturating_add(1));
             }
         }
-        // Of the places in one entry the last: it is what a burst of equal bytes ends with.
+        // The last place in an entry counts: a burst of equal bytes ends there.
         if let Some(bytes) = fit {
             let candidate = self.candidate(mark, bytes, self.tail.len());
             self.best = nearer(self.best.take(), candidate);
@@ -90,7 +90,7 @@ impl Search {
         nearer(best, self.best).map(|(_, skip)| skip)
     }
 
-    /// So many bytes of the entry, and all before them, have arrived. So many bytes agree.
+    /// `bytes` of the entry, and all before them, have arrived; `fit` bytes of the tail agree.
     fn candidate(&self, mark: Mark, bytes: usize, fit: usize) -> Option<(i128, Skip)> {
         let away = mark
             .at

@@ -1,4 +1,4 @@
-//! When a reader may have ended: what is in the files, what is in the pipe, and what is in neither.
+//! After a reader may have ended, finds out which bytes are in the files, which are in the pipe, and which are in neither.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::logs::directory::off_worker;
 
 /// logmon keeps what it read for a tenth of a second before it writes it.
 const LOGMON_FLUSH_TIME: Duration = Duration::from_millis(200);
-/// Somebody else who keeps writing must not hold the task's log back for ever.
+/// So many looks are taken: another writer must not hold the task's log back for ever.
 const LOOKS_MAX: u32 = 100;
 /// How long what an earlier process left in the pipe may stay unread.
 const LEFTOVER_SILENCE: Duration = Duration::from_millis(300);
