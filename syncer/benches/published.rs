@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ipvs::{
-    Command, Connections, Forwarding, Refused, Scheduler, ServiceId, ServiceSettings, Table,
+    Command, Connections, Forwarding, KernelRefusal, Scheduler, ServiceId, ServiceSettings, Table,
 };
 use ipvs_syncer::admin::{Admin, Count, DirectorView};
 use ipvs_syncer::dataplane::{DataPlane, DataPlaneError};
@@ -67,7 +67,7 @@ impl DataPlane for Memory {
         let mut apply = |command: &Command| {
             let command = *command;
             let applied = self.table.apply(&command);
-            applied.map_err(|errno| Refused { command, errno }.into())
+            applied.map_err(|errno| KernelRefusal { command, errno }.into())
         };
         let done = steps.iter().map(|step| match step {
             Step::Ipvs(command) => apply(command),

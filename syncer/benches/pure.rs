@@ -17,7 +17,9 @@ use ipvs::{
     Forwarding, RealServer, Scheduler, ServiceId, ServiceSettings, Table, Thresholds,
     VirtualService, Weight,
 };
-use syncer_core::desired::{Desired, FleetView, Hinted, Saved, Scope, Snapshots, desired, renew};
+use syncer_core::desired::{
+    Desired, FleetView, HintPhases, SavedTable, Scope, Snapshots, desired, renew,
+};
 use syncer_core::guard::{Evidence, Losses, guard};
 use syncer_core::model::catalog::{Catalog, CatalogService, Health, Instance, Origin};
 use syncer_core::model::fleet::{Allocation, ClientStatus, Fleet, Port, Task, TaskState};
@@ -161,7 +163,7 @@ impl World {
     /// Everything, as at a start, and then the same instance told anew, as it goes on.
     fn passes(&self) -> Took {
         let warmed = BTreeSet::new();
-        let (last, hints) = (Saved::default(), Hinted::new());
+        let (last, hints) = (SavedTable::default(), HintPhases::new());
         let occupied = Arc::default();
         let snapshots = |catalog| Snapshots {
             catalog: Some(catalog),

@@ -42,7 +42,7 @@ pub use thread::ThreadError;
 #[derive(Debug, thiserror::Error)]
 pub enum DataPlaneError {
     #[error(transparent)]
-    Refused(#[from] ipvs::Refused),
+    Refused(#[from] ipvs::KernelRefusal),
     #[error("the conversation with the kernel failed")]
     Kernel(#[from] ipvs::Error),
     #[error("not answered, for the conversation with the kernel failed: {0}")]

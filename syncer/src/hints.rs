@@ -21,7 +21,7 @@ mod wire;
 
 use std::time::Duration;
 
-pub use barrier::{Barrier, Outcome, Refused};
+pub use barrier::{Barrier, HintRefusal, Outcome};
 pub use listener::{ListenError, Listener, listen};
 pub use relay::serve;
 pub use socket::SocketError;

@@ -17,7 +17,7 @@ pub struct Parts {
 
 /// A part that is no more.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Ended {
+pub enum PartEnd {
     #[error("{part} ended by itself")]
     ByItself { part: &'static str },
     #[error("{part} panicked: {what}")]
@@ -42,12 +42,12 @@ impl Parts {
     }
 
     /// Waits for the next one to end; for ever if there is none. Cancel-safe.
-    pub async fn ended(&mut self) -> Ended {
+    pub async fn ended(&mut self) -> PartEnd {
         match self.tasks.join_next_with_id().await {
-            Some(Ok((id, ()))) => Ended::ByItself {
+            Some(Ok((id, ()))) => PartEnd::ByItself {
                 part: self.name(id),
             },
-            Some(Err(error)) => Ended::Panicked {
+            Some(Err(error)) => PartEnd::Panicked {
                 part: self.name(error.id()),
                 what: panic_text(error),
             },
@@ -85,7 +85,7 @@ mod tests {
         let mut parts = Parts::default();
         parts.spawn("the patient one", std::future::pending());
         parts.spawn("the short one", async {});
-        let short = Ended::ByItself {
+        let short = PartEnd::ByItself {
             part: "the short one",
         };
         assert_eq!(parts.ended().await, short);

@@ -11,14 +11,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use syncer_core::desired::Occupied;
+use syncer_core::desired::Holders;
 use syncer_core::memory::Memory;
 use syncer_core::model::catalog::Catalog;
 use syncer_core::model::fleet::Fleet;
 use syncer_core::model::policy::Policy;
 use syncer_core::pass::{
-    Begun, Confirmation, Director, Finish, Key, Look, Nomad, Notice, Now, Pass, PassState, Reason,
-    View,
+    Confirmation, Director, Finish, Key, Look, Nomad, Notice, Now, Pass, PassStart, PassState,
+    Reason, View,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -40,7 +40,7 @@ pub struct Inputs {
     /// Asks the catalogue's source for a second, independent read.
     pub confirm: mpsc::Sender<()>,
     /// Where the sources themselves are: no VIP may be there.
-    pub sources: watch::Receiver<Arc<Occupied>>,
+    pub sources: watch::Receiver<Arc<Holders>>,
     /// Drivers' hints.
     pub board: Board,
 }
@@ -161,7 +161,7 @@ impl<D: DataPlane> Reconciler<D> {
     }
 
     async fn pass(&mut self, reason: Reason) {
-        let begun = Instant::now();
+        let start = Instant::now();
         let (pass, look) = self.director.begin(reason, now());
         let finish = if self.look(look).await {
             self.carry_out(pass).await
@@ -169,7 +169,7 @@ impl<D: DataPlane> Reconciler<D> {
             self.director.give_up(pass, now())
         };
         self.leave(finish);
-        let micros = begun.elapsed().as_micros();
+        let micros = start.elapsed().as_micros();
         let (steps, failed) = {
             let state = self.publisher.borrow();
             let record = state.pass.as_ref();
@@ -187,10 +187,10 @@ impl<D: DataPlane> Reconciler<D> {
         match look {
             Look::Nothing => true,
             Look::Read => {
-                let begun = Instant::now().into_std();
+                let start = Instant::now().into_std();
                 let answer = self.dataplane.read(self.director.table()).await;
                 let answer = answer.map_err(|error| error.chain());
-                self.director.read(answer, begun, now())
+                self.director.read(answer, start, now())
             }
             Look::Count(services) => {
                 let answer = self.dataplane.count(&services).await;
@@ -201,9 +201,9 @@ impl<D: DataPlane> Reconciler<D> {
         }
     }
 
-    async fn carry_out(&mut self, begun: Begun) -> Finish {
+    async fn carry_out(&mut self, start: PassStart) -> Finish {
         let view = self.view();
-        let mut pass = self.director.decide(begun, view, now());
+        let mut pass = self.director.decide(start, view, now());
         if pass.confirmation() == Confirmation::Due {
             // A request that is already waiting serves as well.
             let _ = self.inputs.confirm.try_send(());

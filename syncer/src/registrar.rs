@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 pub use agent::Agent;
 pub use pure::{
-    Absences, Answered, MISSING_HOLD, Registered, RegistrarStep, Registration, Work, lives_on,
+    Absences, AgentEntry, MISSING_HOLD, NomadAnswer, RegistrarStep, Registration, Work, lives_on,
     wanted, work,
 };
 
@@ -121,7 +121,7 @@ impl Registrar {
         let node = self.node(&fleet).await?;
         let current = self.agent.services().await?;
         let wanted = wanted(&fleet, &node, current.keys().map(String::as_str));
-        let nomad = Answered {
+        let nomad = NomadAnswer {
             fleet: &fleet,
             node: &node,
             at: read_at,
@@ -153,7 +153,7 @@ impl Registrar {
         &self,
         wanted: &[Registration],
         held: &[String],
-        current: &BTreeMap<String, Registered>,
+        current: &BTreeMap<String, AgentEntry>,
     ) {
         let view = |registration: &Registration| {
             let error = self.failed.get(&registration.id).cloned();

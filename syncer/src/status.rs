@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use health::{Health, PASS_OVERDUE, SOURCE_FAILING_LIMIT, SOURCE_SILENCE_LIMIT, SourceHealth};
 pub use metrics::metrics;
-pub use syncer_core::pass::Acknowledged;
+pub use syncer_core::pass::AckLatency;
 pub use text::text;
 pub use view::services;
 
@@ -42,7 +42,7 @@ pub struct Status {
     pub registrations: Vec<RegistrationView>,
     pub held: Option<Held>,
     pub errors: Vec<Failure>,
-    pub kernel_ack: Acknowledged,
+    pub kernel_ack: AckLatency,
     /// Services that are followed and have not been read.
     #[serde(default)]
     pub services_unread: usize,

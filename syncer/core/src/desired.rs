@@ -22,9 +22,9 @@ use std::time::Duration;
 use ipvs::{Family, Forwarding, ServiceId, ServiceSettings};
 
 pub use endpoint::{Endpoint, Want};
-pub use occupied::{Holder, Occupied};
+pub use occupied::{Holder, Holders};
 pub use renew::{Scope, renew};
-pub use saved::{Saved, SavedService};
+pub use saved::{SavedService, SavedTable};
 
 use claim::{Claim, Grounds};
 use members::Members;
@@ -53,15 +53,15 @@ pub struct Snapshots<'a> {
     /// Endpoints that took one connection from the director.
     pub warmed: &'a BTreeSet<(ServiceId, SocketAddr)>,
     /// What was applied last, from the disk; used while `catalog` is `None`.
-    pub last: &'a Saved,
+    pub last: &'a SavedTable,
     /// Phases that drivers told ahead of Nomad.
-    pub hints: &'a Hinted,
+    pub hints: &'a HintPhases,
     /// Where no VIP may be, whatever the catalogues say.
-    pub occupied: &'a Arc<Occupied>,
+    pub occupied: &'a Arc<Holders>,
 }
 
 /// Phases by host port, told by drivers.
-pub type Hinted = BTreeMap<SocketAddr, Phase>;
+pub type HintPhases = BTreeMap<SocketAddr, Phase>;
 
 /// One virtual service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,7 @@ pub struct Desired {
     pub complete: bool,
     /// Nomad's view, for the fate of what the catalogue has not.
     pub fleet: Option<Arc<Fleet>>,
-    pub hints: Hinted,
+    pub hints: HintPhases,
     /// Nomad has not been read yet, so nobody knows of the fate of what the catalogue has not.
     pub awaited: bool,
     /// What the next look compares with, if it may.
@@ -176,9 +176,9 @@ pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
         nodes: &nodes,
         last: snapshots.last,
     };
-    let granted = claim::claims(catalog, &grounds, &mut desired.rejected);
+    let grants = claim::claims(catalog, &grounds, &mut desired.rejected);
     let rejected = &mut desired.rejected;
-    let services = granted.claims.into_iter().map(|claim| {
+    let services = grants.claims.into_iter().map(|claim| {
         let id = claim.vip.id;
         (id, Arc::new(service(claim, snapshots, policy, rejected)))
     });
@@ -187,7 +187,7 @@ pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
     refuse_loops(&mut desired, policy);
     desired.rejected.sort_by(by_service_and_reason);
     desired.leaving = leaving(&desired, snapshots.last, policy);
-    if !granted.entangled {
+    if !grants.entangled {
         desired.basis = Basis::of(&desired, catalog, snapshots, &nodes);
     }
     desired
@@ -198,7 +198,7 @@ fn by_service_and_reason(left: &(Arc<str>, Rejected), right: &(Arc<str>, Rejecte
     left.0.cmp(&right.0).then_with(reasons)
 }
 
-fn leaving(desired: &Desired, last: &Saved, policy: &Policy) -> BTreeMap<ServiceId, Duration> {
+fn leaving(desired: &Desired, last: &SavedTable, policy: &Policy) -> BTreeMap<ServiceId, Duration> {
     let leaves = |saved: &&SavedService| !desired.services.contains_key(&saved.id);
     let drain = |saved: &SavedService| (saved.id, saved.drain.unwrap_or(policy.drain));
     last.iter().filter(leaves).map(drain).collect()

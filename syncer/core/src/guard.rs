@@ -26,9 +26,9 @@ use ipvs::{RealServer, ServiceId, Table};
 pub use hold::Hold;
 
 use hold::hold;
-use loss::{Lost, is_lost, losses};
+use loss::{Loss, is_lost, losses};
 
-use crate::desired::{Desired, Saved};
+use crate::desired::{Desired, SavedTable};
 use crate::model::Moment;
 use crate::model::catalog::Catalog;
 use crate::model::policy::Policy;
@@ -49,7 +49,7 @@ pub struct Losses {
     /// What is held now, and why.
     pub hold: Option<Hold>,
     /// What was lost and let go.
-    let_go: BTreeMap<Key, LetGo>,
+    releases: BTreeMap<Key, Release>,
     /// How often Consul's history had broken off when this was last looked at.
     restarts: u64,
     /// When it did so last, as long as that matters.
@@ -59,17 +59,17 @@ pub struct Losses {
 impl Losses {
     /// The config has that virtual service no more: its real servers go because somebody wants it, and none is held.
     pub fn intend(&mut self, id: ServiceId, reals: &[RealServer], now: Moment) {
-        let intended = LetGo {
+        let intended = Release {
             at: now,
             confirmed: true,
         };
         let keys = reals.iter().map(|real| (id, real.address));
-        self.let_go.extend(keys.map(|key| (key, intended)));
+        self.releases.extend(keys.map(|key| (key, intended)));
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct LetGo {
+struct Release {
     at: Moment,
     /// After it had been held: it is not held again, even if the kernel did not do it yet.
     confirmed: bool,
@@ -81,7 +81,7 @@ type Key = (ServiceId, SocketAddr);
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'a> {
     pub table: &'a Table,
-    pub last: &'a Saved,
+    pub last: &'a SavedTable,
     pub catalog: Option<&'a Catalog>,
     pub confirmations: u64,
     /// How often Consul went on with another history.
@@ -105,7 +105,7 @@ pub fn guard(
     before: &Losses,
     now: Moment,
 ) -> Losses {
-    let mut let_go = before.let_go.clone();
+    let mut releases = before.releases.clone();
     let data_lost = if evidence.restarts > before.restarts {
         Some(now)
     } else {
@@ -117,22 +117,22 @@ pub fn guard(
     if !desired.complete {
         return Losses {
             hold: None,
-            let_go,
+            releases,
             restarts,
             data_lost,
         };
     }
-    let_go.retain(|(id, address), entry| {
+    releases.retain(|(id, address), entry| {
         entry.at = entry.at.min(now);
         now.since(entry.at) < CONTRADICTION_HOLD && is_lost(desired, id, *address)
     });
     let (mut lost, serving) = losses(desired, evidence, policy);
-    lost.retain(|loss| !let_go.get(&loss.key()).is_some_and(|gone| gone.confirmed));
-    let extent = extent(&lost, &let_go, serving, evidence.table, data_lost);
+    lost.retain(|loss| !releases.get(&loss.key()).is_some_and(|gone| gone.confirmed));
+    let extent = extent(&lost, &releases, serving, evidence.table, data_lost);
     // Of lost data some come back before others: what is left is as lost as all of it was.
     let goes_on = data_lost.is_some() && before.hold.is_some();
     let suspect = extent
-        .filter(|extent| goes_on || is_suspect(extent, &lost, &let_go, evidence.table, policy));
+        .filter(|extent| goes_on || is_suspect(extent, &lost, &releases, evidence.table, policy));
     let hold =
         suspect.and_then(|extent| hold(extent, before.hold.as_ref(), evidence.confirmations, now));
     for loss in lost {
@@ -140,15 +140,15 @@ pub fn guard(
             loss.keep(desired, evidence.last, policy);
         } else {
             let confirmed = suspect.is_some();
-            let_go
+            releases
                 .entry(loss.key())
-                .or_insert(LetGo { at: now, confirmed })
+                .or_insert(Release { at: now, confirmed })
                 .confirmed |= confirmed;
         }
     }
     Losses {
         hold,
-        let_go,
+        releases,
         restarts,
         data_lost,
     }
@@ -156,16 +156,18 @@ pub fn guard(
 
 /// What is lost now and what was let go, of what serves and what did; `None` if nothing is lost now.
 fn extent(
-    lost: &[Lost],
-    let_go: &BTreeMap<Key, LetGo>,
+    lost: &[Loss],
+    releases: &BTreeMap<Key, Release>,
     serving: usize,
     table: &Table,
     data_lost: Option<Moment>,
 ) -> Option<Extent> {
-    let gone = let_go.keys().filter(|key| !serves(table, key)).count();
-    let again = lost.iter().filter(|lost| let_go.contains_key(&lost.key()));
+    let gone = releases.keys().filter(|key| !serves(table, key)).count();
+    let again = lost
+        .iter()
+        .filter(|lost| releases.contains_key(&lost.key()));
     (!lost.is_empty()).then(|| Extent {
-        lost: lost.len() + let_go.len() - again.count(),
+        lost: lost.len() + releases.len() - again.count(),
         serving: serving + gone,
         contradicted: lost.iter().any(|lost| lost.phase.is_some()),
         data_lost,
@@ -175,8 +177,8 @@ fn extent(
 /// Whether so much is lost that it is not believed: of all, or of one virtual service of which Nomad says that it runs.
 fn is_suspect(
     extent: &Extent,
-    lost: &[Lost],
-    let_go: &BTreeMap<Key, LetGo>,
+    lost: &[Loss],
+    releases: &BTreeMap<Key, Release>,
     table: &Table,
     policy: &Policy,
 ) -> bool {
@@ -188,7 +190,7 @@ fn is_suspect(
     services.dedup();
     services.iter().any(|id| {
         let is_lost = |address: SocketAddr| {
-            let_go.contains_key(&(*id, address))
+            releases.contains_key(&(*id, address))
                 || lost
                     .iter()
                     .any(|lost| lost.id == *id && lost.real.address == address)

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::desired::Saved;
+use crate::desired::SavedTable;
 use crate::plan::Drains;
 
 /// The last applied table, open drains, and which addresses are ours.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Memory {
-    pub services: Saved,
+    pub services: SavedTable,
     pub drains: Drains,
     /// Those that we put on the interface.
     pub addresses: BTreeSet<IpAddr>,

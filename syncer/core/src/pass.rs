@@ -33,8 +33,8 @@ use ipvs::{Command, ServiceId, Table};
 
 pub use act::{Confirmation, Failure, Pass};
 pub use finish::Finish;
-pub use latency::Acknowledged;
-pub use look::{Begun, Look};
+pub use latency::AckLatency;
+pub use look::{Look, PassStart};
 pub use notice::Notice;
 pub use state::{PassRecord, PassState, ServiceState, Unread};
 pub use view::{Nomad, View};
@@ -45,7 +45,7 @@ use latency::Latencies;
 use refusal::Refusals;
 
 use crate::backoff::Backoff;
-use crate::desired::{Desired, Occupied, Saved, Scope};
+use crate::desired::{Desired, Holders, SavedTable, Scope};
 use crate::guard::Losses;
 use crate::memory::Memory;
 use crate::model::Moment;
@@ -129,9 +129,9 @@ pub struct Director {
     /// Additions of what was there already: the next reading looks for it by name, for a dump can lose entries.
     expected: Vec<Command>,
     drains: Drains,
-    last: Saved,
+    last: SavedTable,
     desired: Desired,
-    occupied: Arc<Occupied>,
+    occupied: Arc<Holders>,
     /// What the next plan has to look at, as far as is known by now.
     scope: Scope,
     losses: Losses,

@@ -9,7 +9,7 @@ use ipvs::{Connections, ServiceId, Table, Unreadable};
 
 pub use sysctl::{Need, Sysctl, Sysctls};
 
-use crate::desired::Occupied;
+use crate::desired::Holders;
 
 /// Connections by virtual service and real server.
 pub type Counts = BTreeMap<(ServiceId, SocketAddr), Connections>;
@@ -47,6 +47,6 @@ pub struct Addresses {
     /// Those of them that we put there, now or before a restart.
     pub ours: BTreeSet<IpAddr>,
     /// Where no VIP may be: what else this machine has, and what somebody on the link answers for.
-    pub occupied: Occupied,
+    pub occupied: Holders,
     pub keeper: AddressKeeper,
 }

@@ -7,7 +7,7 @@ use netlink_sys::protocols::NETLINK_GENERIC;
 
 use crate::dump::Dump;
 use crate::errno;
-use crate::error::{Error, Refused};
+use crate::error::{Error, KernelRefusal};
 use crate::kernel::Kernel;
 use crate::model::Command;
 use crate::model::{Connections, RealServer, ServiceId, ServiceSettings};
@@ -59,7 +59,7 @@ impl Client {
     fn batch(
         &mut self,
         commands: &[Command],
-        results: &mut Vec<Result<(), Refused>>,
+        results: &mut Vec<Result<(), KernelRefusal>>,
     ) -> Result<(), Error> {
         const OPERATION: &str = "change the table";
         let count = u32::try_from(commands.len()).unwrap_or(u32::MAX);
@@ -89,7 +89,7 @@ impl Client {
                     continue;
                 };
                 if errno != 0 {
-                    results[start + index] = Err(Refused {
+                    results[start + index] = Err(KernelRefusal {
                         command: *command,
                         errno,
                     });
@@ -158,7 +158,7 @@ impl Client {
 }
 
 impl Kernel for Client {
-    fn apply(&mut self, commands: &[Command]) -> Result<Vec<Result<(), Refused>>, Error> {
+    fn apply(&mut self, commands: &[Command]) -> Result<Vec<Result<(), KernelRefusal>>, Error> {
         let mut results = Vec::with_capacity(commands.len());
         for batch in commands.chunks(BATCH) {
             self.batch(batch, &mut results)?;

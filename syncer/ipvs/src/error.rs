@@ -56,12 +56,12 @@ impl Error {
 /// The kernel refused one command; those around it were still processed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{command}: {} (errno {errno})", self.reason())]
-pub struct Refused {
+pub struct KernelRefusal {
     pub command: Command,
     pub errno: i32,
 }
 
-impl Refused {
+impl KernelRefusal {
     /// What the errno means for this command.
     pub fn reason(&self) -> String {
         let about_service = self.command.is_about_service();

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::dump::Dump;
 use crate::errno;
-use crate::error::{Error, Refused};
+use crate::error::{Error, KernelRefusal};
 use crate::kernel::Kernel;
 use crate::model::Command;
 use crate::model::{Connections, RealServer, Scheduler, ServiceId, ServiceSettings, Table};
@@ -66,11 +66,11 @@ impl FakeKernel {
 }
 
 impl Kernel for FakeKernel {
-    fn apply(&mut self, commands: &[Command]) -> Result<Vec<Result<(), Refused>>, Error> {
+    fn apply(&mut self, commands: &[Command]) -> Result<Vec<Result<(), KernelRefusal>>, Error> {
         Ok(commands
             .iter()
             .map(|command| {
-                self.obey(command).map_err(|errno| Refused {
+                self.obey(command).map_err(|errno| KernelRefusal {
                     command: *command,
                     errno,
                 })

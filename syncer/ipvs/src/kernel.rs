@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::dump::{Dump, Unreadable};
-use crate::error::{Error, Refused};
+use crate::error::{Error, KernelRefusal};
 use crate::model::Command;
 use crate::model::{Connections, RealServer, ServiceId, ServiceSettings, Table, VirtualService};
 
@@ -23,7 +23,7 @@ pub struct Live {
 /// A table of virtual services in some kernel.
 pub trait Kernel {
     /// Does all commands in order. A refused one does not stop those after it; the answers are in the same order.
-    fn apply(&mut self, commands: &[Command]) -> Result<Vec<Result<(), Refused>>, Error>;
+    fn apply(&mut self, commands: &[Command]) -> Result<Vec<Result<(), KernelRefusal>>, Error>;
 
     /// One dump of all virtual services, as it came: perhaps with gaps and doubles.
     fn services(&mut self) -> Result<Dump<(ServiceId, ServiceSettings)>, Error>;

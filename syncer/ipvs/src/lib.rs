@@ -26,7 +26,7 @@ pub mod wire;
 #[cfg(feature = "netlink")]
 pub use client::Client;
 pub use dump::{Dump, Unreadable};
-pub use error::{Error, Refused};
+pub use error::{Error, KernelRefusal};
 pub use kernel::{Kernel, Live};
 pub use model::{
     Command, Connections, Family, Forwarding, Persistence, Protocol, RealServer, Scheduler,

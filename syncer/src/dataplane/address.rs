@@ -23,7 +23,7 @@ use netlink_packet_core::DecodeError;
 pub use departure::Departures;
 pub use interface::Interface;
 
-use syncer_core::desired::{Holder, Occupied};
+use syncer_core::desired::{Holder, Holders};
 use syncer_core::model::policy::Ownership;
 
 use super::thread::ThreadError;
@@ -156,15 +156,15 @@ fn label(interface: &str) -> Option<String> {
 }
 
 /// All addresses of this machine, and the ends of their networks, where no host can be.
-pub(super) fn occupied(present: &[Present]) -> Occupied {
-    let mut all = Occupied::new();
+pub(super) fn occupied(present: &[Present]) -> Holders {
+    let mut all = Holders::new();
     for entry in present {
         occupy(&mut all, entry);
     }
     all
 }
 
-fn occupy(all: &mut Occupied, entry: &Present) {
+fn occupy(all: &mut Holders, entry: &Present) {
     let network = IpNet::new(entry.address, entry.prefix).ok();
     if let Some(network) = network.map(|network| network.trunc())
         && network

@@ -40,7 +40,7 @@ pub enum Outcome {
 
 /// Why a hint is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum HintRefusal {
     #[error(
         "allocation {alloc} is on Nomad node {node} ({id}), and the certificate has neither of them nor the node's \
          address among its subject alternative names"
@@ -103,7 +103,7 @@ impl Barrier {
         task: &str,
         hint: Hint,
         limit: Duration,
-    ) -> Result<Outcome, Refused> {
+    ) -> Result<Outcome, HintRefusal> {
         let serves = self.admit(speaker, alloc, task)?;
         if hint != Hint::Withdrawn {
             if serves {
@@ -124,13 +124,13 @@ impl Barrier {
     }
 
     /// Whether the speaker may, as far as Nomad's view says; and whether the task may serve anything at all.
-    fn admit(&self, speaker: &Speaker, id: AllocId, task: &str) -> Result<bool, Refused> {
+    fn admit(&self, speaker: &Speaker, id: AllocId, task: &str) -> Result<bool, HintRefusal> {
         let published = self.fleet.borrow();
         let Some(alloc) = published.view.as_ref().and_then(|fleet| fleet.get(id)) else {
             return Ok(true);
         };
         if !speaker.speaks_for(alloc) {
-            return Err(Refused::OtherNode {
+            return Err(HintRefusal::OtherNode {
                 alloc: id,
                 node: Arc::clone(&alloc.node_name),
                 id: Arc::clone(&alloc.node_id),
@@ -138,7 +138,7 @@ impl Barrier {
         }
         // Tasks that were not started yet are not listed.
         if !alloc.tasks.is_empty() && !alloc.tasks.iter().any(|known| *known.name == *task) {
-            return Err(Refused::NoTask {
+            return Err(HintRefusal::NoTask {
                 alloc: id,
                 task: task.to_owned(),
             });

@@ -25,7 +25,7 @@ use tracing::{debug, warn};
 
 use super::guest::{Call, Guest, guests};
 use super::rate::{Origin, Rates};
-use super::{Barrier, Refused, wire};
+use super::{Barrier, HintRefusal, wire};
 use crate::config::Tls;
 use crate::connections::Connections;
 use crate::credential::pem::TlsError;
@@ -203,7 +203,7 @@ struct Withdrawal {
 }
 
 /// What becomes of a hint.
-enum Taken {
+enum Reception {
     Now(Answer),
     Later(Withdrawal),
 }
@@ -225,8 +225,8 @@ impl Node {
                 Some(answer) = waiting.next() => answer,
                 hint = hints.next() => match hint {
                     Some(Ok(hint)) => match self.take(hint, waiting.len()).await {
-                        Taken::Now(answer) => answer,
-                        Taken::Later(withdrawal) => {
+                        Reception::Now(answer) => answer,
+                        Reception::Later(withdrawal) => {
                             waiting.push(self.wait(withdrawal));
                             continue;
                         }
@@ -240,9 +240,9 @@ impl Node {
         }
     }
 
-    async fn take(&self, message: Message, waiting: usize) -> Taken {
+    async fn take(&self, message: Message, waiting: usize) -> Reception {
         let number = message.number;
-        let refused = |why: String| Taken::Now(answer(number, Verdict::Refused(why)));
+        let refused = |why: String| Reception::Now(answer(number, Verdict::Refused(why)));
         let kind = message.kind();
         let (Some(hint), Ok(alloc)) = (wire::hint(kind), message.alloc_id.parse::<AllocId>())
         else {
@@ -253,7 +253,7 @@ impl Node {
         };
         let (task, limit) = (message.task, wire::limit(message.deadline));
         if hint != Hint::Withdrawn {
-            return Taken::Now(self.tell(number, alloc, &task, hint, limit).await);
+            return Reception::Now(self.tell(number, alloc, &task, hint, limit).await);
         }
         if waiting >= STREAM_WITHDRAWALS {
             return refused(format!(
@@ -261,7 +261,7 @@ impl Node {
             ));
         }
         match Arc::clone(&self.room).try_acquire_owned() {
-            Ok(room) => Taken::Later(Withdrawal {
+            Ok(room) => Reception::Later(Withdrawal {
                 number,
                 alloc,
                 task,
@@ -299,7 +299,7 @@ impl Node {
         match taken {
             Ok(outcome) => answer(number, Verdict::Outcome(wire::wire(outcome).into())),
             Err(refused) => {
-                if let Refused::OtherNode { .. } = refused {
+                if let HintRefusal::OtherNode { .. } = refused {
                     warn!(node = ?self.address, %refused, "a hint is refused");
                 }
                 answer(number, Verdict::Refused(refused.to_string()))

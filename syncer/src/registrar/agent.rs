@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::pure::{Registered, Registration};
+use super::pure::{AgentEntry, Registration};
 use crate::http::{Api, Http, HttpError, SetupError};
 use crate::source::consul::{TOKEN_HEADER, encoded};
 
@@ -43,7 +43,7 @@ impl Agent {
     }
 
     /// Everything it has registered, by id.
-    pub async fn services(&self) -> Result<BTreeMap<String, Registered>, HttpError> {
+    pub async fn services(&self) -> Result<BTreeMap<String, AgentEntry>, HttpError> {
         let path = "/v1/agent/services";
         let answer = self.http.get(path, ANSWER_TIMEOUT).await?;
         if answer.flag(FILTERED_HEADER) == Some(true) {
@@ -55,7 +55,7 @@ impl Agent {
             });
         }
         let services: BTreeMap<String, Service> = answer.json(path)?;
-        let registered = |registration: Service| Registered {
+        let registered = |registration: Service| AgentEntry {
             name: registration.name,
             address: registration.address,
             port: registration.port,

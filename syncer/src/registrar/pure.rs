@@ -31,7 +31,7 @@ pub struct Registration {
 
 /// A registration as the agent has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registered {
+pub struct AgentEntry {
     pub name: String,
     pub address: String,
     pub port: i64,
@@ -131,7 +131,7 @@ enum Verdict {
     Missing,
 }
 
-fn verdict(id: &str, registered: &Registered, fleet: &Fleet, node: &str) -> Verdict {
+fn verdict(id: &str, registered: &AgentEntry, fleet: &Fleet, node: &str) -> Verdict {
     let Some(origin) = Origin::of_service_id(id) else {
         return Verdict::Missing;
     };
@@ -203,7 +203,7 @@ impl Absences {
 
 /// Nomad's answer, and when it came.
 #[derive(Debug, Clone, Copy)]
-pub struct Answered<'a> {
+pub struct NomadAnswer<'a> {
     pub fleet: &'a Fleet,
     /// Name or id of the node.
     pub node: &'a str,
@@ -222,8 +222,8 @@ pub struct Work {
 /// From what the agent has to what it should have. Only what has our prefix is ever removed.
 pub fn work(
     wanted: &[Registration],
-    current: &BTreeMap<String, Registered>,
-    nomad: &Answered<'_>,
+    current: &BTreeMap<String, AgentEntry>,
+    nomad: &NomadAnswer<'_>,
     absences: &mut Absences,
 ) -> Work {
     let same = |registration: &Registration| {

@@ -18,7 +18,7 @@ use tracing::debug;
 use note::Note;
 pub use speaker::Speaker;
 
-use syncer_core::desired::Hinted;
+use syncer_core::desired::HintPhases;
 use syncer_core::model::AllocId;
 use syncer_core::model::fleet::{Allocation, Fleet, Phase};
 
@@ -134,9 +134,9 @@ impl Board {
     }
 
     /// The hints as phases of host ports. Those that Nomad's view has caught up with are forgotten.
-    pub fn phases(&self, fleet: Option<&Fleet>) -> Hinted {
+    pub fn phases(&self, fleet: Option<&Fleet>) -> HintPhases {
         let now = Instant::now();
-        let mut hinted = Hinted::new();
+        let mut hinted = HintPhases::new();
         self.lock().retain(|(id, task), note| {
             let Some((fleet, alloc)) = fleet.and_then(|fleet| Some((fleet, fleet.get(*id)?))) else {
                 return !note.is_spent(now);
@@ -157,7 +157,7 @@ impl Board {
 
 /// Lays a task's phase over its ports; says whether it may still be of use.
 fn lay(
-    hinted: &mut Hinted,
+    hinted: &mut HintPhases,
     fleet: &Fleet,
     alloc: &Allocation,
     task: &str,

@@ -71,7 +71,7 @@ type JobVersion = (String, String, i64);
 /// A job's groups by name.
 type Groups = HashMap<String, Shape>;
 
-type Listed = (Result<(Vec<Field<Stub>>, Answer), HttpError>, Cursor);
+type Listing = (Result<(Vec<Field<Stub>>, Answer), HttpError>, Cursor);
 
 struct Follower {
     http: Http,
@@ -312,7 +312,7 @@ fn listing(
     http: Http,
     cursor: Cursor,
     wait: Duration,
-) -> Pin<Box<dyn Future<Output = Listed> + Send>> {
+) -> Pin<Box<dyn Future<Output = Listing> + Send>> {
     Box::pin(async move {
         tokio::time::sleep(wait).await;
         (allocations(&http, cursor).await, cursor)

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use syncer_core::desired::{Holder, Occupied};
+use syncer_core::desired::{Holder, Holders};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -23,7 +23,7 @@ pub fn follow(
     hosts: &[(&'static str, Option<&str>)],
     parts: &mut Parts,
     stop: CancellationToken,
-) -> watch::Receiver<Arc<Occupied>> {
+) -> watch::Receiver<Arc<Holders>> {
     let mut places = BTreeMap::new();
     let mut names = Vec::new();
     for (name, host) in hosts {
@@ -73,7 +73,7 @@ async fn resolve(host: &str) -> Option<Vec<IpAddr>> {
 fn occupied(
     places: &BTreeMap<IpAddr, &'static str>,
     resolved: &BTreeMap<&'static str, Vec<IpAddr>>,
-) -> Occupied {
+) -> Holders {
     let places = places.iter().map(|(ip, name)| (*ip, *name));
     let of_names = resolved
         .iter()
@@ -100,7 +100,7 @@ mod tests {
         let mut known = follow(&hosts, &mut parts, stop.clone());
         let consul: IpAddr = "198.18.0.11".parse().unwrap();
         assert_eq!(known.borrow()[&consul], Holder::Source { name: "Consul" });
-        let nomad = |known: &Arc<Occupied>| known.keys().any(IpAddr::is_loopback);
+        let nomad = |known: &Arc<Holders>| known.keys().any(IpAddr::is_loopback);
         let limit = Duration::from_secs(20);
         let resolved = tokio::time::timeout(limit, known.wait_for(nomad)).await;
         assert!(resolved.unwrap().unwrap().contains_key(&consul));

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use ipvs::ServiceId;
 
-use super::members::{Asks, Members, Refused, refused, sentences};
-use super::occupied::{Holder, Occupied};
-use super::{Declared, Saved, SavedService};
+use super::members::{Asks, Members, Refusal, refuse, sentences};
+use super::occupied::{Holder, Holders};
+use super::{Declared, SavedService, SavedTable};
 use crate::model::catalog::{Catalog, CatalogService};
 use crate::model::policy::{Policy, Rejected, ServiceBlock, VipPolicy};
 
@@ -29,9 +29,9 @@ pub(super) struct Claim<'a> {
     pub(super) saved: Option<&'a SavedService>,
 }
 
-/// All that are granted.
+/// All claims that are granted.
 #[derive(Debug, Default)]
-pub(super) struct Granted<'a> {
+pub(super) struct Grants<'a> {
     /// In order of VIP, none twice.
     pub(super) claims: Vec<Claim<'a>>,
     /// Another service, or what was applied last, had a say in one of them.
@@ -42,9 +42,9 @@ pub(super) struct Granted<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Grounds<'a> {
     pub(super) policy: &'a Policy,
-    pub(super) occupied: &'a Occupied,
-    pub(super) nodes: &'a Occupied,
-    pub(super) last: &'a Saved,
+    pub(super) occupied: &'a Holders,
+    pub(super) nodes: &'a Holders,
+    pub(super) last: &'a SavedTable,
 }
 
 /// What one service is granted, as far as no other asks for the same.
@@ -52,7 +52,7 @@ pub(super) struct Grounds<'a> {
 pub(super) struct OfService<'a> {
     pub(super) claims: Vec<Claim<'a>>,
     /// Instances that do not get what they ask for, and may keep what they had.
-    pub(super) refused: Vec<Refused<'a>>,
+    pub(super) refused: Vec<Refusal<'a>>,
     pub(super) rejected: Vec<Rejected>,
 }
 
@@ -120,7 +120,7 @@ impl<'a> Grounds<'a> {
                 Err(why) if block.is_some() => of_service.rejected.push(why),
                 Err(why) => {
                     let members = members.iter();
-                    of_service.refused.extend(refused(members, &why.reason));
+                    of_service.refused.extend(refuse(members, &why.reason));
                 }
             }
         }
@@ -135,21 +135,21 @@ pub(super) fn claims<'a>(
     catalog: &'a Catalog,
     grounds: &Grounds<'a>,
     rejected: &mut Vec<(Arc<str>, Rejected)>,
-) -> Granted<'a> {
-    let mut granted = Granted {
+) -> Grants<'a> {
+    let mut grants = Grants {
         claims: Vec::with_capacity(catalog.services.len()),
         entangled: false,
     };
-    let mut refusals: BTreeMap<&Arc<str>, Vec<Refused<'_>>> = BTreeMap::new();
+    let mut refusals: BTreeMap<&Arc<str>, Vec<Refusal<'_>>> = BTreeMap::new();
     // Both are in order of name; looking each name up would cost more than all the rest.
     let mut blocks = grounds.policy.services.iter().peekable();
     for (name, service) in &catalog.services {
         while let Some(block) = blocks.next_if(|(other, _)| *other < name) {
-            absent(&mut granted.claims, block, grounds, rejected);
+            absent(&mut grants.claims, block, grounds, rejected);
         }
         let block = blocks.next_if(|(other, _)| *other == name);
         let of_service = grounds.of_service(name, service, block.map(|(_, block)| block));
-        granted.claims.extend(of_service.claims);
+        grants.claims.extend(of_service.claims);
         let named = of_service.rejected.into_iter();
         rejected.extend(named.map(|why| (Arc::clone(name), why)));
         if !of_service.refused.is_empty() {
@@ -157,24 +157,24 @@ pub(super) fn claims<'a>(
         }
     }
     for block in blocks {
-        absent(&mut granted.claims, block, grounds, rejected);
+        absent(&mut grants.claims, block, grounds, rejected);
     }
-    unread(&mut granted.claims, catalog, grounds);
+    unread(&mut grants.claims, catalog, grounds);
     // Stable: of one VIP, claims are in order of name but for those that nothing was read of.
-    granted
+    grants
         .claims
         .sort_by_key(|claim| (claim.vip.id, claim.declared != Declared::Config));
-    let losers = settle(&mut granted.claims, grounds.last, rejected);
-    granted.entangled = !losers.is_empty();
+    let losers = settle(&mut grants.claims, grounds.last, rejected);
+    grants.entangled = !losers.is_empty();
     for (loser, why) in losers {
         if loser.declared == Declared::Tags {
             let members = loser.members.iter().flat_map(Members::iter);
-            let lost = refused(members, &why.reason);
+            let lost = refuse(members, &why.reason);
             refusals.entry(loser.name).or_default().extend(lost);
         }
     }
-    granted.entangled |= hold::hold(&mut granted.claims, &refusals, grounds);
-    granted
+    grants.entangled |= hold::hold(&mut grants.claims, &refusals, grounds);
+    grants
 }
 
 /// A service of the config file that the catalogue has not, or not read.
@@ -224,7 +224,7 @@ fn unread<'a>(claims: &mut Vec<Claim<'a>>, catalog: &Catalog, grounds: &Grounds<
 /// Leaves one claim for each VIP; those that lost are told so and given back. `claims` are in order of VIP.
 fn settle<'a>(
     claims: &mut Vec<Claim<'a>>,
-    last: &Saved,
+    last: &SavedTable,
     rejected: &mut Vec<(Arc<str>, Rejected)>,
 ) -> Vec<(Claim<'a>, Rejected)> {
     let mut losers = Vec::new();
@@ -232,13 +232,13 @@ fn settle<'a>(
     if !claims.windows(2).any(contested) {
         return losers;
     }
-    let mut granted: Vec<Claim<'a>> = Vec::with_capacity(claims.len());
+    let mut grants: Vec<Claim<'a>> = Vec::with_capacity(claims.len());
     for claim in claims.drain(..) {
-        let Some(holder) = granted
+        let Some(holder) = grants
             .last_mut()
             .filter(|holder| holder.vip.id == claim.vip.id)
         else {
-            granted.push(claim);
+            grants.push(claim);
             continue;
         };
         let incumbent = |claim: &Claim<'_>| {
@@ -257,7 +257,7 @@ fn settle<'a>(
         rejected.push((Arc::clone(loser.name), why.clone()));
         losers.push((loser, why));
     }
-    *claims = granted;
+    *claims = grants;
     losers
 }
 

@@ -50,7 +50,7 @@ impl<'a> Members<'a> {
 
 /// An instance and why it does not get what it asks for, or anything.
 #[derive(Debug, Clone)]
-pub(super) struct Refused<'a> {
+pub(super) struct Refusal<'a> {
     pub(super) instance: &'a Instance,
     pub(super) why: Rejected,
 }
@@ -61,9 +61,9 @@ pub(super) struct Asks<'a> {
     /// By VIP.
     pub(super) groups: Vec<(VipPolicy, Members<'a>)>,
     /// Those that ask for something that can't be done.
-    pub(super) refused: Vec<Refused<'a>>,
+    pub(super) refused: Vec<Refusal<'a>>,
     /// Those that are left out, or get something else than they ask for; nothing is to be done about them.
-    pub(super) named: Vec<Refused<'a>>,
+    pub(super) named: Vec<Refusal<'a>>,
 }
 
 impl<'a> Asks<'a> {
@@ -102,7 +102,7 @@ impl<'a> Asks<'a> {
             "left out, for it has not all tags of only_tags ({})",
             block.only_tags.join(", ")
         );
-        asks.named = refused(others, &why);
+        asks.named = refuse(others, &why);
         let group = |vip: &VipPolicy| (*vip, Members::Some(members.clone()));
         asks.groups = block.vips.iter().map(group).collect();
         asks
@@ -123,14 +123,14 @@ impl<'a> Asks<'a> {
                 }
                 Some(Ask::Unusable { vip: None, why }) => {
                     let why = why.clone();
-                    self.refused.push(Refused { instance, why });
+                    self.refused.push(Refusal { instance, why });
                 }
                 None => silent.push(instance),
             }
         }
         if silent.len() < instances.len() {
             let why = "left out, for it asks for no VIP and others of its service do";
-            self.named = refused(silent, why);
+            self.named = refuse(silent, why);
         }
         for (id, members) in by_vip {
             self.group(id, members);
@@ -157,17 +157,17 @@ impl<'a> Asks<'a> {
                     let why = Rejected::because(format!(
                         "asks for {id} with other settings than most do; it serves with theirs"
                     ));
-                    self.named.push(Refused { instance, why });
+                    self.named.push(Refusal { instance, why });
                 }
                 (Some(Ask::Unusable { why, .. }), Some(_)) => {
                     let why = Rejected::because(format!(
                         "{why}; it serves {id} with the settings of the others"
                     ));
-                    self.named.push(Refused { instance, why });
+                    self.named.push(Refusal { instance, why });
                 }
                 (Some(Ask::Unusable { why, .. }), None) => {
                     let why = why.clone();
-                    self.refused.push(Refused { instance, why });
+                    self.refused.push(Refusal { instance, why });
                 }
                 _ => {}
             }
@@ -187,11 +187,11 @@ fn vip_of(instance: &Instance, id: ServiceId) -> Option<&VipPolicy> {
 }
 
 /// All of them, for one reason.
-pub(super) fn refused<'a>(
+pub(super) fn refuse<'a>(
     instances: impl IntoIterator<Item = &'a Instance>,
     why: &str,
-) -> Vec<Refused<'a>> {
-    let refusal = |instance| Refused {
+) -> Vec<Refusal<'a>> {
+    let refusal = |instance| Refusal {
         instance,
         why: Rejected::because(why),
     };
@@ -199,9 +199,9 @@ pub(super) fn refused<'a>(
 }
 
 /// One sentence a reason; it names the instances unless it is about `all` of them.
-pub(super) fn sentences(refused: &[Refused<'_>], all: usize) -> Vec<Rejected> {
+pub(super) fn sentences(refused: &[Refusal<'_>], all: usize) -> Vec<Rejected> {
     let mut by_reason: BTreeMap<&str, Vec<&Instance>> = BTreeMap::new();
-    for Refused { instance, why } in refused {
+    for Refusal { instance, why } in refused {
         by_reason.entry(&why.reason).or_default().push(instance);
     }
     let sentence = |(why, instances): (&str, Vec<&Instance>)| {

@@ -1,7 +1,7 @@
 //! Addresses that are somebody's: no VIP may be there, for whoever takes a living host's address cuts it off. Pure.
 //!
 //! This machine's own addresses, what a neighbour on the link answers for and the addresses of the sources are
-//! told from outside ([`Occupied`]); nodes are in the catalogue and in Nomad's view. A virtual service that was applied
+//! told from outside ([`Holders`]); nodes are in the catalogue and in Nomad's view. A virtual service that was applied
 //! before a node was known at its address is kept, and named: a catalogue must not be able to take it down.
 
 use std::collections::BTreeMap;
@@ -65,11 +65,11 @@ impl fmt::Display for Holder {
 }
 
 /// What is known from outside of the catalogues.
-pub type Occupied = BTreeMap<IpAddr, Holder>;
+pub type Holders = BTreeMap<IpAddr, Holder>;
 
 /// Nodes of both catalogues whose addresses are in our ranges.
-pub(super) fn nodes(catalog: &Catalog, snapshots: &Snapshots<'_>, policy: &Policy) -> Occupied {
-    let mut nodes = Occupied::new();
+pub(super) fn nodes(catalog: &Catalog, snapshots: &Snapshots<'_>, policy: &Policy) -> Holders {
+    let mut nodes = Holders::new();
     if let FleetView::Known(fleet) = snapshots.fleet {
         let own = fleet
             .hosts()

@@ -13,7 +13,7 @@ use ipvs::ServiceId;
 
 use super::claim::{Grounds, OfService};
 use super::{
-    Desired, DesiredService, FleetView, Hinted, Occupied, SavedService, Snapshots,
+    Desired, DesiredService, FleetView, HintPhases, Holders, SavedService, Snapshots,
     by_service_and_reason, desired, service as service_of,
 };
 use crate::model::catalog::Catalog;
@@ -47,8 +47,8 @@ impl Scope {
 pub(crate) struct Basis {
     catalog: Arc<Catalog>,
     warmed: BTreeSet<(ServiceId, SocketAddr)>,
-    occupied: Arc<Occupied>,
-    nodes: Arc<Occupied>,
+    occupied: Arc<Holders>,
+    nodes: Arc<Holders>,
 }
 
 impl Basis {
@@ -57,7 +57,7 @@ impl Basis {
         desired: &Desired,
         catalog: &Arc<Catalog>,
         snapshots: &Snapshots<'_>,
-        nodes: &Arc<Occupied>,
+        nodes: &Arc<Holders>,
     ) -> Option<Self> {
         // What holds on from the disk is either not read or refused.
         let read = |service: &Arc<DesiredService>| service.complete;
@@ -88,7 +88,7 @@ fn renewed(
     if !same_fleet(&before, snapshots.fleet) || basis.occupied != *snapshots.occupied {
         return None;
     }
-    let mut anew = Anew {
+    let mut anew = Renewal {
         names: changed(&basis.catalog, catalog)?,
         ids: BTreeSet::new(),
     };
@@ -127,12 +127,12 @@ enum Entry {
 }
 
 /// What is decided anew.
-struct Anew {
+struct Renewal {
     names: BTreeMap<Arc<str>, Entry>,
     ids: BTreeSet<ServiceId>,
 }
 
-impl Anew {
+impl Renewal {
     /// `None` where one of them has no say alone any more.
     fn decide(
         &mut self,
@@ -229,7 +229,7 @@ fn changed(before: &Catalog, now: &Catalog) -> Option<BTreeMap<Arc<str>, Entry>>
 }
 
 /// Those of whose instances drivers tell something else than before.
-fn hinted<'a>(before: &'a Desired, hints: &'a Hinted) -> impl Iterator<Item = ServiceId> + 'a {
+fn hinted<'a>(before: &'a Desired, hints: &'a HintPhases) -> impl Iterator<Item = ServiceId> + 'a {
     let differs = |address: &&SocketAddr| before.hints.get(address) != hints.get(address);
     let addresses: BTreeSet<SocketAddr> = before
         .hints

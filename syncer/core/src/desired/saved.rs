@@ -8,7 +8,7 @@ use imbl::OrdMap;
 use ipvs::{Forwarding, RealServer, ServiceId, ServiceSettings, Table, VirtualService};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::occupied::Occupied;
+use super::occupied::Holders;
 use super::{Declared, Desired, DesiredService, Endpoint, Scope, Want};
 use crate::model::policy::{Policy, VipPolicy};
 
@@ -82,7 +82,7 @@ impl SavedService {
     }
 
     /// Whether its service had that VIP until now and may have it on.
-    pub(super) fn is_had(&self, policy: &Policy, occupied: &Occupied) -> bool {
+    pub(super) fn is_had(&self, policy: &Policy, occupied: &Holders) -> bool {
         let free = |ip| !occupied.contains_key(&ip);
         !self.leaving && policy.ownership.owns(&self.id) && self.id.vip().is_none_or(free)
     }
@@ -111,9 +111,9 @@ impl SavedService {
 /// All virtual services as they were applied last. A copy shares whatever is the same; on disk it is a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "Vec<SavedService>")]
-pub struct Saved(OrdMap<ServiceId, Arc<SavedService>>);
+pub struct SavedTable(OrdMap<ServiceId, Arc<SavedService>>);
 
-impl Saved {
+impl SavedTable {
     /// That virtual service.
     pub fn get(&self, id: &ServiceId) -> Option<&SavedService> {
         self.0.get(id).map(|service| &**service)
@@ -166,7 +166,7 @@ impl Saved {
     }
 }
 
-impl FromIterator<SavedService> for Saved {
+impl FromIterator<SavedService> for SavedTable {
     fn from_iter<I: IntoIterator<Item = SavedService>>(services: I) -> Self {
         let services = services.into_iter();
         Self(
@@ -177,20 +177,20 @@ impl FromIterator<SavedService> for Saved {
     }
 }
 
-impl From<Vec<SavedService>> for Saved {
+impl From<Vec<SavedService>> for SavedTable {
     fn from(services: Vec<SavedService>) -> Self {
         services.into_iter().collect()
     }
 }
 
-impl Serialize for Saved {
+impl Serialize for SavedTable {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.iter())
     }
 }
 
 /// All of it, while the catalogue has not been read: it adds what is missing and takes nothing away.
-pub(super) fn from_disk(last: &Saved, occupied: &Occupied, policy: &Policy) -> Desired {
+pub(super) fn from_disk(last: &SavedTable, occupied: &Holders, policy: &Policy) -> Desired {
     let mut desired = Desired::default();
     let had = |saved: &&SavedService| saved.is_had(policy, occupied);
     for saved in last.iter().filter(had) {

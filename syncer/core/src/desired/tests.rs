@@ -84,10 +84,10 @@ fn saved(name: &str, at: &str, weights: &[u32]) -> SavedService {
 struct Case {
     catalog: Catalog,
     policy: Policy,
-    last: Saved,
+    last: SavedTable,
     fleet: Option<Arc<Fleet>>,
     awaited: bool,
-    occupied: Arc<Occupied>,
+    occupied: Arc<Holders>,
 }
 
 impl Case {
@@ -103,7 +103,7 @@ impl Case {
                 drain: Duration::from_mins(1),
                 shrink_percent: 50,
             },
-            last: Saved::default(),
+            last: SavedTable::default(),
             fleet: None,
             awaited: false,
             occupied: Arc::default(),
@@ -157,7 +157,7 @@ impl Case {
                 fleet,
                 warmed: &BTreeSet::new(),
                 last: &self.last,
-                hints: &Hinted::new(),
+                hints: &HintPhases::new(),
                 occupied: &self.occupied,
             },
             &self.policy,
@@ -390,7 +390,7 @@ fn before_the_catalogue_is_read_the_table_on_disk_is_what_should_be() {
         fleet: FleetView::Awaited,
         warmed: &BTreeSet::new(),
         last: &last,
-        hints: &Hinted::new(),
+        hints: &HintPhases::new(),
         occupied: &Arc::default(),
     };
     let desired = desired(&snapshots, &policy);

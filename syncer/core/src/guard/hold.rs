@@ -16,13 +16,13 @@ pub struct Hold {
     pub contradicted: bool,
     /// Consul lost its data, or got other data: when that was seen.
     pub data_lost: Option<Moment>,
-    confirmed: Confirmed,
+    agreement: Agreement,
 }
 
 impl Hold {
     /// Whether as many reads agree as are asked for; what it waits for is time, or Nomad.
     pub fn is_confirmed(&self) -> bool {
-        self.confirmed.reads >= CONFIRMING_READS
+        self.agreement.reads >= CONFIRMING_READS
     }
 
     /// In words, with what would end it.
@@ -49,7 +49,7 @@ impl Hold {
 
 /// Reads that agreed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Confirmed {
+struct Agreement {
     reads: u32,
     /// Confirming reads that had been made when this was last looked at.
     confirmations: u64,
@@ -57,7 +57,7 @@ struct Confirmed {
     at: Moment,
 }
 
-impl Confirmed {
+impl Agreement {
     /// One that came too soon after another does not count, then or later.
     fn note(&mut self, confirmations: u64, now: Moment) {
         // A clock that was set back must not prolong it.
@@ -78,9 +78,9 @@ pub(super) fn hold(
     confirmations: u64,
     now: Moment,
 ) -> Option<Hold> {
-    let (since, mut confirmed) = before.map_or_else(
+    let (since, mut agreement) = before.map_or_else(
         || {
-            let none = Confirmed {
+            let none = Agreement {
                 reads: 0,
                 confirmations,
                 at: now,
@@ -88,17 +88,17 @@ pub(super) fn hold(
             (now, none)
         },
         // A clock that was set back must not prolong it.
-        |before| (before.since.min(now), before.confirmed),
+        |before| (before.since.min(now), before.agreement),
     );
-    confirmed.note(confirmations, now);
+    agreement.note(confirmations, now);
     let patient = !extent.contradicted || now.since(since) >= CONTRADICTION_HOLD;
-    let over = confirmed.reads >= CONFIRMING_READS && patient && extent.data_lost.is_none();
+    let over = agreement.reads >= CONFIRMING_READS && patient && extent.data_lost.is_none();
     (!over).then_some(Hold {
         since,
         lost: extent.lost,
         serving: extent.serving,
         contradicted: extent.contradicted,
         data_lost: extent.data_lost,
-        confirmed,
+        agreement,
     })
 }

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use ipvs::{Forwarding, RealServer, ServiceId, ServiceSettings};
 
 use super::{Evidence, Key};
-use crate::desired::{Declared, Desired, DesiredService, Endpoint, Saved, Want};
+use crate::desired::{Declared, Desired, DesiredService, Endpoint, SavedTable, Want};
 use crate::model::AllocId;
 use crate::model::catalog::Catalog;
 use crate::model::fleet::Phase;
 use crate::model::policy::{Policy, Rejected};
 
 /// A real server that serves, and that the catalogue lost.
-pub(super) struct Lost {
+pub(super) struct Loss {
     pub(super) id: ServiceId,
     settings: ServiceSettings,
     pub(super) real: RealServer,
@@ -22,13 +22,13 @@ pub(super) struct Lost {
     pub(super) phase: Option<Phase>,
 }
 
-impl Lost {
+impl Loss {
     pub(super) fn key(&self) -> Key {
         (self.id, self.real.address)
     }
 
     /// Puts it into `desired` as it is, under whatever service had it.
-    pub(super) fn keep(&self, desired: &mut Desired, last: &Saved, policy: &Policy) {
+    pub(super) fn keep(&self, desired: &mut Desired, last: &SavedTable, policy: &Policy) {
         let saved = last.get(&self.id);
         let before = || {
             Arc::new(DesiredService {
@@ -120,7 +120,7 @@ pub(super) fn losses(
     desired: &Desired,
     evidence: &Evidence<'_>,
     policy: &Policy,
-) -> (Vec<Lost>, usize) {
+) -> (Vec<Loss>, usize) {
     let table = evidence.table;
     let mut elsewhere = None;
     let mut lost = Vec::new();
@@ -148,7 +148,7 @@ pub(super) fn losses(
                 all.has(desired, real.address)
             };
             if unexplained(fate) && !is_elsewhere() {
-                lost.push(Lost {
+                lost.push(Loss {
                     id: *id,
                     settings: service.settings,
                     real: *real,

@@ -130,7 +130,7 @@ impl Day {
     fn pass(&mut self, mut desired: Desired) {
         let evidence = Evidence {
             table: &self.table,
-            last: &Saved::default(),
+            last: &SavedTable::default(),
             catalog: None,
             confirmations: self.confirmations,
             restarts: self.restarts,
@@ -217,7 +217,7 @@ fn while_nomad_is_awaited_nothing_is_lost() {
         day.later(5_000);
         let evidence = Evidence {
             table: &day.table,
-            last: &Saved::default(),
+            last: &SavedTable::default(),
             catalog: None,
             confirmations: day.confirmations,
             restarts: 0,
@@ -236,7 +236,7 @@ fn a_service_that_was_not_read_has_lost_nothing() {
     let day = Day::new();
     let evidence = Evidence {
         table: &day.table,
-        last: &Saved::default(),
+        last: &SavedTable::default(),
         catalog: None,
         confirmations: 0,
         restarts: 0,

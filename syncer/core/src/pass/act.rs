@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ipvs::{Command, errno};
 
-use super::look::Begun;
+use super::look::PassStart;
 use super::refusal::contradicts;
 use super::view::View;
 use super::{Director, Notice, Now};
@@ -20,12 +20,12 @@ const PASS_LIMIT: Duration = Duration::from_millis(500);
 /// A pass that carries out its plan.
 #[derive(Debug)]
 pub struct Pass {
-    pub(super) begun: Begun,
+    pub(super) start: PassStart,
     pub(super) view: View,
     pub(super) desired: Desired,
     pub(super) plan: Plan,
     pub(super) scope: Scope,
-    pub(super) done: Done,
+    pub(super) progress: Progress,
     confirmation: Confirmation,
     gate: Gate,
     planned: Instant,
@@ -56,7 +56,7 @@ pub enum Confirmation {
 
 /// What came of a plan so far.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Done {
+pub(super) struct Progress {
     pub(super) steps: usize,
     pub(super) failed: usize,
     /// Those of the failed that the kernel understood and refused: nothing is in doubt after them.
@@ -82,7 +82,7 @@ enum Aftermath {
 pub enum Failure {
     /// The kernel understood it and did not do it.
     Refused {
-        refused: ipvs::Refused,
+        refused: ipvs::KernelRefusal,
         reason: String,
     },
     /// A VIP is somebody else's address.
@@ -103,7 +103,12 @@ impl Failure {
 
 impl Pass {
     /// `snat` is what is rewritten before the first step.
-    pub(super) fn new(begun: Begun, decision: Decision, snat: Option<&SnatSet>, now: Now) -> Self {
+    pub(super) fn new(
+        start: PassStart,
+        decision: Decision,
+        snat: Option<&SnatSet>,
+        now: Now,
+    ) -> Self {
         let Decision {
             view,
             desired,
@@ -112,12 +117,12 @@ impl Pass {
             confirmation,
         } = decision;
         Self {
-            begun,
+            start,
             view,
             desired,
             plan,
             scope,
-            done: Done::default(),
+            progress: Progress::default(),
             confirmation,
             gate: Gate::new(snat),
             planned: now.steady,
@@ -160,7 +165,7 @@ impl Director {
         while pass.sent.is_empty() {
             let late = now.steady.duration_since(pass.planned) >= PASS_LIMIT;
             if late && pass.next < pass.plan.steps.len() && is_known() {
-                pass.done.cut = true;
+                pass.progress.cut = true;
                 break;
             }
             let Some(chunk) = pass.chunk() else { break };
@@ -172,8 +177,8 @@ impl Director {
                 };
                 if is_refused {
                     pass.gate.fail(step, table);
-                    pass.done.failed += 1;
-                    pass.done.refused += 1;
+                    pass.progress.failed += 1;
+                    pass.progress.refused += 1;
                 } else if pass.gate.lets(step, &pass.desired, table) {
                     pass.sent.push(step.clone());
                 } else {
@@ -192,16 +197,16 @@ impl Director {
         outcomes: impl IntoIterator<Item = Result<(), Failure>>,
         now: Now,
     ) {
-        pass.done.steps += pass.sent.len();
+        pass.progress.steps += pass.sent.len();
         for (step, outcome) in pass.sent.iter().zip(outcomes) {
             match outcome {
                 Ok(()) => self.succeed(step),
                 Err(failure) => {
                     pass.gate.fail(step, &self.mirror.table);
-                    pass.done.failed += 1;
+                    pass.progress.failed += 1;
                     match self.fail(step, &failure, now) {
-                        Aftermath::Refusal => pass.done.refused += 1,
-                        Aftermath::Contradiction => pass.done.contradicted += 1,
+                        Aftermath::Refusal => pass.progress.refused += 1,
+                        Aftermath::Contradiction => pass.progress.contradicted += 1,
                         Aftermath::Ignorance => {}
                     }
                 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::act::{Confirmation, Decision, Pass};
-use super::look::Begun;
+use super::look::PassStart;
 use super::view::View;
 use super::{Director, Notice, Now};
-use crate::desired::{Desired, Holder, Occupied, Scope, Snapshots, renew};
+use crate::desired::{Desired, Holder, Holders, Scope, Snapshots, renew};
 use crate::guard::{CONFIRMATION_SPACING, Evidence, guard};
 use crate::model::catalog::Catalog;
 use crate::plan::{Observed, Plan, plan};
@@ -21,7 +21,7 @@ const RECONFIRMATION_INTERVAL: Duration = Duration::from_mins(1);
 
 impl Director {
     /// Plans, from what was looked at and what the sources say.
-    pub fn decide(&mut self, begun: Begun, view: View, now: Now) -> Pass {
+    pub fn decide(&mut self, start: PassStart, view: View, now: Now) -> Pass {
         let mut desired = self.desire(&view, now);
         let confirmation = self.hold_back(&mut desired, view.catalog.as_deref(), now);
         let (plan, scope) = self.plan(&desired, now);
@@ -32,7 +32,7 @@ impl Director {
             scope,
             confirmation,
         };
-        Pass::new(begun, decision, self.mirror.snat.as_ref(), now)
+        Pass::new(start, decision, self.mirror.snat.as_ref(), now)
     }
 
     /// What should be; the scope learns what of it may not be as it was.
@@ -56,13 +56,13 @@ impl Director {
     }
 
     /// Notes where no VIP may be, as far as it matters here.
-    fn occupy(&mut self, sources: &Occupied) {
+    fn occupy(&mut self, sources: &Holders) {
         let owned = |ip: &IpAddr| self.policy.ownership.contains(*ip);
         let table = &self.mirror.table;
         // After a lost state directory a VIP is on this machine that nobody remembers to have put there.
         let is_vip = |ip: IpAddr| table.iter().any(|(id, _)| id.vip() == Some(ip));
         let occupied = self.mirror.addresses.occupied.iter();
-        let mut now: Occupied = occupied
+        let mut now: Holders = occupied
             .filter(|(ip, _)| owned(ip))
             .filter(|(ip, holder)| !(matches!(holder, Holder::Machine { .. }) && is_vip(**ip)))
             .map(|(ip, holder)| (*ip, holder.clone()))

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::act::{Done, Pass};
-use super::look::Begun;
+use super::act::{Pass, Progress};
+use super::look::PassStart;
 use super::state::{PassRecord, PassState, Unread, World};
 use super::view::{NOMAD_TIMEOUT, Nomad, View};
 use super::{Director, Key, Now, Trust};
@@ -30,14 +30,14 @@ pub struct Finish {
 
 impl Director {
     /// Ends a pass that had nothing to plan against.
-    pub fn give_up(&mut self, begun: Begun, now: Now) -> Finish {
-        let done = Done {
+    pub fn give_up(&mut self, start: PassStart, now: Now) -> Finish {
+        let progress = Progress {
             failed: 1,
-            ..Done::default()
+            ..Progress::default()
         };
         let wake = now.steady + self.failures.fail();
         Finish {
-            state: self.conclude(begun, done, false, now),
+            state: self.conclude(start, progress, false, now),
             memory: None,
             probes: None,
             wake: Some(wake),
@@ -47,26 +47,27 @@ impl Director {
     /// Ends a pass whose steps are done, as far as they are.
     pub fn finish(&mut self, pass: Pass, now: Now) -> Finish {
         let Pass {
-            begun,
+            start,
             view,
             desired,
             plan,
             scope,
-            done,
+            progress,
             ..
         } = pass;
         self.forget_refusals(&plan);
-        if done.failed == 0 && !done.cut {
+        if progress.failed == 0 && !progress.cut {
             self.scope = plan.next.clone();
         }
-        self.acknowledge(&view, done, now);
+        self.acknowledge(&view, progress, now);
         let memory = self.remember(desired, &plan, &scope);
         let probes = self.probes(&plan);
-        let wake = self.wake(&plan, done, &view, now);
-        let whole = done.failed == done.refused && self.trust == Trust::Current && !done.cut;
+        let wake = self.wake(&plan, progress, &view, now);
+        let whole =
+            progress.failed == progress.refused && self.trust == Trust::Current && !progress.cut;
         self.follow(&scope, view.catalog.as_deref(), view.hints);
         Finish {
-            state: self.conclude(begun, done, whole, now),
+            state: self.conclude(start, progress, whole, now),
             memory: Some(memory),
             probes: Some(probes),
             wake,
@@ -74,10 +75,10 @@ impl Director {
     }
 
     /// How long the change took from its source's answer, if this pass has brought it into the kernel.
-    fn acknowledge(&mut self, view: &View, done: Done, now: Now) {
+    fn acknowledge(&mut self, view: &View, progress: Progress, now: Now) {
         let fresh = self.seen_arrival != view.arrived;
         self.seen_arrival = view.arrived;
-        let all = done.steps > 0 && done.failed == 0 && !done.cut;
+        let all = progress.steps > 0 && progress.failed == 0 && !progress.cut;
         if let Some(arrived) = view.arrived.filter(|_| fresh && all) {
             let took = now.steady.duration_since(arrived);
             self.latencies.record(took, &mut self.passed.kernel_ack);
@@ -115,14 +116,14 @@ impl Director {
         plan.probes.iter().copied().collect()
     }
 
-    fn wake(&mut self, plan: &Plan, done: Done, view: &View, now: Now) -> Option<Instant> {
+    fn wake(&mut self, plan: &Plan, progress: Progress, view: &View, now: Now) -> Option<Instant> {
         let steady = |at: Moment| now.steady + at.since(now.wall);
         let mut wakes: Vec<Instant> = plan.wake_at.map(steady).into_iter().collect();
-        wakes.extend(done.cut.then_some(now.steady));
+        wakes.extend(progress.cut.then_some(now.steady));
         wakes.extend(self.refusals.next(now.steady));
-        if done.failed > done.refused || self.trust != Trust::Current {
+        if progress.failed > progress.refused || self.trust != Trust::Current {
             // A reading is all that a contradiction needs; one that comes again after it waits like any failure.
-            let needs_reading = done.failed == done.refused + done.contradicted;
+            let needs_reading = progress.failed == progress.refused + progress.contradicted;
             let at_once = needs_reading && self.failures.is_reset();
             let wait = self.failures.fail();
             wakes.push(now.steady + if at_once { Duration::ZERO } else { wait });
@@ -160,20 +161,26 @@ impl Director {
     }
 
     /// The last word of a pass, whatever came of it.
-    fn conclude(&mut self, begun: Begun, done: Done, whole: bool, now: Now) -> Arc<PassState> {
-        let took = now.steady.duration_since(begun.at);
+    fn conclude(
+        &mut self,
+        start: PassStart,
+        progress: Progress,
+        whole: bool,
+        now: Now,
+    ) -> Arc<PassState> {
+        let took = now.steady.duration_since(start.at);
         let before = self.passed.pass;
         let number = before.map_or(0, |pass| pass.number);
         self.passed.pass = Some(PassRecord {
             number: number.saturating_add(1),
-            reason: begun.reason,
+            reason: start.reason,
             ended: now.steady,
             took,
             longest: before.map_or(took, |pass| pass.longest.max(took)),
             total: before.map_or(took, |pass| pass.total.saturating_add(took)),
-            steps: done.steps,
-            failed: done.failed,
-            refused: done.refused,
+            steps: progress.steps,
+            failed: progress.failed,
+            refused: progress.refused,
             whole,
         });
         self.passed.complete |= whole;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// A summary of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Acknowledged {
+pub struct AckLatency {
     pub count: u64,
     pub p50_us: u64,
     pub p99_us: u64,
@@ -33,10 +33,10 @@ impl Default for Latencies {
 
 impl Latencies {
     /// Takes one more in, and the summary with it.
-    pub(super) fn record(&mut self, took: Duration, summary: &mut Acknowledged) {
+    pub(super) fn record(&mut self, took: Duration, summary: &mut AckLatency) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.0.saturating_record(micros);
-        *summary = Acknowledged {
+        *summary = AckLatency {
             count: self.0.len(),
             p50_us: self.0.value_at_quantile(0.5),
             p99_us: self.0.value_at_quantile(0.99),
@@ -52,11 +52,11 @@ mod tests {
 
     #[test]
     fn the_summary_is_of_all_that_were_taken_in() {
-        let (mut all, mut summary) = (Latencies::default(), Acknowledged::default());
+        let (mut all, mut summary) = (Latencies::default(), AckLatency::default());
         for micros in [1500, 2500, 40_000] {
             all.record(Duration::from_micros(micros), &mut summary);
         }
-        let Acknowledged { count, sum_us, .. } = summary;
+        let AckLatency { count, sum_us, .. } = summary;
         assert_eq!((count, sum_us), (3, 44_000));
         let is_about = |value: u64, micros: u64| value.abs_diff(micros) <= micros / 1000;
         assert!(is_about(summary.p50_us, 2500) && is_about(summary.p99_us, 40_000));

@@ -21,17 +21,17 @@ pub enum Look {
     Nothing,
 }
 
-/// A pass that has begun.
+/// The start of a pass: why, and when.
 #[derive(Debug, Clone, Copy)]
-pub struct Begun {
+pub struct PassStart {
     pub(super) reason: Reason,
     pub(super) at: Instant,
 }
 
 impl Director {
     /// Begins a pass, and says what to look at for it.
-    pub fn begin(&mut self, reason: Reason, now: Now) -> (Begun, Look) {
-        let begun = Begun {
+    pub fn begin(&mut self, reason: Reason, now: Now) -> (PassStart, Look) {
+        let start = PassStart {
             reason,
             at: now.steady,
         };
@@ -40,7 +40,7 @@ impl Director {
                 // What the mirror has already is expected anyway.
                 let _ = self.mirror.table.apply(&command);
             }
-            return (begun, Look::Read);
+            return (start, Look::Read);
         }
         self.mirror.counts.clear();
         let draining: BTreeSet<ServiceId> = self.drains.0.keys().map(|(id, _)| *id).collect();
@@ -49,15 +49,15 @@ impl Director {
         } else {
             Look::Count(draining.into_iter().collect())
         };
-        (begun, look)
+        (start, look)
     }
 
-    /// What was read, or why it could not be. `begun` is when the reading was; it ends `now`. Says whether there is
+    /// What was read, or why it could not be. `start` is when the reading was; it ends `now`. Says whether there is
     /// something to plan against.
     #[must_use]
-    pub fn read(&mut self, answer: Result<Reading, String>, begun: Instant, now: Now) -> bool {
+    pub fn read(&mut self, answer: Result<Reading, String>, start: Instant, now: Now) -> bool {
         self.audits
-            .read_took(now.steady.duration_since(begun), now.steady);
+            .read_took(now.steady.duration_since(start), now.steady);
         let mut reading = match answer {
             Ok(reading) => reading,
             Err(error) => {

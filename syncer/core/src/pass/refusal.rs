@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use ipvs::{Command, Refused, ServiceId, errno};
+use ipvs::{Command, KernelRefusal, ServiceId, errno};
 
 use crate::backoff::Backoff;
 
@@ -28,7 +28,7 @@ type Key = (ServiceId, Option<SocketAddr>);
 pub(super) struct Refusals(BTreeMap<Key, Refusal>);
 
 /// Whether a refusal says that the table is not what the mirror shows.
-pub(super) fn contradicts(refused: &Refused) -> bool {
+pub(super) fn contradicts(refused: &KernelRefusal) -> bool {
     match refused.errno {
         errno::EEXIST | errno::ESRCH => true,
         // Of a virtual service: no such scheduler.

@@ -14,8 +14,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Acknowledged, Reason};
-use crate::desired::{Desired, DesiredService, Saved, Scope};
+use super::{AckLatency, Reason};
+use crate::desired::{Desired, DesiredService, SavedTable, Scope};
 use crate::guard::Hold;
 use crate::model::AllocId;
 use crate::model::policy::{Ownership, Rejected};
@@ -43,7 +43,7 @@ pub struct PassState {
     pub hold: Option<Hold>,
     /// The latest errors, the newest last.
     pub errors: Arc<[(Instant, String)]>,
-    pub kernel_ack: Acknowledged,
+    pub kernel_ack: AckLatency,
     pub unread: Unread,
     /// What the last reading of the kernel found that was not as we had left it, until a whole pass has put it right.
     /// Whatever else is read from the data plane and compared reports here.
@@ -121,7 +121,7 @@ pub(super) struct World<'a> {
     pub(super) table: &'a Table,
     pub(super) drains: &'a Drains,
     /// As they were applied last, in order of identity: names for those that nobody wants any more.
-    pub(super) last: &'a Saved,
+    pub(super) last: &'a SavedTable,
     pub(super) ownership: &'a Ownership,
 }
 
@@ -200,7 +200,7 @@ impl PassState {
             desired,
             table,
             drains: &Drains::default(),
-            last: &Saved::default(),
+            last: &SavedTable::default(),
             ownership: &Ownership::of(vec![range("0.0.0.0/0"), range("::/0")]),
         };
         self.follow(&Scope::Whole, &world);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipvs::{
-    Command, Forwarding, Refused, Scheduler, ServiceId, ServiceSettings, Table, Weight, errno,
+    Command, Forwarding, KernelRefusal, Scheduler, ServiceId, ServiceSettings, Table, Weight, errno,
 };
 
 use super::*;
@@ -55,7 +55,7 @@ fn view() -> View {
         catalog: Some(Arc::new(catalog)),
         arrived: None,
         nomad: Nomad::Unconfigured,
-        hinted: crate::desired::Hinted::new(),
+        hinted: crate::desired::HintPhases::new(),
         hints: 0,
         hint_ends: None,
         sources: Arc::default(),
@@ -89,7 +89,7 @@ fn pass(
     now: Now,
     answer: impl Fn(&Step) -> Result<(), Failure>,
 ) -> (Look, Vec<Step>, Finish) {
-    let (begun, look) = director.begin(Reason::Consul, now);
+    let (start, look) = director.begin(Reason::Consul, now);
     if look == Look::Read {
         let reading = Reading {
             table: table.clone(),
@@ -98,7 +98,7 @@ fn pass(
         };
         assert!(director.read(Ok(reading), now.steady, now));
     }
-    let mut pass = director.decide(begun, view(), now);
+    let mut pass = director.decide(start, view(), now);
     let mut sent = Vec::new();
     while let Some(steps) = director.batch(&mut pass, now, || false) {
         let outcomes: Vec<_> = steps.iter().map(&answer).collect();
@@ -118,7 +118,7 @@ fn pass(
 fn refusing(errno: i32) -> impl Fn(&Step) -> Result<(), Failure> {
     move |step| match step {
         Step::Ipvs(command @ Command::AddReal(..)) => Err(Failure::Refused {
-            refused: Refused {
+            refused: KernelRefusal {
                 command: *command,
                 errno,
             },
@@ -171,11 +171,11 @@ fn a_real_server_that_is_there_already_is_looked_for_at_once_and_edited() {
     let weight = real.weight;
     real.weight = Weight::saturating(7);
     table.apply(&Command::AddReal(id(), real)).unwrap();
-    let (begun, look) = director.begin(Reason::Timer, now);
+    let (start, look) = director.begin(Reason::Timer, now);
     assert_eq!(look, Look::Read);
     let expected = director.table().get(&id()).unwrap();
     assert!(expected.real(real.address).is_some(), "a dump may lose it");
-    director.give_up(begun, now);
+    director.give_up(start, now);
     let (_, sent, finish) = pass(&mut director, &mut table, now, |_| Ok(()));
     real.weight = weight;
     let edit = Step::Ipvs(Command::EditReal(id(), real));
@@ -217,10 +217,10 @@ fn a_pass_that_cannot_read_plans_nothing_and_waits_longer_each_time() {
     let (mut director, now) = warmed();
     let mut wait = Duration::ZERO;
     for number in 1..=3 {
-        let (begun, look) = director.begin(Reason::Consul, now);
+        let (start, look) = director.begin(Reason::Consul, now);
         assert_eq!(look, Look::Read);
         assert!(!director.read(Err("no answer".to_owned()), now.steady, now));
-        let finish = director.give_up(begun, now);
+        let finish = director.give_up(start, now);
         assert!(finish.memory.is_none() && finish.probes.is_none() && !is_whole(&finish));
         let next = finish.wake.unwrap() - now.steady;
         assert!(next > wait, "{next:?}");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::desired::{FleetView, Hinted, Occupied};
+use crate::desired::{FleetView, HintPhases, Holders};
 use crate::model::catalog::Catalog;
 use crate::model::fleet::Fleet;
 
@@ -19,13 +19,13 @@ pub struct View {
     pub arrived: Option<Instant>,
     pub nomad: Nomad,
     /// Phases that drivers' hints say ahead of Nomad.
-    pub hinted: Hinted,
+    pub hinted: HintPhases,
     /// Changes of the hints that these phases have seen.
     pub hints: u64,
     /// When the next hint's time is over.
     pub hint_ends: Option<Instant>,
     /// Where the sources themselves are: no VIP may be there.
-    pub sources: Arc<Occupied>,
+    pub sources: Arc<Holders>,
 }
 
 /// What is known of Nomad.

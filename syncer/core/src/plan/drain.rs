@@ -21,19 +21,19 @@ pub struct Drain {
 
 /// All that are on their way out. On disk it is a list: keys of two parts are no JSON keys.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(from = "Vec<Saved>", into = "Vec<Saved>")]
+#[serde(from = "Vec<SavedDrain>", into = "Vec<SavedDrain>")]
 pub struct Drains(pub BTreeMap<(ServiceId, SocketAddr), Drain>);
 
 #[derive(Serialize, Deserialize)]
-struct Saved {
+struct SavedDrain {
     service: ServiceId,
     real_server: SocketAddr,
     #[serde(flatten)]
     drain: Drain,
 }
 
-impl From<Vec<Saved>> for Drains {
-    fn from(saved: Vec<Saved>) -> Self {
+impl From<Vec<SavedDrain>> for Drains {
+    fn from(saved: Vec<SavedDrain>) -> Self {
         Self(
             saved
                 .into_iter()
@@ -43,9 +43,9 @@ impl From<Vec<Saved>> for Drains {
     }
 }
 
-impl From<Drains> for Vec<Saved> {
+impl From<Drains> for Vec<SavedDrain> {
     fn from(drains: Drains) -> Self {
-        let saved = |((service, real_server), drain)| Saved {
+        let saved = |((service, real_server), drain)| SavedDrain {
             service,
             real_server,
             drain,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipvs::fake::FakeKernel;
 use ipvs::{Kernel, ServiceId};
-use syncer_core::desired::Hinted;
+use syncer_core::desired::HintPhases;
 use syncer_core::guard::Hold;
 use syncer_core::memory::Memory;
 use syncer_core::model::catalog::Catalog;
@@ -45,7 +45,7 @@ pub(crate) struct Daemon {
 
 /// How a pass ended.
 #[derive(Debug)]
-pub(crate) enum Ended {
+pub(crate) enum PassEnd {
     /// With its last step, or earlier because something newer was known.
     Alive(Plan),
     /// The process died after so many steps.
@@ -96,9 +96,9 @@ impl Daemon {
         now: Now,
         life: Option<usize>,
         mut chance: Option<&mut Random>,
-    ) -> Ended {
+    ) -> PassEnd {
         let reason = std::mem::replace(&mut self.reason, Reason::Consul);
-        let (begun, look) = self.director.begin(reason, now);
+        let (start, look) = self.director.begin(reason, now);
         match look {
             Look::Nothing => {}
             Look::Count(services) => self.director.count(Ok(machine.counts(&services)), now),
@@ -107,7 +107,7 @@ impl Daemon {
                 assert!(self.director.read(Ok(reading), now.steady, now));
             }
         }
-        let mut pass = self.director.decide(begun, self.view(), now);
+        let mut pass = self.director.decide(start, self.view(), now);
         let plan = pass.plan().clone();
         let mut done = 0;
         loop {
@@ -122,7 +122,7 @@ impl Daemon {
             let mut outcomes = Vec::with_capacity(steps.len());
             for step in steps {
                 if life == Some(done) {
-                    return Ended::Killed(plan, done);
+                    return PassEnd::Killed(plan, done);
                 }
                 done += 1;
                 outcomes.push(machine.step(step));
@@ -139,7 +139,7 @@ impl Daemon {
         self.probes = probes.unwrap();
         self.state = state;
         self.director.notices().for_each(drop);
-        Ended::Alive(plan)
+        PassEnd::Alive(plan)
     }
 
     fn view(&self) -> View {
@@ -147,7 +147,7 @@ impl Daemon {
             catalog: self.catalog.clone(),
             arrived: None,
             nomad: self.fleet.clone().map_or(Nomad::Awaited, Nomad::Known),
-            hinted: Hinted::new(),
+            hinted: HintPhases::new(),
             hints: 0,
             hint_ends: None,
             sources: Arc::default(),

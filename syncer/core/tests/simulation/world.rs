@@ -17,7 +17,7 @@ use syncer_core::model::Moment;
 use syncer_core::model::policy::{Ownership, Policy, VipPolicy};
 use syncer_core::pass::Now;
 
-use super::daemon::{Daemon, Ended, Machine};
+use super::daemon::{Daemon, Machine, PassEnd};
 use super::oracle;
 use super::random::Random;
 use super::truth::{SERVICES, Truth};
@@ -204,7 +204,7 @@ impl World {
             !self.daemon.is_failing() && since.is_none_or(|since| since < CONTRADICTION_HOLD);
         let chance = Some(&mut self.random);
         match self.daemon.pass(&mut self.machine, self.now, life, chance) {
-            Ended::Alive(plan) => {
+            PassEnd::Alive(plan) => {
                 self.judge(&before, &plan);
                 if trusted {
                     self.judge_losses(&before);
@@ -217,7 +217,7 @@ impl World {
                         .collect::<Vec<_>>()
                 ));
             }
-            Ended::Killed(plan, done) => {
+            PassEnd::Killed(plan, done) => {
                 self.tell(format!("killed after {done} of {} steps", plan.steps.len()));
                 if self.random.one_in(4) {
                     self.machine.kernel.table = Table::default();
@@ -343,8 +343,8 @@ impl World {
             self.elapse(Duration::from_secs(70));
         }
         let plan = match self.daemon.pass(&mut self.machine, self.now, None, None) {
-            Ended::Alive(plan) => plan,
-            Ended::Killed(..) => unreachable!("it had no limit"),
+            PassEnd::Alive(plan) => plan,
+            PassEnd::Killed(..) => unreachable!("it had no limit"),
         };
         assert!(self.daemon.quiet(&plan), "never quiet: {:?}", plan.steps);
         let hold = self.daemon.hold();

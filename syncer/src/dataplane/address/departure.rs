@@ -88,7 +88,7 @@ fn departed(news: &[u8]) -> impl Iterator<Item = IpAddr> {
         let reply = reply.ok()?;
         match reply.body {
             Body::Data(body) if reply.kind == libc::RTM_DELADDR => {
-                Some(message::listed(body).ok()??.address)
+                Some(message::address_entry(body).ok()??.address)
             }
             Body::Data(_) | Body::Acknowledged(_) | Body::EndOfDump(_) => None,
         }

@@ -105,7 +105,7 @@ fn reply<'a>(header: &NetlinkBuffer<&[u8]>, body: &'a [u8]) -> Result<Reply<'a>,
 
 /// An address as a dump lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Listed {
+pub(super) struct AddressEntry {
     pub(super) index: u32,
     pub(super) address: IpAddr,
     pub(super) prefix: u8,
@@ -113,7 +113,7 @@ pub(super) struct Listed {
 }
 
 /// `None` where it says no address.
-pub(super) fn listed(body: &[u8]) -> Result<Option<Listed>, DecodeError> {
+pub(super) fn address_entry(body: &[u8]) -> Result<Option<AddressEntry>, DecodeError> {
     let message = AddressMessage::parse(body)?;
     let (mut local, mut address, mut label) = (None, None, None);
     for attribute in message.attributes {
@@ -125,7 +125,7 @@ pub(super) fn listed(body: &[u8]) -> Result<Option<Listed>, DecodeError> {
         }
     }
     // Where both are said and differ, the other is the far end's.
-    Ok(local.or(address).map(|address| Listed {
+    Ok(local.or(address).map(|address| AddressEntry {
         index: message.header.index,
         address,
         prefix: message.header.prefix_len,
@@ -208,13 +208,13 @@ mod tests {
         ] {
             let vip = text.parse().unwrap();
             let body = of_change(Change::Add(vip), 7, label);
-            let expected = Listed {
+            let expected = AddressEntry {
                 index: 7,
                 address: vip,
                 prefix,
                 label: label.map(str::to_owned),
             };
-            assert_eq!(listed(&body).unwrap(), Some(expected));
+            assert_eq!(address_entry(&body).unwrap(), Some(expected));
         }
         let vip = "2001:db8::29".parse().unwrap();
         let flags = |change| of_change(change, 7, None)[2];
@@ -234,10 +234,10 @@ mod tests {
             AddressAttribute::Address(far),
             AddressAttribute::Local(near),
         ];
-        let listed = listed(&emitted(&message)).unwrap().unwrap();
+        let listed = address_entry(&emitted(&message)).unwrap().unwrap();
         assert_eq!(listed.address, near);
         let nothing = emitted(&AddressMessage::default());
-        assert_eq!(super::listed(&nothing).unwrap(), None);
+        assert_eq!(super::address_entry(&nothing).unwrap(), None);
     }
 
     #[test]

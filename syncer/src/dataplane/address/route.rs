@@ -11,7 +11,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::libc;
 use tracing::debug;
 
-use super::message::{self, Body, Listed, Request};
+use super::message::{self, AddressEntry, Body, Request};
 use super::{AddressError, Change};
 
 /// Changes in one send. All their acknowledgements fit the receive buffer.
@@ -62,9 +62,14 @@ impl RouteSocket {
     }
 
     /// All addresses of all interfaces.
-    pub(super) fn addresses(&mut self) -> Result<Vec<Listed>, AddressError> {
+    pub(super) fn addresses(&mut self) -> Result<Vec<AddressEntry>, AddressError> {
         let body = message::of_addresses();
-        self.dump("list addresses", libc::RTM_GETADDR, &body, message::listed)
+        self.dump(
+            "list addresses",
+            libc::RTM_GETADDR,
+            &body,
+            message::address_entry,
+        )
     }
 
     /// Does all changes in order, whatever becomes of each; one answer a change.

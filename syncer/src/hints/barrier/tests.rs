@@ -255,5 +255,5 @@ async fn what_a_task_that_serves_nothing_does_reaches_neither_board_nor_loop() {
     let unknown = around
         .barrier
         .take(&Speaker::Anybody, ID, "none", Hint::Exited, LIMIT);
-    assert!(matches!(unknown.await, Err(Refused::NoTask { .. })));
+    assert!(matches!(unknown.await, Err(HintRefusal::NoTask { .. })));
 }

@@ -196,7 +196,7 @@ async fn a_hint_that_makes_no_sense_is_refused_and_the_stream_goes_on() {
         .await;
     let why = "\"no-id\" is no allocation's id";
     assert!(
-        matches!(&refused, Err(NoAnswer::Refused(start)) if start.contains(why)),
+        matches!(&refused, Err(NoAnswer::Refused(text)) if text.contains(why)),
         "{refused:?}"
     );
     assert_eq!(log.with("refused a hint").len(), 1);

@@ -106,8 +106,8 @@ fn a_label_that_ends_like_another_is_not_the_other() {
     assert_eq!(found[0].address.port(), 20000);
 }
 
-fn current(id: u128) -> BTreeMap<String, Registered> {
-    let alloc = Registered {
+fn current(id: u128) -> BTreeMap<String, AgentEntry> {
+    let alloc = AgentEntry {
         name: "my-job-web-http".into(),
         address: "198.18.0.11".into(),
         port: 20000,
@@ -119,13 +119,13 @@ fn current(id: u128) -> BTreeMap<String, Registered> {
 }
 
 fn work_on(
-    current: &BTreeMap<String, Registered>,
+    current: &BTreeMap<String, AgentEntry>,
     fleet: &Fleet,
     absences: &mut Absences,
     at: Instant,
 ) -> Work {
     let wanted = wanted(fleet, "node1", current.keys().map(String::as_str));
-    let nomad = Answered {
+    let nomad = NomadAnswer {
         fleet,
         node: "node1",
         at,

@@ -12,7 +12,7 @@ use super::{Reader, TOKEN_HEADER};
 use crate::http::{Api, Http, HttpError};
 
 /// A service's name, what was known of it before it was read, and what it is.
-type Confirmed = (Arc<str>, Option<Arc<CatalogService>>, CatalogService);
+type ServiceRead = (Arc<str>, Option<Arc<CatalogService>>, CatalogService);
 
 /// Reads all that is followed. What a follower read meanwhile is newer and stays.
 pub(super) async fn confirm(reader: Reader, api: Api, followed: BTreeSet<Arc<str>>) {
@@ -43,7 +43,7 @@ async fn read_all(
     reader: &Reader,
     api: &Api,
     followed: &BTreeSet<Arc<str>>,
-) -> Result<Vec<Confirmed>, HttpError> {
+) -> Result<Vec<ServiceRead>, HttpError> {
     let fresh = Http::new(api, TOKEN_HEADER).map_err(|source| HttpError::Setup {
         path: "/".to_owned(),
         source,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::status::Acknowledged;
+use crate::status::AckLatency;
 use crate::status::{Pass, RealServerView, Service, Source};
 
 /// A sample: labels in order of their names, and the value.
@@ -114,7 +114,7 @@ fn real(state: &str) -> RealServerView {
 }
 
 fn status() -> Status {
-    let ack = Acknowledged {
+    let ack = AckLatency {
         count: 2,
         p50_us: 1500,
         p99_us: 2500,

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use ipvs::ServiceId;
 
 use super::{Claim, Grounds};
-use crate::desired::members::{Members, Refused};
+use crate::desired::members::{Members, Refusal};
 use crate::desired::{Declared, SavedService};
 use crate::model::catalog::Instance;
 
 /// Adds them to the claims, which are in order of VIP; says whether there was any.
 pub(super) fn hold<'a>(
     claims: &mut Vec<Claim<'a>>,
-    refusals: &BTreeMap<&'a Arc<str>, Vec<Refused<'a>>>,
+    refusals: &BTreeMap<&'a Arc<str>, Vec<Refusal<'a>>>,
     grounds: &Grounds<'a>,
 ) -> bool {
     let mut held = false;
@@ -30,7 +30,7 @@ pub(super) fn hold<'a>(
         }
         let granted = claims.iter().any(|claim| claim.name == *name);
         let mut kept: BTreeMap<ServiceId, (&SavedService, Vec<&Instance>)> = BTreeMap::new();
-        for Refused { instance, .. } in refused {
+        for Refusal { instance, .. } in refused {
             let serves = |saved: &&&SavedService| {
                 let mut reals = saved.reals.iter();
                 reals.any(|real| real.address == instance.address && real.weight.serves())

@@ -42,7 +42,7 @@ fn the_drain_deadline_that_was_in_force_outlives_the_service_until_it_is_gone() 
         assert!(of_vip(&case).leaving && *of_vip(&case).name == *"web");
     }
     keep(&mut case, &ipvs::Table::default());
-    assert_eq!(case.last, Saved::default());
+    assert_eq!(case.last, SavedTable::default());
 }
 
 #[test]

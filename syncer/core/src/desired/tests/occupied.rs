@@ -123,7 +123,7 @@ fn what_is_refused_lets_what_holds_on_the_disk_go_too() {
         fleet: FleetView::Absent,
         warmed: &BTreeSet::new(),
         last: &case.last,
-        hints: &Hinted::new(),
+        hints: &HintPhases::new(),
         occupied: &case.occupied,
     };
     let services = desired(&snapshots, &case.policy).services;

@@ -17,13 +17,13 @@ fn unchecked(vip: &str) -> Case {
         .service("web", None, vec![instance])
 }
 
-fn with(case: &Case, warmed: &BTreeSet<(ServiceId, SocketAddr)>, hints: &Hinted) -> Desired {
+fn with(case: &Case, warmed: &BTreeSet<(ServiceId, SocketAddr)>, hints: &HintPhases) -> Desired {
     let fleet = case.fleet.as_ref();
     let snapshots = Snapshots {
         catalog: Some(&Arc::new(case.catalog.clone())),
         fleet: fleet.map_or(FleetView::Absent, FleetView::Known),
         warmed,
-        last: &Saved::default(),
+        last: &SavedTable::default(),
         hints,
         occupied: &case.occupied,
     };
@@ -34,11 +34,11 @@ fn with(case: &Case, warmed: &BTreeSet<(ServiceId, SocketAddr)>, hints: &Hinted)
 fn whoever_took_a_connection_serves_and_only_tcp_can_be_asked_to() {
     assert_eq!(unchecked(VIP).wants(), [Want::Warm(Weight::ONE)]);
     let warmed = [(id(VIP), at(1))].into();
-    let after = with(&unchecked(VIP), &warmed, &Hinted::new());
+    let after = with(&unchecked(VIP), &warmed, &HintPhases::new());
     let want = |desired: &Desired, vip: &str| desired.services[&id(vip)].endpoints[0].want;
     assert_eq!(want(&after, VIP), Want::Serve(Weight::ONE));
     let elsewhere = [(id(OTHER), at(1))].into();
-    let after = with(&unchecked(VIP), &elsewhere, &Hinted::new());
+    let after = with(&unchecked(VIP), &elsewhere, &HintPhases::new());
     assert_eq!(want(&after, VIP), Want::Warm(Weight::ONE));
     let udp = "udp://198.18.0.29:53";
     assert_eq!(unchecked(udp).wants(), [Want::Serve(Weight::ONE)]);
@@ -63,7 +63,7 @@ fn what_a_driver_told_counts_before_nomad_in_the_catalogue_and_out_of_it() {
         vec![instance(1, Health::Passing, Some(1))],
     );
     case.fleet = Some(Arc::new(Fleet::new([allocation(1, ClientStatus::Running)])));
-    let hints = Hinted::from([(at(1), Phase::Stopping), (at(2), Phase::Complete)]);
+    let hints = HintPhases::from([(at(1), Phase::Stopping), (at(2), Phase::Complete)]);
     let desired = with(&case, &BTreeSet::new(), &hints);
     let endpoint = desired.services[&id(VIP)].endpoints[0];
     let expected = (Want::Drain, Some(Phase::Stopping));

@@ -74,7 +74,7 @@ struct World {
     case: Case,
     catalog: Arc<Catalog>,
     warmed: BTreeSet<(ServiceId, SocketAddr)>,
-    hints: Hinted,
+    hints: HintPhases,
 }
 
 impl World {
@@ -84,7 +84,7 @@ impl World {
             case,
             catalog,
             warmed: BTreeSet::new(),
-            hints: Hinted::new(),
+            hints: HintPhases::new(),
         }
     }
 

@@ -6,7 +6,7 @@ use super::*;
 fn stuck(day: &mut Day, mut desired: Desired) -> Desired {
     let evidence = Evidence {
         table: &day.table,
-        last: &Saved::default(),
+        last: &SavedTable::default(),
         catalog: None,
         confirmations: day.confirmations,
         restarts: 0,

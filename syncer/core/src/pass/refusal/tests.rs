@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ipvs::{Command, Refused, Scheduler, ServiceId, ServiceSettings, errno};
+use ipvs::{Command, KernelRefusal, Scheduler, ServiceId, ServiceSettings, errno};
 
 use super::{Refusals, contradicts};
 
@@ -43,7 +43,7 @@ fn a_refused_step_waits_longer_each_time_and_another_step_does_not_wait() {
 fn only_a_refusal_that_contradicts_what_we_think_raises_doubt() {
     let real = Command::RemoveReal(id(), "198.18.0.11:1".parse().unwrap());
     let service = add(Scheduler::WRR);
-    let of = |command, errno| contradicts(&Refused { command, errno });
+    let of = |command, errno| contradicts(&KernelRefusal { command, errno });
     assert!(of(service, errno::EEXIST) && of(real, errno::ESRCH) && of(real, errno::ENOENT));
     assert!(!of(service, errno::ENOENT), "no such scheduler");
     assert!(!of(real, errno::EINVAL) && !of(service, errno::EPERM));

@@ -12,7 +12,7 @@ use ipvs::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::desired::{Declared, Desired, DesiredService, Endpoint, Saved, Scope, Want};
+use crate::desired::{Declared, Desired, DesiredService, Endpoint, SavedTable, Scope, Want};
 use crate::model::policy::Ownership;
 use crate::model::{AllocId, Moment};
 use crate::plan::{Drain, Drains};
@@ -134,7 +134,7 @@ impl Model {
             desired: &self.desired,
             table: &self.table,
             drains: &self.drains,
-            last: &Saved::default(),
+            last: &SavedTable::default(),
             ownership: &ownership,
         };
         state.follow(scope, &world);

@@ -4,9 +4,9 @@ use nomad_ipvs_proto::hints::Outcome as Wire;
 
 use super::*;
 
-type Answered = oneshot::Receiver<Result<Outcome, NoAnswer>>;
+type AnswerReceiver = oneshot::Receiver<Result<Outcome, NoAnswer>>;
 
-fn order(task: &str, hint: Hint) -> (Order, Answered) {
+fn order(task: &str, hint: Hint) -> (Order, AnswerReceiver) {
     let (answer, answered) = oneshot::channel();
     let order = Order {
         alloc: "a".into(),
@@ -18,7 +18,7 @@ fn order(task: &str, hint: Hint) -> (Order, Answered) {
     (order, answered)
 }
 
-fn take(pending: &mut Pending, task: &str, hint: Hint) -> Answered {
+fn take(pending: &mut Pending, task: &str, hint: Hint) -> AnswerReceiver {
     let (order, answered) = order(task, hint);
     pending.take(order);
     answered
