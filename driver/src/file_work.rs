@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 /// So many pieces of work run at the same time.
-const SLOTS: usize = 8;
+const SLOTS_MAX: usize = 8;
 /// The limit for one piece of work, its wait for a slot included.
 const WORK_LIMIT: Duration = Duration::from_secs(10);
 
@@ -53,7 +53,7 @@ struct Entry {
 impl Default for FileWork {
     fn default() -> Self {
         Self {
-            slots: Arc::new(Semaphore::new(SLOTS)),
+            slots: Arc::new(Semaphore::new(SLOTS_MAX)),
             ledger: Arc::default(),
         }
     }
@@ -146,10 +146,10 @@ mod tests {
     #[tokio::test]
     async fn work_that_panics_is_an_error_and_leaves_no_slot_behind() {
         let files = FileWork::default();
-        for _ in 0..=SLOTS {
+        for _ in 0..=SLOTS_MAX {
             let outcome = files.run::<()>("a read", || panic!("on purpose")).await;
             assert_eq!(outcome, Err(FileWorkError::Broken { work: "a read" }));
         }
-        assert_eq!(files.slots.available_permits(), SLOTS);
+        assert_eq!(files.slots.available_permits(), SLOTS_MAX);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  spec names paths below the allocation ─▶ each is opened once (openat2, below the allocation's directory)
-//!     ─▶ bound, by its descriptor, to STAGES/process/start/number ─▶ the engine creates and starts by these paths ─▶ gone
+//!     ─▶ bound, by its descriptor, to STAGES_ROOT/process/start/number ─▶ the engine creates and starts by these paths ─▶ gone
 //! ```
 //!
 //! The engine resolves a bind's source at the container's start, where nothing can be checked any more, and everything
@@ -23,7 +23,7 @@ pub use mounts::Stage;
 pub use source::{Absence, BindSource, Kind};
 
 /// The usual place of all stages of a machine.
-const STAGES: &str = "/run/docker-ipvs";
+const STAGES_ROOT: &str = "/run/docker-ipvs";
 
 /// Where the engine finds sources below the allocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +73,7 @@ struct ProcessStages {
 
 impl Default for Stages {
     fn default() -> Self {
-        Self::at(Path::new(STAGES))
+        Self::at(Path::new(STAGES_ROOT))
     }
 }
 

@@ -1,5 +1,5 @@
-//! What configuration a driver takes, as values: `object([attribute("image", "string").required()])`. [`crate::options`] makes
-//! them of structs.
+//! What configuration a driver takes, as values: `object([attribute("image", "string").required()])`.
+//! [`options!`](crate::options!) makes them of structs.
 //!
 //! The agent decodes the HCL of a `config` block by this and sends the result as msgpack, which [`crate::cty`] reads.
 

@@ -1,7 +1,7 @@
 //! A `config` block's options, each declared once.
 //!
-//! [`options!`](crate::options!) makes two things of one list: the struct that [`crate::cty`] decodes what the agent sends
-//! into, and the [`Spec`] by which the agent reads the block. So no option can be in one of them and not in the other.
+//! [`options!`](crate::options!) makes two things of one list: the [`Spec`] by which the agent reads the block, and the struct
+//! into which [`crate::cty`] decodes the result. So no option can be in one of them and not in the other.
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ pub trait OptionType {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct FreeBlock(pub BTreeMap<String, String>);
 
-/// Declares structs of options. See [the module](crate::options).
+/// Declares structs of options. See [the module](mod@crate::options).
 #[macro_export]
 macro_rules! options {
     (@default) => {
@@ -122,7 +122,7 @@ impl OptionType for FreeBlock {
     }
 }
 
-/// The option's absence is told from its default.
+/// An absent option differs from one that has the default's value.
 impl<T: OptionType> OptionType for Option<T> {
     fn spec(name: &str) -> Spec {
         T::spec(name)

@@ -14,14 +14,14 @@ use tracing::debug;
 use super::directory::{Access, Directory};
 
 /// Enough to tell one place in a log from another.
-pub(super) const TAIL: usize = 4096;
+pub(super) const TAIL_SIZE: usize = 4096;
 /// The tail may be spread over so many files.
-const TAIL_FILES: usize = 4;
+const TAIL_FILES_MAX: usize = 4;
 /// Nomad's defaults; the job's own settings are not sent to drivers.
-const DEFAULT_SIZE: u64 = 10 * 1024 * 1024;
-const DEFAULT_COUNT: usize = 10;
+const DEFAULT_FILE_SIZE: u64 = 10 * 1024 * 1024;
+const DEFAULT_FILE_COUNT: usize = 10;
 /// The smallest file that is taken for a full one.
-const LEAST_SIZE: u64 = 64 * 1024;
+const FULL_FILE_SIZE_MIN: u64 = 64 * 1024;
 
 #[derive(Debug, Clone)]
 pub(super) struct Files {
@@ -61,15 +61,16 @@ impl Files {
     pub(super) fn end(&self) -> io::Result<Option<End>> {
         let mut tail = Vec::new();
         let mut write_time = None;
-        for number in self.numbers()?.into_iter().rev().take(TAIL_FILES) {
-            let Ok((bytes, at)) = self.last_bytes(number, TAIL.saturating_sub(tail.len())) else {
+        for number in self.numbers()?.into_iter().rev().take(TAIL_FILES_MAX) {
+            let Ok((bytes, at)) = self.last_bytes(number, TAIL_SIZE.saturating_sub(tail.len()))
+            else {
                 continue;
             };
             if !bytes.is_empty() {
                 write_time.get_or_insert(at);
                 tail.splice(0..0, bytes);
             }
-            if tail.len() >= TAIL {
+            if tail.len() >= TAIL_SIZE {
                 break;
             }
         }
@@ -114,12 +115,12 @@ impl Files {
         // If the collector has deleted files already, it did so by the job's own count.
         let count = match numbers.first() {
             Some(first) if *first > 0 => numbers.len(),
-            _ => numbers.len().max(DEFAULT_COUNT),
+            _ => numbers.len().max(DEFAULT_FILE_COUNT),
         };
         let before = numbers.iter().rev().nth(1);
         let full = match before.map(|number| self.size(*number)) {
-            Some(Ok(size)) => size.max(LEAST_SIZE),
-            _ => DEFAULT_SIZE,
+            Some(Ok(size)) => size.max(FULL_FILE_SIZE_MIN),
+            _ => DEFAULT_FILE_SIZE,
         };
         let mut number = numbers.last().copied().unwrap_or_default();
         loop {
@@ -272,7 +273,7 @@ mod tests {
         append(&files, second);
         assert_eq!(files.numbers().unwrap(), [0, 1]);
         let (first, second) = (files.size(0).unwrap(), files.size(1).unwrap());
-        assert!(first <= DEFAULT_SIZE && first % 16 == 0, "{first}");
+        assert!(first <= DEFAULT_FILE_SIZE && first % 16 == 0, "{first}");
         assert_eq!(first + second, lines.len() as u64);
     }
 
@@ -314,19 +315,19 @@ mod tests {
         let bytes = vec![b'x'; 11 * 1024 * 1024];
         let (count, result) = files(dir.path()).append(&bytes);
         assert!(result.is_err());
-        assert_eq!(u64::try_from(count), Ok(DEFAULT_SIZE));
+        assert_eq!(u64::try_from(count), Ok(DEFAULT_FILE_SIZE));
     }
 
     #[test]
     fn a_folder_that_a_job_puts_in_place_of_an_old_file_does_not_have_lines_written_for_ever() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("web.stdout.0")).unwrap();
-        for number in 1..=DEFAULT_COUNT {
+        for number in 1..=DEFAULT_FILE_COUNT {
             write(dir.path(), &format!("web.stdout.{number}"), "old\n");
         }
         // More than one file takes, so that the oldest has to go.
         append(&files(dir.path()), &b"new\n".repeat(20_000));
         let files = files(dir.path());
-        assert_eq!(files.numbers().unwrap().len(), DEFAULT_COUNT + 2);
+        assert_eq!(files.numbers().unwrap().len(), DEFAULT_FILE_COUNT + 2);
     }
 }

@@ -4,7 +4,7 @@
 //! pipe, a copy buffer and a write buffer, 160 KiB together, so the outbox need not be larger to hold all that can
 //! still be lost.
 
-use super::files::TAIL;
+use super::files::TAIL_SIZE;
 use super::tail::Tail;
 
 /// More than a collector can hold.
@@ -39,9 +39,9 @@ impl Outbox {
 
     /// All of it is in the files.
     pub(super) fn settle(&mut self) {
-        let excess = self.bytes.len().saturating_sub(TAIL);
+        let excess = self.bytes.len().saturating_sub(TAIL_SIZE);
         drop(self.bytes.drain(..excess));
-        self.bytes.shrink_to(TAIL);
+        self.bytes.shrink_to(TAIL_SIZE);
         self.in_files = self.bytes.len();
         self.overflow = 0;
     }
@@ -136,6 +136,6 @@ mod tests {
         }
         assert!(outbox.pending() >= CAPACITY);
         outbox.settle();
-        assert!(outbox.bytes.capacity() <= TAIL);
+        assert!(outbox.bytes.capacity() <= TAIL_SIZE);
     }
 }

@@ -9,7 +9,7 @@ use nomad_driver_sdk::TaskConfig;
 use super::directory::{Directory, off_worker};
 
 /// The agent sends this path in place of the FIFOs when a task's logs are switched off.
-const OFF: &str = "/dev/null";
+const NO_LOG_PATH: &str = "/dev/null";
 
 /// The agent's paths for a task's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct PlaceError {
 impl Paths {
     /// `None`: nobody collects logs for this task.
     pub fn of(task: &TaskConfig, is_collection_off: bool) -> Option<Self> {
-        let is_off = |path: &str| path.is_empty() || path == OFF;
+        let is_off = |path: &str| path.is_empty() || path == NO_LOG_PATH;
         let off = is_collection_off || is_off(&task.stdout_path) || is_off(&task.stderr_path);
         (!off).then(|| Self {
             allocation: PathBuf::from(&task.alloc_dir),

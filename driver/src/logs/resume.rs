@@ -28,8 +28,8 @@ const CLOCK_SLACK: Duration = Duration::from_secs(2);
 const RECENT_ENTRIES: usize = 16;
 /// An engine that stores lines more slowly than it hands them out gives them later times than they arrived at, by this much
 /// on a busy machine. A place so late has to fit by more than a few bytes.
-const LAG: Duration = Duration::from_mins(1);
-const LAG_FIT: usize = 256;
+const STORE_LAG: Duration = Duration::from_mins(1);
+const STORE_LAG_FIT: usize = 256;
 /// After so many bytes of a search others have their turn.
 const TURN_SIZE: usize = 256 * 1024;
 
@@ -173,7 +173,7 @@ pub(super) async fn boundary(
     source: Source,
     end: &End,
 ) -> Result<Boundary, EngineError> {
-    let last = end.write_time.checked_add(LAG);
+    let last = end.write_time.checked_add(STORE_LAG);
     let last = last.and_then(|last| Timestamp::try_from(last).ok());
     let last = last.unwrap_or(Timestamp::MAX);
     let mut search = Search::new(source, end);

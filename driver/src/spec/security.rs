@@ -7,7 +7,7 @@ use super::{Inputs, SpecError, non_empty, seccomp, text};
 use crate::pattern::matches;
 
 /// What Docker gives every container.
-const DOCKERS_CAPS: [&str; 14] = [
+const DOCKER_CAPS: [&str; 14] = [
     "audit_write",
     "chown",
     "dac_override",
@@ -135,7 +135,7 @@ impl Caps {
                 drop: vec!["all".to_owned()],
             });
         }
-        let defaults = DOCKERS_CAPS
+        let defaults = DOCKER_CAPS
             .iter()
             .filter(|cap| !allows_all && !allow.iter().any(|patterns| patterns == *cap));
         let mut drop: Vec<_> = defaults.map(|cap| (*cap).to_owned()).chain(drop).collect();
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_docker_gives_and_the_agent_does_not_allow_is_dropped() {
-        let caps = DOCKERS_CAPS
+        let caps = DOCKER_CAPS
             .iter()
             .filter(|cap| **cap != "net_raw")
             .copied()

@@ -1,7 +1,7 @@
 //! The mounts of a stage, and what a process that was killed left behind.
 //!
 //! ```text
-//!  STAGES/            root's alone; locked while a process makes or removes folders
+//!  STAGES_ROOT/       root's alone; locked while a process makes or removes folders
 //!    <process>/       this one's; locked while it lives
 //!      <start>/       a file system in memory of its own, so that an engine which does not see this process's mounts
 //!        <number>     finds no path here at all, instead of an empty one
@@ -23,7 +23,7 @@ use super::{Place, StageError};
 /// Bit of `CapEff` in /proc/self/status.
 const CAP_SYS_ADMIN: u32 = 21;
 /// The most folders of processes; no machine has more.
-const PROCESSES: usize = 1024;
+const PROCESSES_MAX: usize = 1024;
 
 /// This process's folder.
 #[derive(Debug)]
@@ -201,7 +201,7 @@ fn sweep(root: &Path) {
     let Ok(entries) = fs::read_dir(root) else {
         return;
     };
-    for process in entries.flatten().take(PROCESSES) {
+    for process in entries.flatten().take(PROCESSES_MAX) {
         let path = process.path();
         let Ok(lock) = File::open(&path) else {
             continue;
@@ -222,7 +222,7 @@ fn sweep(root: &Path) {
 
 /// A new folder below `root`.
 fn free(root: &Path) -> io::Result<PathBuf> {
-    for number in 0..PROCESSES {
+    for number in 0..PROCESSES_MAX {
         let path = root.join(number.to_string());
         match DirBuilder::new().mode(0o700).create(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

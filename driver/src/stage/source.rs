@@ -10,9 +10,9 @@ use super::StageError;
 
 /// The kernel asks to try again when something was renamed meanwhile; a container that renames all the time is refused.
 const OPEN_ATTEMPTS: usize = 16;
-const HANDLE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+const HANDLE_FLAGS: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 /// The mode of a directory that is made for a path that is not there, as the engine makes it.
-const MODE: u32 = 0o755;
+const DIRECTORY_MODE: u32 = 0o755;
 
 /// A path below the allocation's directory that a container is to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(super) struct Allocation {
 
 impl Allocation {
     pub(super) fn open(path: &Path) -> Result<Self, StageError> {
-        let flags = HANDLE | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let flags = HANDLE_FLAGS | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let handle = open(path, flags, Mode::empty()).map_err(|error| StageError::Allocation {
             path: path.to_owned(),
             source: error.into(),
@@ -88,7 +88,7 @@ impl Allocation {
             Kind::Driver => ResolveFlags::NO_SYMLINKS,
             Kind::Job { .. } => ResolveFlags::NO_MAGICLINKS,
         };
-        below(self.handle.as_fd(), path, HANDLE, links)
+        below(self.handle.as_fd(), path, HANDLE_FLAGS, links)
     }
 
     /// Folder by folder, each opened before the next is made in it.
@@ -96,21 +96,21 @@ impl Allocation {
         let mut folder = below(
             self.handle.as_fd(),
             Path::new("."),
-            HANDLE | OFlags::DIRECTORY,
+            HANDLE_FLAGS | OFlags::DIRECTORY,
             ResolveFlags::NO_SYMLINKS,
         )?;
         for part in path.components() {
             let Component::Normal(name) = part else {
                 return Err(Errno::XDEV);
             };
-            match mkdirat(&folder, name, Mode::from_raw_mode(MODE)) {
+            match mkdirat(&folder, name, Mode::from_raw_mode(DIRECTORY_MODE)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(error),
             }
             folder = below(
                 folder.as_fd(),
                 Path::new(name),
-                HANDLE | OFlags::DIRECTORY,
+                HANDLE_FLAGS | OFlags::DIRECTORY,
                 ResolveFlags::NO_SYMLINKS,
             )?;
         }

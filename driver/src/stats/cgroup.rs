@@ -18,10 +18,10 @@ use crate::engine::ContainerId;
 use crate::engine::Sample;
 
 /// Longer than any of these files; what is beyond is not read.
-const LONGEST_FILE: usize = 16 * 1024;
+const FILE_SIZE_MAX: usize = 16 * 1024;
 /// cgroup v1 counts user and system time in hundredths of a second.
-const TICK: u64 = 10_000_000;
-const MICROSECOND: u64 = 1000;
+const TICK_NANOSECONDS: u64 = 10_000_000;
+const MICROSECOND_NANOSECONDS: u64 = 1000;
 
 /// The files of one container.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl Cgroup {
 
     /// The counters of this moment. An error: the container has gone.
     pub fn sample(&self, clock: Clock) -> io::Result<Sample> {
-        let mut buffer = [0; LONGEST_FILE];
+        let mut buffer = [0; FILE_SIZE_MAX];
         match &self.files {
             CounterFiles::V1 {
                 usage,
@@ -124,7 +124,11 @@ impl Cgroup {
                 let cpu_total = number(read(usage, &mut buffer)?);
                 let system_total = clock.system_total();
                 let text = read(modes, &mut buffer)?;
-                let mode = |key| value(text, key).unwrap_or_default().saturating_mul(TICK);
+                let mode = |key| {
+                    value(text, key)
+                        .unwrap_or_default()
+                        .saturating_mul(TICK_NANOSECONDS)
+                };
                 let (cpu_user, cpu_kernel) = (mode("user"), mode("system"));
                 let text = read(throttling, &mut buffer)?;
                 let throttled_periods = value(text, "nr_throttled").unwrap_or_default();
@@ -163,7 +167,7 @@ impl Cgroup {
                 let time = |key| {
                     value(text, key)
                         .unwrap_or_default()
-                        .saturating_mul(MICROSECOND)
+                        .saturating_mul(MICROSECOND_NANOSECONDS)
                 };
                 let (cpu_total, cpu_user, cpu_kernel) =
                     (time("usage_usec"), time("user_usec"), time("system_usec"));

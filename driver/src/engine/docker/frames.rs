@@ -16,7 +16,7 @@ use tokio_util::codec::Decoder;
 use crate::engine::{EngineError, Source};
 
 /// A frame's header.
-const HEADER: usize = 8;
+const HEADER_SIZE: usize = 8;
 /// So much is kept of an error that the engine reports inside the stream.
 const LONGEST_REPORT: usize = 1024;
 
@@ -43,7 +43,7 @@ pub(super) enum FrameError {
     #[error("the stream of output ends inside a frame")]
     Truncated,
     #[error("the stream of output has a frame that begins with {0:02x?}")]
-    Header([u8; HEADER]),
+    Header([u8; HEADER_SIZE]),
     #[error("the engine reports: {0}")]
     Report(String),
 }
@@ -103,11 +103,11 @@ impl Decoder for Frames {
                     }));
                 }
                 State::Header => {
-                    let Some(header) = src.first_chunk::<HEADER>().copied() else {
+                    let Some(header) = src.first_chunk::<HEADER_SIZE>().copied() else {
                         return Ok(None);
                     };
                     self.state = State::after(header)?;
-                    src.advance(HEADER);
+                    src.advance(HEADER_SIZE);
                 }
                 State::Payload { rest: 0, .. } => self.state = State::Header,
                 State::Payload { source, rest } => {
@@ -152,7 +152,7 @@ impl Decoder for Frames {
 }
 
 impl State {
-    fn after(header: [u8; HEADER]) -> Result<Self, FrameError> {
+    fn after(header: [u8; HEADER_SIZE]) -> Result<Self, FrameError> {
         let [stream, 0, 0, 0, length @ ..] = header else {
             return Err(FrameError::Header(header));
         };
@@ -192,7 +192,10 @@ pub(crate) fn fuzz(data: &[u8]) {
         if outcome.is_err() {
             break;
         }
-        assert!(buffer.len() < HEADER, "what can be passed on is not kept");
+        assert!(
+            buffer.len() < HEADER_SIZE,
+            "what can be passed on is not kept"
+        );
     }
     while outcome.is_ok()
         && let Ok(Some(piece)) = frames.decode_eof(&mut buffer)

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{CLOCK_SLACK, LAG_FIT, Skip};
+use super::{CLOCK_SLACK, STORE_LAG_FIT, Skip};
 use crate::engine::{LogEntry, Source};
 use crate::logs::files::End;
 use crate::logs::tail::{Match, Tail};
@@ -96,7 +96,7 @@ impl Search {
             .at
             .as_nanosecond()
             .saturating_sub(self.write_time?.as_nanosecond());
-        if away > CLOCK_SLACK.as_nanos().cast_signed() && fit < LAG_FIT {
+        if away > CLOCK_SLACK.as_nanos().cast_signed() && fit < STORE_LAG_FIT {
             return None;
         }
         let complete = bytes == mark.length;

@@ -85,7 +85,7 @@ proptest! {
         let (whole, split) = (decode(form, &[&bytes]), decode(form, &parts(&bytes, &cuts)));
         prop_assert_eq!(whole.output, split.output);
         prop_assert_eq!(whole.error, split.error);
-        prop_assert!(split.buffer_max < HEADER);
+        prop_assert!(split.buffer_max < HEADER_SIZE);
     }
 
     #[test]
