@@ -30,9 +30,9 @@ pub enum HandshakeError {
     )]
     NotStartedByNomad,
     #[error(
-        "the agent offers plugin protocol versions {offered:?}, this driver speaks {APP_PROTOCOL}"
+        "the agent offers plugin protocol versions {versions:?}, this driver speaks {APP_PROTOCOL}"
     )]
-    ProtocolVersion { offered: String },
+    ProtocolVersion { versions: String },
     #[error(
         "the agent asks for TLS between itself and the plugin (PLUGIN_CLIENT_CERT), which this driver does not speak"
     )]
@@ -49,13 +49,13 @@ impl Handshake {
         if lookup(COOKIE_NAME).is_none_or(|cookie| cookie != COOKIE) {
             return Err(HandshakeError::NotStartedByNomad);
         }
-        if let Some(offered) = lookup("PLUGIN_PROTOCOL_VERSIONS") {
-            let offered = offered.to_string_lossy().into_owned();
-            if !offered
+        if let Some(versions) = lookup("PLUGIN_PROTOCOL_VERSIONS") {
+            let versions = versions.to_string_lossy().into_owned();
+            if !versions
                 .split(',')
                 .any(|version| version.trim().parse() == Ok(APP_PROTOCOL))
             {
-                return Err(HandshakeError::ProtocolVersion { offered });
+                return Err(HandshakeError::ProtocolVersion { versions });
             }
         }
         if lookup("PLUGIN_CLIENT_CERT").is_some_and(|certificate| !certificate.is_empty()) {

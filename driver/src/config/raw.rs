@@ -92,7 +92,7 @@ impl Raw {
     /// Options that differ from their default and do nothing here.
     pub(super) fn without_effect(&self) -> Vec<&'static str> {
         let default = Self::default();
-        let is_changed = [
+        let changes = [
             (
                 "auth",
                 self.auth
@@ -119,7 +119,7 @@ impl Raw {
                 self.windows_allow_insecure_container_admin,
             ),
         ];
-        is_changed
+        changes
             .into_iter()
             .filter(|(_, is_changed)| *is_changed)
             .map(|(name, _)| name)

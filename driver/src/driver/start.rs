@@ -57,7 +57,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
         // Cancel-safe: a pull that is dropped is given up, and nothing was made yet.
         tokio::select! {
             biased;
-            () = start.is_given_up() => return Err(DriverError::new(
+            () = start.wait_give_up() => return Err(DriverError::new(
                 "the task was stopped while its image was fetched: nothing was started",
             )),
             image = self.image(engine.as_ref(), &task, &want) => image?,

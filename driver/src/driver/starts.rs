@@ -61,7 +61,7 @@ impl Starts {
 
 impl Start {
     /// Answers once somebody wants this start given up. Cancel-safe.
-    pub(super) async fn is_given_up(&self) {
+    pub(super) async fn wait_give_up(&self) {
         self.signals.give_up.cancelled().await;
     }
 }
@@ -84,7 +84,7 @@ mod tests {
         assert!(starts.begin("t1").is_none() && starts.begin("t2").is_some());
         let (guard, give_up) = (start, starts.give_up("t1"));
         let run = async move {
-            guard.is_given_up().await;
+            guard.wait_give_up().await;
         };
         tokio::join!(run, give_up);
         assert!(starts.begin("t1").is_some());

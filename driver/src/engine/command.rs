@@ -26,7 +26,7 @@ pub enum CommandState {
         /// In the engine's pid namespace, once it has one.
         pid: Option<i32>,
     },
-    Ended {
+    Exit {
         code: i64,
     },
 }

@@ -304,7 +304,7 @@ impl ContainerEngine for DockerEngine {
             .await?;
         let pid = answer.pid.and_then(|pid| i32::try_from(pid).ok());
         Ok(match answer.exit_code {
-            Some(code) if answer.running == Some(false) => CommandState::Ended { code },
+            Some(code) if answer.running == Some(false) => CommandState::Exit { code },
             _ => CommandState::Running {
                 pid: pid.filter(|pid| *pid > 0),
             },

@@ -30,7 +30,7 @@ pub(super) async fn of<E: ContainerEngine>(
     let mut process = None;
     loop {
         let pid = match engine.exec_state(id).await? {
-            CommandState::Ended { code } => return Ok(code),
+            CommandState::Exit { code } => return Ok(code),
             CommandState::Running { pid } => pid,
         };
         if process.is_none() {

@@ -47,7 +47,7 @@ impl Outbox {
     }
 
     /// Whether the files, which end with `tail`, hold all of it.
-    pub(super) fn is_settled_by(&self, tail: &[u8]) -> bool {
+    pub(super) fn agrees_with(&self, tail: &[u8]) -> bool {
         let agree = self.bytes.ends_with(tail) || tail.ends_with(&self.bytes);
         self.pending() == 0 || !self.bytes.is_empty() && !tail.is_empty() && agree
     }
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn what_is_not_in_the_files_is_missing() {
         let mut outbox = outbox(b"one\n", b"two\nthree\nfour\n");
-        assert!(!outbox.is_settled_by(b"one\ntwo\n"));
+        assert!(!outbox.agrees_with(b"one\ntwo\n"));
         let gap = outbox.take_gap(b"one\ntwo\n", Some(4)).unwrap();
         assert_eq!(gap, b"three\nfour\n");
         assert_eq!(outbox.pending(), 0);

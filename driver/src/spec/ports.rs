@@ -31,7 +31,7 @@ pub fn published_ports(
     let legacy = resources
         .allocated_resources
         .as_ref()
-        .and_then(|allocated| allocated.networks.first());
+        .and_then(|resources| resources.networks.first());
     let mut ports = Vec::new();
     if !options.ports.is_empty() && !group.is_empty() {
         for label in &options.ports {

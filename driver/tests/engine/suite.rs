@@ -228,7 +228,7 @@ pub(crate) async fn a_commands_output_may_begin_with_any_byte(engine: impl Conta
         assert_eq!(text(&chunks, Source::Stdout), expected, "{tty}");
         drop(input);
         let end = async {
-            while engine.exec_state(&id).await.unwrap() != (CommandState::Ended { code: 3 }) {
+            while engine.exec_state(&id).await.unwrap() != (CommandState::Exit { code: 3 }) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };

@@ -126,8 +126,8 @@ fn only_a_fifo_with_one_name_is_the_agents() {
     let directory = Directory::open(alloc, logs).unwrap();
     fifo(&logs.join("true"));
     let true_fifo = directory.fifo("true").unwrap();
-    let nobody_reads = true_fifo.open(Access::Append).unwrap_err();
-    assert_eq!(nobody_reads.raw_os_error(), Some(nix::libc::ENXIO));
+    let no_reader = true_fifo.open(Access::Append).unwrap_err();
+    assert_eq!(no_reader.raw_os_error(), Some(nix::libc::ENXIO));
     symlink(logs.join("true"), logs.join("link")).unwrap();
     symlink("/dev/zero", logs.join("zero")).unwrap();
     fs::write(logs.join("file"), "").unwrap();

@@ -44,7 +44,7 @@ impl Sink {
             let files = self.files.clone();
             let result = off_worker(move || Ok((files.end()?, files.position()?))).await;
             match result {
-                Ok((Some(end), position)) if self.outbox.is_settled_by(&end.tail) => {
+                Ok((Some(end), position)) if self.outbox.agrees_with(&end.tail) => {
                     self.outbox.settle();
                     self.base = Some(position);
                 }

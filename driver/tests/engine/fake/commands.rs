@@ -71,7 +71,7 @@ impl FakeEngine {
                 Step::Exit(exit_code) => code = exit_code,
             }
         }
-        let state = CommandState::Ended { code };
+        let state = CommandState::Exit { code };
         self.lock().commands.states.insert(name, state);
     }
 
