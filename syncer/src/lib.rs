@@ -24,6 +24,7 @@ pub mod hints;
 pub mod http;
 pub mod lock;
 pub mod parts;
+pub mod rate;
 pub mod reconcile;
 pub mod registrar;
 pub mod source;

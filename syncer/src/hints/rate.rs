@@ -8,50 +8,37 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
-use tokio::time::Instant;
 
-/// Of one node: it stops no more tasks at once, and starts and ends fewer for long.
+use crate::rate::{Bucket, Rate};
+
+/// The rate of one node: it stops no more tasks at once, and starts and ends fewer for long.
 const NODE: Rate = Rate {
     burst: 512,
     interval: Duration::from_millis(20),
 };
 
-/// Of all nodes.
+/// The rate of all nodes together.
 const ALL: Rate = Rate {
     burst: 4096,
     interval: Duration::from_millis(2),
 };
 
-/// `burst` at once, and one each `interval`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rate {
-    pub(super) burst: u32,
-    pub(super) interval: Duration,
-}
-
-/// An allowance, by the time at which it would be full again.
+/// A bucket that streams share.
 #[derive(Debug)]
-struct Allowance {
-    rate: Rate,
-    full_at: Mutex<Instant>,
-}
+struct Allowance(Mutex<Bucket>);
 
 impl Allowance {
     fn new(rate: Rate) -> Self {
-        let full_at = Mutex::new(Instant::now());
-        Self { rate, full_at }
+        Self(Mutex::new(Bucket::new(rate)))
     }
 
     /// Waits until one more is allowed.
     async fn take(&self) {
-        let due = {
-            let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-            let (now, Rate { burst, interval }) = (Instant::now(), self.rate);
-            *full_at = (*full_at).max(now) + interval;
-            // Empty is so long before full.
-            full_at.checked_sub(interval * burst).unwrap_or(now)
+        let wait = {
+            let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            bucket.take()
         };
-        tokio::time::sleep_until(due).await;
+        tokio::time::sleep(wait).await;
     }
 }
 
@@ -116,6 +103,8 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     const fn rate(burst: u32, millis: u64) -> Rate {

@@ -19,13 +19,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::blocking::{Bucket, Cursor, LIMIT};
+use super::blocking::{Cursor, LIMIT, PACE};
 use super::lenient::{self, Field};
 use super::nomad_json::{Shape, Stub, shapes};
 use super::{Published, whole};
 use crate::backoff::Backoff;
 use crate::http::{Answer, Api, Http, HttpError, SetupError};
 use crate::parts::Parts;
+use crate::rate::Bucket;
 
 /// The header that carries Nomad's token.
 pub const TOKEN_HEADER: &str = "X-Nomad-Token";
@@ -101,7 +102,7 @@ struct Shapes {
 
 impl Follower {
     async fn run(mut self) {
-        let (mut backoff, mut pace) = (Backoff::default(), Bucket::new());
+        let (mut backoff, mut pace) = (Backoff::default(), Bucket::new(PACE));
         let mut list = listing(self.http.clone(), Cursor::default(), Duration::ZERO);
         loop {
             self.shapes.ask(&self.http);
@@ -113,7 +114,7 @@ impl Follower {
                             backoff.reset();
                             let next = cursor.after(answer.number("X-Nomad-Index"));
                             self.take(stubs, next.0, answer.arrived);
-                            (next, pace.due())
+                            (next, pace.take())
                         }
                         Err(error) => {
                             self.fail(error.chain());

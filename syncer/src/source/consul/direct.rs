@@ -5,12 +5,13 @@ use std::sync::Arc;
 use super::Reader;
 use super::read::{self, Consistency};
 use crate::backoff::Backoff;
-use crate::source::blocking::{Bucket, Cursor};
+use crate::rate::Bucket;
+use crate::source::blocking::{Cursor, PACE};
 
 /// Follows one service; ends when it is gone and not named in the config file.
 pub(super) async fn follow(reader: Reader, name: Arc<str>) -> Arc<str> {
     let (mut cursor, mut backoff, mut pace) =
-        (Cursor::default(), Backoff::default(), Bucket::new());
+        (Cursor::default(), Backoff::default(), Bucket::new(PACE));
     // The highest index so far, beyond failures.
     let mut mark = None;
     loop {
@@ -18,7 +19,7 @@ pub(super) async fn follow(reader: Reader, name: Arc<str>) -> Arc<str> {
         match answer.and_then(|(read, answer)| reader.unless_hidden(&name, read, answer)) {
             Ok((_, answer)) if cursor.is_after(read::index(&answer)) => {
                 cursor = Cursor::default();
-                pace.take().await;
+                tokio::time::sleep(pace.take()).await;
             }
             Ok((service, answer)) => {
                 backoff.reset();
@@ -29,7 +30,7 @@ pub(super) async fn follow(reader: Reader, name: Arc<str>) -> Arc<str> {
                 if gone {
                     return name;
                 }
-                pace.take().await;
+                tokio::time::sleep(pace.take()).await;
             }
             Err(error) => {
                 reader.fail(&name, &error);

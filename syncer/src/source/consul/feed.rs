@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use super::read::{self, Consistency};
 use crate::backoff::Backoff;
 use crate::http::{Answer, Http, HttpError};
-use crate::source::blocking::{Bucket, Cursor};
+use crate::rate::Bucket;
+use crate::source::blocking::{Cursor, PACE};
 use crate::source::consul_json::{CheckEntry, ServiceNames};
 use crate::source::lenient::{self, Field};
 
@@ -82,18 +83,18 @@ pub(super) struct Failing {
 /// Follows one list as long as somebody listens.
 pub(super) async fn follow(http: Http, feed: Feed, news: mpsc::Sender<News>) {
     let (mut cursor, mut backoff, mut pace) =
-        (Cursor::default(), Backoff::default(), Bucket::new());
+        (Cursor::default(), Backoff::default(), Bucket::new(PACE));
     loop {
         let (entry, wait) = match list(&http, feed, cursor).await {
             // It speaks of the past, or of another history: whoever has to say is asked.
             Ok((_, answer)) if cursor.is_after(read::index(&answer)) => {
                 cursor = Cursor::default();
-                (None, pace.due())
+                (None, pace.take())
             }
             Ok((entry, answer)) => {
                 backoff.reset();
                 cursor = cursor.after(Some(read::index(&answer)));
-                (Some(entry), pace.due().max(cost(&answer)))
+                (Some(entry), pace.take().max(cost(&answer)))
             }
             Err(error) => {
                 cursor = Cursor::default();
