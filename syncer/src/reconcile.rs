@@ -31,7 +31,7 @@ use crate::source::{self, Published, changed, until};
 use crate::store::Store;
 use crate::warm::Prober;
 
-/// Where a reconciler hears from.
+/// What a reconciler listens to.
 #[derive(Debug)]
 pub struct Inputs {
     pub catalog: watch::Receiver<Published<Catalog>>,
@@ -71,7 +71,7 @@ fn now() -> Now {
 }
 
 impl<D: DataPlane> Reconciler<D> {
-    /// Over what an earlier process remembered.
+    /// A reconciler with what an earlier process remembered.
     pub fn new(
         dataplane: D,
         policy: Policy,
@@ -98,7 +98,7 @@ impl<D: DataPlane> Reconciler<D> {
         }
     }
 
-    /// Takes whatever policy comes there in place of its own.
+    /// Takes each policy from that channel in place of its own.
     #[must_use]
     pub fn following(mut self, policies: watch::Receiver<Policy>) -> Self {
         self.policies = Some(policies);
@@ -213,7 +213,7 @@ impl<D: DataPlane> Reconciler<D> {
         self.director.finish(pass, now())
     }
 
-    /// What the sources say by now.
+    /// Collects what the sources say by now.
     fn view(&mut self) -> View {
         let (catalog, arrived) = {
             let published = self.inputs.catalog.borrow_and_update();
@@ -291,7 +291,7 @@ impl<D: DataPlane> Reconciler<D> {
     }
 }
 
-/// Whether a source has anything new since the pass looked.
+/// Whether a source has anything that the pass has not seen.
 fn is_outdated(inputs: &Inputs, hinted: &watch::Receiver<u64>) -> bool {
     let fleet = inputs.fleet.as_ref().map(watch::Receiver::has_changed);
     let news = [

@@ -59,9 +59,9 @@ pub type Key = (ServiceId, SocketAddr);
 /// Both clocks at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// For what has to survive a restart.
+    /// The clock for what has to survive a restart.
     pub wall: Moment,
-    /// For what has to be sure to pass.
+    /// The clock for what has to be sure to pass.
     pub steady: Instant,
 }
 
@@ -81,7 +81,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// In one word.
+    /// Names the reason in one word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Startup => "startup",
@@ -103,12 +103,12 @@ enum Trust {
     Unread,
     /// It has to be read again before the next plan.
     Doubtful,
-    /// As far as is known; a difference is somebody else's doing.
+    /// It is, as far as is known; a difference is somebody else's doing.
     Current,
 }
 
 impl Trust {
-    /// Something came out otherwise than the mirror has it.
+    /// Notes that something is not as the mirror has it.
     fn doubt(&mut self) {
         if *self == Self::Current {
             *self = Self::Doubtful;
@@ -137,7 +137,7 @@ pub struct Director {
     losses: Losses,
     /// When a confirming read of the catalogue was last asked for.
     confirmation_request: Option<Instant>,
-    /// How long after that it is asked for again.
+    /// How long after that the director asks again.
     confirmation_interval: Duration,
     warmed: BTreeSet<Key>,
     failures: Backoff,
@@ -145,7 +145,7 @@ pub struct Director {
     seen_arrival: Option<Instant>,
     latencies: Latencies,
     errors: Errors,
-    /// SNAT rules that were there are gone, and are not set again yet.
+    /// Whether SNAT rules that were there are gone, and are not set again yet.
     snat_lost: bool,
     /// What the last reading found that was not as it was left.
     drift: Vec<String>,
@@ -157,7 +157,7 @@ pub struct Director {
 }
 
 impl Director {
-    /// Over what an earlier process remembered. `audit` is the shortest time between two audits.
+    /// A director with what an earlier process remembered. `audit` is the shortest time between two audits.
     pub fn new(policy: Policy, audit: Duration, memory: Memory, now: Now) -> Self {
         let audits = Audits::every(audit, now.steady);
         let passed = PassState {
@@ -194,7 +194,7 @@ impl Director {
         }
     }
 
-    /// Takes a policy in place of its own: all that was decided by the earlier one is decided anew.
+    /// Takes a policy in place of the earlier one, and decides anew whatever that one had decided.
     pub fn adopt(&mut self, policy: Policy, now: Now) {
         let before = std::mem::replace(&mut self.policy, policy);
         let blocks = self.policy.services.values();
@@ -209,27 +209,27 @@ impl Director {
         self.scope = Scope::Whole;
     }
 
-    /// Endpoints that took a connection.
+    /// Notes that these endpoints took a connection.
     pub fn warm(&mut self, endpoints: impl IntoIterator<Item = Key>) {
         self.warmed.extend(endpoints);
     }
 
-    /// What the data plane's table should be found like.
+    /// Gives the table that the data plane is expected to have.
     pub fn table(&self) -> &Table {
         &self.mirror.table
     }
 
-    /// As of before the first pass, or as the last one left it.
+    /// Gives the state before the first pass, or as the last one has left it.
     pub fn state(&self) -> PassState {
         self.passed.clone()
     }
 
-    /// When the next audit is due, whatever happens.
+    /// Says when the next audit is due, whatever happens.
     pub fn audit_at(&self) -> Instant {
         self.audits.due()
     }
 
-    /// What a person should read, each once.
+    /// Gives what a person should read, each message once.
     pub fn notices(&mut self) -> impl Iterator<Item = Notice> + use<> {
         std::mem::take(&mut self.notices).into_iter()
     }

@@ -11,7 +11,7 @@ use super::{Counter, DataPlaneError, lost};
 pub(super) struct KernelTable(SocketThread<Client>);
 
 impl KernelTable {
-    /// Of the calling thread's network namespace.
+    /// Opens the table of the calling thread's network namespace.
     pub(super) fn open() -> Result<Self, ipvs::Error> {
         let thread = SocketThread::start("netlink", Client::open()?);
         thread.map(Self).map_err(|source| ipvs::Error::Socket {
@@ -20,7 +20,7 @@ impl KernelTable {
         })
     }
 
-    /// All there is; `expected` names what should be found.
+    /// Reads all there is; `expected` names what should be found.
     pub(super) async fn read(&self, expected: &Table) -> Result<Live, DataPlaneError> {
         let expected = expected.clone();
         Ok(self.0.ask(move |client| client.read(&expected)).await??)

@@ -33,7 +33,7 @@ pub(super) struct Vips {
 }
 
 impl Vips {
-    /// Of the calling thread's network namespace, with what an earlier process of ours remembered.
+    /// Opens the interface in the calling thread's network namespace, with what an earlier process of ours remembered.
     pub(super) fn open(
         config: &config::DirectorConfig,
         memory: &Memory,
@@ -54,7 +54,7 @@ impl Vips {
         })
     }
 
-    /// The interface's addresses, which of them are ours, and where no VIP may be.
+    /// Reads the interface's addresses, which of them are ours, and where no VIP may be.
     pub(super) async fn read(&mut self, table: &Table) -> Result<Addresses, DataPlaneError> {
         let listed = self.addresses.addresses().await?;
         let mut addresses = self.sort(&listed, table);
@@ -122,7 +122,7 @@ impl Vips {
             .collect()
     }
 
-    /// Whether it may be added.
+    /// Checks that the VIP may be added.
     fn check(&self, vip: IpAddr) -> Result<IpAddr, DataPlaneError> {
         if let Some(mac) = self.taken.get(&vip) {
             let holder = neighbour(*mac);
@@ -166,7 +166,7 @@ impl Vips {
         }
     }
 
-    /// One outcome a change, also where the whole conversation failed.
+    /// Gives one outcome for each change, also where the whole conversation failed.
     async fn change(&mut self, changes: Vec<Change>) -> Vec<Result<Outcome, DataPlaneError>> {
         if changes.is_empty() {
             return Vec::new();

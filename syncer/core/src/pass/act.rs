@@ -11,10 +11,10 @@ use super::{Director, Notice, Now};
 use crate::desired::{Desired, Holder, Scope};
 use crate::plan::{Gate, Plan, SnatSet, Step};
 
-/// How many steps are sent at once; after each batch something newer may be heeded.
+/// How many steps are sent at once; after each batch the pass may end for something newer.
 const BATCH: usize = 1_000;
 
-/// How long a plan is carried out while something newer waits. What goes elsewhere must not wait for a large addition.
+/// How long a pass goes on while something newer waits. A removal elsewhere must not wait for a large addition.
 const PASS_LIMIT: Duration = Duration::from_millis(500);
 
 /// A pass that carries out its plan.
@@ -29,7 +29,7 @@ pub struct Pass {
     confirmation: Confirmation,
     gate: Gate,
     planned: Instant,
-    /// What is not sent yet begins here.
+    /// The first step of the plan that is not sent yet.
     next: usize,
     sent: Vec<Step>,
 }
@@ -48,9 +48,9 @@ pub(super) struct Decision {
 /// Whether a pass needs a second, independent read of the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confirmation {
-    /// Its source is to be asked now.
+    /// The pass asks for one now.
     Due,
-    /// Nothing is held back, or it was asked for a short time ago.
+    /// Nothing is held back, or an earlier pass has asked a short time ago.
     NotDue,
 }
 
@@ -59,9 +59,9 @@ pub enum Confirmation {
 pub(super) struct Progress {
     pub(super) steps: usize,
     pub(super) failed: usize,
-    /// Those of the failed that the kernel understood and refused: nothing is in doubt after them.
+    /// How many of the failed steps the kernel understood and refused: nothing is in doubt after them.
     pub(super) refused: usize,
-    /// Those of the failed by which the kernel has shown that the mirror is wrong: after a reading they are planned anew.
+    /// How many of the failed steps have shown that the mirror is wrong: after a reading they are planned anew.
     pub(super) contradicted: usize,
     /// The pass ended before its last step, for something newer is known: the rest is planned anew.
     pub(super) cut: bool,
@@ -87,7 +87,7 @@ pub enum Failure {
     },
     /// A VIP is somebody else's address.
     Taken { holder: Holder, reason: String },
-    /// Anything else: nobody knows what came of it.
+    /// Anything else happened: nobody knows what came of the step.
     Other { reason: String },
 }
 
@@ -131,7 +131,7 @@ impl Pass {
         }
     }
 
-    /// Whether the catalogue's source is to be asked for a second, independent read.
+    /// Says whether to ask the catalogue's source for a second, independent read.
     pub fn confirmation(&self) -> Confirmation {
         self.confirmation
     }
@@ -140,7 +140,7 @@ impl Pass {
         &self.plan
     }
 
-    /// The next steps of one stage; what fails in one stage decides what may be done in the next.
+    /// Gives the next steps of one stage; what fails in one stage decides what may be done in the next.
     fn chunk(&mut self) -> Option<std::ops::Range<usize>> {
         let from = self.next;
         if from >= self.plan.steps.len() {
@@ -190,7 +190,7 @@ impl Director {
         (!pass.sent.is_empty()).then_some(&pass.sent)
     }
 
-    /// What came of the steps of the last batch, one outcome a step.
+    /// Takes the outcomes of the last batch, one for each step.
     pub fn outcomes(
         &mut self,
         pass: &mut Pass,

@@ -3,16 +3,16 @@
 
 use std::time::{Duration, Instant};
 
-/// Between two audits at least so many times as long as a read takes: half a hundredth of a processor.
+/// The pause between two audits is at least so many times as long as a read: half a hundredth of a processor.
 const REST_PER_READ: u32 = 200;
 
-/// However long a read takes, the next one comes after that.
+/// The longest pause between two audits, however long a read takes.
 const LONGEST_REST: Duration = Duration::from_mins(1);
 
 /// The times of audits.
 #[derive(Debug)]
 pub(super) struct Audits {
-    /// As configured.
+    /// The interval as it is configured.
     shortest: Duration,
     interval: Duration,
     read_at: Instant,
@@ -27,19 +27,19 @@ impl Audits {
         }
     }
 
-    /// From one audit to the next.
+    /// Gives the time from one audit to the next.
     pub(super) fn interval(&self) -> Duration {
         self.interval
     }
 
-    /// The kernel has just been read, for whatever reason.
+    /// Notes that the kernel has just been read, for whatever reason.
     pub(super) fn read_took(&mut self, took: Duration, now: Instant) {
         let rest = took.saturating_mul(REST_PER_READ).min(LONGEST_REST);
         self.interval = self.shortest.max(rest);
         self.read_at = now;
     }
 
-    /// When the next one is due.
+    /// Says when the next audit is due.
     pub(super) fn due(&self) -> Instant {
         self.read_at + self.interval
     }

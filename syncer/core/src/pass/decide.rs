@@ -13,14 +13,14 @@ use crate::guard::{CONFIRMATION_SPACING, Evidence, guard};
 use crate::model::catalog::Catalog;
 use crate::plan::{Observed, Plan, plan};
 
-/// How often a held-back loss is read again: so that answers that take their time are apart as well.
+/// How often a held-back loss is read again. It leaves a second for answers that take their time.
 const CONFIRMATION_INTERVAL: Duration = CONFIRMATION_SPACING.saturating_add(Duration::from_secs(1));
 
-/// How often a loss is read again that was confirmed, and is held on for other reasons.
+/// How often a loss is read again that is confirmed, and that is held on for other reasons.
 const RECONFIRMATION_INTERVAL: Duration = Duration::from_mins(1);
 
 impl Director {
-    /// Plans, from what was looked at and what the sources say.
+    /// Makes a plan from the data plane and from what the sources say.
     pub fn decide(&mut self, start: PassStart, view: View, now: Now) -> Pass {
         let mut desired = self.desire(&view, now);
         let confirmation = self.hold_back(&mut desired, view.catalog.as_deref(), now);
@@ -35,7 +35,7 @@ impl Director {
         Pass::new(start, decision, self.mirror.snat.as_ref(), now)
     }
 
-    /// What should be; the scope learns what of it may not be as it was.
+    /// Makes the desired state; the scope learns which virtual services may have changed.
     fn desire(&mut self, view: &View, now: Now) -> Desired {
         self.occupy(&view.sources);
         let since_start = now.steady.duration_since(self.started);
@@ -118,7 +118,7 @@ impl Director {
         confirmation
     }
 
-    /// The plan, and what it has looked at.
+    /// Makes the plan; gives also which virtual services it has looked at.
     fn plan(&mut self, desired: &Desired, now: Now) -> (Plan, Scope) {
         // The whole again, if what is planned now does not come to its end.
         let scope = std::mem::take(&mut self.scope);

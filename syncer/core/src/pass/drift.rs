@@ -5,7 +5,7 @@
 use crate::desired::Desired;
 use crate::reading::Reading;
 
-/// How what is `found` differs from what was `left`, one sentence each.
+/// Says how `found` differs from `left`, in one sentence for each difference.
 pub(super) fn drift(left: &Reading, found: &Reading, desired: &Desired) -> Vec<String> {
     let mut all = Vec::new();
     if found.table != left.table {
@@ -40,7 +40,7 @@ mod tests {
         "198.18.0.29".parse().unwrap()
     }
 
-    /// With one VIP of ours, as a director leaves it.
+    /// A data plane with one VIP of ours, as a director leaves it.
     fn left() -> Reading {
         let mut reading = Reading {
             snat: Some([].into()),

@@ -11,7 +11,7 @@ const KEPT_ERRORS: usize = 20;
 pub(super) struct Errors(pub(super) VecDeque<(Instant, String)>);
 
 impl Errors {
-    /// The same error again is the newest, not one more.
+    /// Adds an error. One that was known already becomes the newest, and is not counted twice.
     pub(super) fn add(&mut self, now: Instant, what: String) {
         self.0.retain(|(_, earlier)| *earlier != what);
         self.0.push_back((now, what));

@@ -18,9 +18,9 @@ use crate::plan::Plan;
 /// What a pass leaves behind.
 #[derive(Debug)]
 pub struct Finish {
-    /// For everybody who reads.
+    /// What everybody may read.
     pub state: Arc<PassState>,
-    /// For the disk; `None` where there was nothing to plan against.
+    /// What has to be on the disk; `None` where there was nothing to plan against.
     pub memory: Option<Memory>,
     /// Endpoints that want one connection before they serve; `None`: as before.
     pub probes: Option<BTreeSet<Key>>,
@@ -74,7 +74,7 @@ impl Director {
         }
     }
 
-    /// How long the change took from its source's answer, if this pass has brought it into the kernel.
+    /// Records how long a change took from its source's answer, if this pass has brought it into the kernel.
     fn acknowledge(&mut self, view: &View, progress: Progress, now: Now) {
         let fresh = self.seen_arrival != view.arrived;
         self.seen_arrival = view.arrived;
@@ -99,7 +99,7 @@ impl Director {
         }
     }
 
-    /// Who serves, or is not wanted any more, has to prove itself anew next time.
+    /// Gives the endpoints to probe. One that serves, or that nobody wants any more, has to prove itself anew next time.
     fn probes(&mut self, plan: &Plan) -> BTreeSet<Key> {
         self.warmed.retain(|(id, address)| {
             let service = self.mirror.table.get(id);
@@ -142,7 +142,7 @@ impl Director {
         wakes.into_iter().min()
     }
 
-    /// Takes over into what is published next whatever a pass over `scope` may have changed.
+    /// Puts whatever a pass over `scope` may have changed into the state that is published next.
     fn follow(&mut self, scope: &Scope, catalog: Option<&Catalog>, hints: u64) {
         let world = World {
             desired: &self.desired,
@@ -160,7 +160,7 @@ impl Director {
         });
     }
 
-    /// The last word of a pass, whatever came of it.
+    /// Records the pass, whatever came of it, and publishes the state.
     fn conclude(
         &mut self,
         start: PassStart,

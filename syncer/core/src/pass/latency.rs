@@ -5,14 +5,14 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// A summary of them.
+/// A summary of all latencies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct AckLatency {
     pub count: u64,
     pub p50_us: u64,
     pub p99_us: u64,
     pub max_us: u64,
-    /// All of them together; not exact, for the histogram has three digits.
+    /// The sum of all; not exact, for the histogram has three digits.
     #[serde(default)]
     pub sum_us: u64,
 }
@@ -20,7 +20,7 @@ pub struct AckLatency {
 /// What took longer counts as this: ten minutes. A histogram without bounds grows for some ways to record and not for this.
 const LONGEST_MICROS: u64 = 600_000_000;
 
-/// All of them, to three digits.
+/// All latencies, to three digits.
 #[derive(Debug)]
 pub(super) struct Latencies(Histogram<u64>);
 
@@ -32,7 +32,7 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    /// Takes one more in, and the summary with it.
+    /// Records one more latency, and renews the summary.
     pub(super) fn record(&mut self, took: Duration, summary: &mut AckLatency) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.0.saturating_record(micros);

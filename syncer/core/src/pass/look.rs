@@ -17,7 +17,7 @@ pub enum Look {
     Read,
     /// The connections of these virtual services.
     Count(Vec<ServiceId>),
-    /// Nothing: the mirror does.
+    /// Nothing: the mirror is enough.
     Nothing,
 }
 
@@ -88,7 +88,7 @@ impl Director {
         true
     }
 
-    /// The connections that were counted, or why they could not be.
+    /// Takes the connections that were counted, or the reason why they could not be.
     pub fn count(&mut self, answer: Result<Counts, String>, now: Now) {
         match answer {
             Ok(counts) => self.mirror.counts = counts,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::plan::Step;
 
-/// One thing to read.
+/// One message to a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// Something is not as it was left.
@@ -13,7 +13,7 @@ pub enum Notice {
     Unreadable(String),
     /// The shrink guard holds a loss back.
     Held { lost: usize, serving: usize },
-    /// And does so no more.
+    /// The shrink guard holds nothing back any more.
     Released,
     /// A step was not tried, for what it rests on failed.
     Withheld(Step),

@@ -23,7 +23,7 @@ struct Refusal {
 
 type Key = (ServiceId, Option<SocketAddr>);
 
-/// All that are known.
+/// The refusals that are known.
 #[derive(Debug, Default)]
 pub(super) struct Refusals(BTreeMap<Key, Refusal>);
 
@@ -73,7 +73,7 @@ impl Refusals {
         self.0.is_empty()
     }
 
-    /// When the next one may be tried. One whose time has come and that was not tried waits for something else.
+    /// Says when the next refused command may be tried. One whose time has come without a try waits for something else.
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
         let later = self.0.values().map(|refusal| refusal.retry_at);
         later.filter(|at| *at > now).min()

@@ -29,9 +29,9 @@ use places::{Number, Places};
 pub struct PassState {
     /// The last pass; `None` before the first one.
     pub pass: Option<PassRecord>,
-    /// A pass was whole once in this process's life.
+    /// Whether a pass was whole once in this process's life.
     pub complete: bool,
-    /// The kernel was read at least once: `services` is what it has.
+    /// Whether the kernel was read at least once, so that `services` is what it has.
     pub read: bool,
     /// What should be, without its virtual services: those are in `services`.
     pub outline: Arc<Desired>,
@@ -63,14 +63,14 @@ pub struct PassRecord {
     pub reason: Reason,
     pub ended: Instant,
     pub took: Duration,
-    /// The longest of all passes of this process, and all of them together.
+    /// The longest of all passes of this process, and the sum of all.
     pub longest: Duration,
     pub total: Duration,
     pub steps: usize,
     pub failed: usize,
-    /// Those of the failed that the kernel understood and refused.
+    /// How many of the failed steps the kernel understood and refused.
     pub refused: usize,
-    /// Whatever was not done was refused, and nothing is in doubt.
+    /// Every step that was not done was refused, and nothing is in doubt.
     pub whole: bool,
 }
 
@@ -90,7 +90,7 @@ pub struct ServiceState {
     pub snat: bool,
     /// `None`: it is on its way out.
     pub wanted: Option<Arc<DesiredService>>,
-    /// `None`: the kernel has it not.
+    /// `None`: the kernel does not have it.
     pub actual: Option<Arc<VirtualService>>,
     /// Its real servers on their way out, in order of address.
     pub drains: Vec<(SocketAddr, Drain)>,
@@ -114,7 +114,7 @@ impl ServiceState {
     }
 }
 
-/// What a pass publishes of.
+/// What a pass makes its state from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct World<'a> {
     pub(super) desired: &'a Desired,
@@ -168,7 +168,7 @@ impl World<'_> {
 }
 
 impl PassState {
-    /// Takes over what may have changed: the virtual services that the pass has looked at.
+    /// Renews the virtual services that the pass has looked at, for they may have changed.
     pub(super) fn follow(&mut self, scope: &Scope, world: &World<'_>) {
         match scope {
             Scope::Only(ids) => {
@@ -234,7 +234,7 @@ impl PassState {
         }
     }
 
-    /// The virtual services that have a real server at that address, with its weight.
+    /// Lists the virtual services that have a real server at that address, with its weight.
     pub fn at(&self, address: SocketAddr) -> impl Iterator<Item = (ServiceId, Weight)> {
         self.places.candidates(address).filter_map(move |id| {
             let service = self.services.get(&id)?.actual.as_ref()?;
@@ -242,7 +242,7 @@ impl PassState {
         })
     }
 
-    /// The same for whatever the catalogue says to be of that allocation.
+    /// Lists the real servers that are of that allocation, as the catalogue has it.
     pub fn of_alloc(
         &self,
         alloc: AllocId,
@@ -258,7 +258,7 @@ impl PassState {
         })
     }
 
-    /// The virtual services that the kernel has.
+    /// Lists the virtual services that the kernel has.
     pub fn in_kernel(&self) -> impl Iterator<Item = ServiceId> {
         let services = self
             .services
@@ -268,7 +268,7 @@ impl PassState {
     }
 }
 
-/// Of its real servers in the kernel, in order.
+/// Lists the addresses of the real servers that the kernel has, in order.
 fn addresses(service: Option<&ServiceState>) -> Vec<SocketAddr> {
     let actual = service.and_then(|service| service.actual.as_ref());
     let reals = actual.iter().flat_map(|actual| actual.reals());

@@ -7,10 +7,10 @@ use crate::desired::{FleetView, HintPhases, Holders};
 use crate::model::catalog::Catalog;
 use crate::model::fleet::Fleet;
 
-/// How long Nomad is waited for before Consul alone decides about new instances.
+/// How long a director waits for Nomad before Consul alone decides about new instances.
 pub(super) const NOMAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// All of it.
+/// What all sources say.
 #[derive(Debug, Clone)]
 pub struct View {
     /// `None` until the catalogue has been read once in this process's life.
@@ -20,9 +20,9 @@ pub struct View {
     pub nomad: Nomad,
     /// Phases that drivers' hints say ahead of Nomad.
     pub hinted: HintPhases,
-    /// Changes of the hints that these phases have seen.
+    /// How many changes of the hints are in these phases.
     pub hints: u64,
-    /// When the next hint's time is over.
+    /// When the next hint expires.
     pub hint_ends: Option<Instant>,
     /// Where the sources themselves are: no VIP may be there.
     pub sources: Arc<Holders>,
@@ -39,7 +39,7 @@ pub enum Nomad {
 }
 
 impl Nomad {
-    /// What decides now: Consul alone, where Nomad has not answered for long.
+    /// The fleet that decides now: none where Nomad has not answered for long, for then Consul decides alone.
     pub(super) fn fleet(&self, since_start: Duration) -> FleetView<'_> {
         match self {
             Self::Known(fleet) => FleetView::Known(fleet),

@@ -19,7 +19,7 @@ pub struct Drain {
     pub deadline: Moment,
 }
 
-/// All that are on their way out. On disk it is a list: keys of two parts are no JSON keys.
+/// All real servers on their way out. On disk it is a list, for JSON has no keys of two parts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "Vec<SavedDrain>", into = "Vec<SavedDrain>")]
 pub struct Drains(pub BTreeMap<(ServiceId, SocketAddr), Drain>);
@@ -54,17 +54,17 @@ impl From<Drains> for Vec<SavedDrain> {
     }
 }
 
-/// What is next for a real server that drains.
+/// The next step for a real server that drains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Weight 0 now; counts from before say nothing about after.
+    /// It gets weight 0 now; counts from before say nothing about after.
     Quiesce(Drain),
     Wait(Drain),
     Remove,
 }
 
 impl Drains {
-    /// The next step of a drain. A deadline is never further away than `limit`, whatever the clock did meanwhile.
+    /// Decides the next step of a drain. A deadline is never further away than `limit`, whatever the clock did meanwhile.
     pub(super) fn next(
         &self,
         key: &(ServiceId, SocketAddr),

@@ -18,21 +18,21 @@ use crate::desired::Desired;
 /// Follows a plan as it is carried out.
 #[derive(Debug)]
 pub struct Gate {
-    /// What is rewritten as far as is known.
+    /// The virtual services whose clients' addresses are rewritten, as far as is known.
     snat: SnatSet,
     snat_failed: bool,
     /// Virtual services that could not be added.
     absent: BTreeSet<ServiceId>,
-    /// Those where something that was to serve does not.
+    /// Virtual services where something that was to serve does not.
     short: BTreeSet<ServiceId>,
-    /// Those where something could not be removed.
+    /// Virtual services where something could not be removed.
     stuck: BTreeSet<ServiceId>,
-    /// How many will serve in those that are short.
+    /// How many real servers will serve in those that are short.
     left: BTreeMap<ServiceId, usize>,
 }
 
 impl Gate {
-    /// Before the first step. `snat` is what is rewritten now.
+    /// A gate before the first step. `snat` is what is rewritten now.
     pub fn new(snat: Option<&SnatSet>) -> Self {
         Self {
             snat: snat.cloned().unwrap_or_default(),
@@ -44,7 +44,7 @@ impl Gate {
         }
     }
 
-    /// A step failed, or was not done because it would have.
+    /// Notes that a step failed, or that it was not done because it would have failed.
     pub fn fail(&mut self, step: &Step, table: &Table) {
         step.fail(self, table);
     }
@@ -55,7 +55,7 @@ impl Gate {
         step.is_let(self, desired, table)
     }
 
-    /// Rules are as they were: what needs new ones can't come.
+    /// Notes that rules are as they were, so that what needs new ones can't come.
     pub(super) fn nothing_is_rewritten_anew(&mut self) {
         self.snat_failed = true;
     }

@@ -13,7 +13,7 @@ use super::{Observed, Plan, Step, edit};
 use crate::desired::{Desired, DesiredService, Endpoint, Scope, Want};
 use crate::model::Moment;
 
-/// How long a drain has of which no policy is known: somebody else's virtual service in our ranges.
+/// How long a drain may take where no policy is known: the virtual service in our ranges is somebody else's.
 const FORSAKEN_DRAIN: Duration = Duration::from_mins(1);
 
 /// The walk's state: what it has decided so far.
@@ -26,7 +26,7 @@ pub(super) struct Merge<'a> {
     kept: Drains,
     wake_at: Option<Moment>,
     probes: Vec<(ServiceId, SocketAddr)>,
-    /// Where more was looked at than the service and its real servers, or something is to be done.
+    /// Virtual services where something is to be done, or where the walk looked at more than the service itself.
     open: BTreeSet<ServiceId>,
 }
 
@@ -51,7 +51,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// A virtual service that should be.
+    /// Walks over a virtual service that should be.
     pub(super) fn service(
         &mut self,
         id: &ServiceId,
@@ -114,7 +114,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// A virtual service of ours that should not be: it goes once its real servers are gone.
+    /// Walks over a virtual service of ours that should not be: it goes once its real servers are gone.
     pub(super) fn forsaken(&mut self, id: &ServiceId, current: &VirtualService) {
         let mut removed = 0;
         for real in current.reals() {
@@ -207,7 +207,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// A real server that should not serve; says whether it is removed now.
+    /// Plans for a real server that should not serve; says whether it is removed now.
     fn leave(
         &mut self,
         id: &ServiceId,
@@ -274,7 +274,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Whether this one has to serve on because nobody else does yet.
+    /// Whether this real server has to serve on because no other does yet.
     fn bridges(&self, id: &ServiceId, wanted: Option<&DesiredService>, real: &RealServer) -> bool {
         let Some(wanted) = wanted else { return false };
         let current = self.observed.table.get(id);

@@ -26,7 +26,7 @@ pub(super) struct Phases {
 }
 
 impl Phases {
-    /// All steps, and where each stage ends but the last.
+    /// Gives all steps in order, and where each stage ends but the last.
     pub(super) fn in_order(
         self,
         desired: &Desired,

@@ -29,7 +29,7 @@ use crate::reading::Reading;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     SetSysctl(Sysctl),
-    /// Rewrite clients' addresses for exactly these.
+    /// Rewrite clients' addresses for exactly these virtual services.
     SetSnat(SnatSet),
     AddVip(IpAddr),
     RemoveVip(IpAddr),
@@ -52,25 +52,25 @@ pub(crate) trait Act: fmt::Display {
         false
     }
 
-    /// What there is after it was done; false where that is not sure.
+    /// Changes the mirror to what there is after the step; false where that is not sure.
     fn reflect(&self, mirror: &mut Reading) -> bool;
 
-    /// Takes out of the mirror what nobody knows after it failed; says whether all has to be read again.
+    /// Takes out of the mirror what nobody knows after the step failed; says whether all has to be read again.
     fn doubt(&self, _mirror: &mut Reading) -> bool {
         false
     }
 
-    /// It failed, or was not done because it would have.
+    /// Notes that the step failed, or that it was not done because it would have failed.
     fn fail(&self, _gate: &mut Gate, _table: &Table) {}
 
-    /// Whether it may be done after what has failed.
+    /// Whether the step may be done after what has failed.
     fn is_let(&self, _gate: &mut Gate, _desired: &Desired, _table: &Table) -> bool {
         true
     }
 }
 
 impl Step {
-    /// With what its kind means.
+    /// Asks the kind of the step.
     fn with<T>(&self, act: impl FnOnce(&dyn Act) -> T) -> T {
         match self {
             Self::SetSysctl(sysctl) => act(&sysctl::Set(sysctl)),
@@ -93,13 +93,13 @@ impl Step {
         self.with(|act| act.is_of_one_real())
     }
 
-    /// What there is after it was done; false where that is not sure.
+    /// Changes the mirror to what there is after the step; false where that is not sure.
     #[must_use]
     pub fn reflect(&self, mirror: &mut Reading) -> bool {
         self.with(|act| act.reflect(mirror))
     }
 
-    /// Takes out of the mirror what nobody knows after it failed; says whether all has to be read again.
+    /// Takes out of the mirror what nobody knows after the step failed; says whether all has to be read again.
     #[must_use]
     pub(crate) fn doubt(&self, mirror: &mut Reading) -> bool {
         self.with(|act| act.doubt(mirror))

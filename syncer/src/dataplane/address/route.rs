@@ -23,16 +23,16 @@ const DUMP_TRIES: u32 = 4;
 #[derive(Debug)]
 pub(super) struct RouteSocket(Socket);
 
-/// What the kernel made of a change: 0, or why not.
+/// What the kernel answered to a change: 0, or the errno.
 pub(super) type Answer = i32;
 
 impl RouteSocket {
-    /// In the calling thread's network namespace.
+    /// Opens a socket in the calling thread's network namespace.
     pub(super) fn open() -> Result<Self, AddressError> {
         Ok(Self(Socket::open(NETLINK_ROUTE)?))
     }
 
-    /// The interface's index; `None` where it is not.
+    /// Finds the interface's index; `None` where there is no such interface.
     pub(super) fn index(&mut self, name: &str) -> Result<Option<u32>, AddressError> {
         const OPERATION: &str = "find the interface";
         let mut index = None;
@@ -52,7 +52,7 @@ impl RouteSocket {
         }
     }
 
-    /// Names of all interfaces.
+    /// Lists the names of all interfaces.
     pub(super) fn names(&mut self) -> Result<BTreeMap<u32, String>, AddressError> {
         let body = message::of_links(None);
         let links = self.dump("list interfaces", libc::RTM_GETLINK, &body, |body| {
@@ -61,7 +61,7 @@ impl RouteSocket {
         Ok(links.into_iter().collect())
     }
 
-    /// All addresses of all interfaces.
+    /// Lists all addresses of all interfaces.
     pub(super) fn addresses(&mut self) -> Result<Vec<AddressEntry>, AddressError> {
         let body = message::of_addresses();
         self.dump(
@@ -126,7 +126,7 @@ impl RouteSocket {
         Ok(answers.into_iter().flatten().collect())
     }
 
-    /// What can't be read of it is left out: one odd entry hides no other.
+    /// Asks for a dump. What can't be read of it is left out: one odd entry hides no other.
     fn dump<T>(
         &mut self,
         operation: &'static str,

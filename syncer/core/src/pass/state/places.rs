@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use imbl::{OrdMap, OrdSet};
 use ipvs::ServiceId;
 
-/// Stands for a virtual service as long as that has real servers.
+/// A number that stands for a virtual service as long as it has real servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Number(u32);
 
@@ -21,7 +21,7 @@ pub(in crate::pass) struct Places {
 }
 
 impl Places {
-    /// A number that nobody has.
+    /// Gives that virtual service a number that no other has.
     pub(super) fn number(&mut self, id: ServiceId) -> Number {
         let next = match self.ids.get_max() {
             None => Some(0),
@@ -53,7 +53,7 @@ impl Places {
         (self.places.len(), self.ids.len())
     }
 
-    /// All that have a real server there, and perhaps one that has not.
+    /// Lists all virtual services that have a real server there, and perhaps one that has none there.
     pub(super) fn candidates(&self, address: SocketAddr) -> impl Iterator<Item = ServiceId> {
         let hash = hash(address);
         let range = (hash, Number(0))..=(hash, Number(u32::MAX));
