@@ -26,7 +26,7 @@ pub use listener::{ListenError, Listener, listen};
 pub use relay::serve;
 pub use socket::SocketError;
 
-/// No withdrawal is waited for longer, whatever it asks for.
+/// The longest time that a withdrawal may have, whatever it asks for.
 const WITHDRAWAL_LIMIT: Duration = Duration::from_hours(1);
 
 #[cfg(test)]

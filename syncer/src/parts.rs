@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use tokio::runtime::Handle;
 use tokio::task::{Id, JoinError, JoinSet};
 
-/// All of them; they end with it.
+/// All parts of a process; they end with it.
 #[derive(Debug, Default)]
 pub struct Parts {
     tasks: JoinSet<()>,
@@ -25,12 +25,12 @@ pub enum PartEnd {
 }
 
 impl Parts {
-    /// Starts one. `name` completes a sentence: "… panicked".
+    /// Starts a part. `name` completes a sentence: "… panicked".
     pub fn spawn(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
         self.spawn_on(&Handle::current(), name, part);
     }
 
-    /// Starts one on another runtime.
+    /// Starts a part on another runtime.
     pub fn spawn_on(
         &mut self,
         runtime: &Handle,
@@ -41,7 +41,7 @@ impl Parts {
         self.names.insert(id, name);
     }
 
-    /// Waits for the next one to end; for ever if there is none. Cancel-safe.
+    /// Waits for the next part to end; for ever if there is none. Cancel-safe.
     pub async fn ended(&mut self) -> PartEnd {
         match self.tasks.join_next_with_id().await {
             Some(Ok((id, ()))) => PartEnd::ByItself {
@@ -55,7 +55,7 @@ impl Parts {
         }
     }
 
-    /// Waits until the one of that name has ended, if there is one.
+    /// Waits until the part of that name has ended, if there is one.
     pub async fn finish(&mut self, name: &str) {
         while self.names.values().any(|other| *other == name) {
             self.ended().await;

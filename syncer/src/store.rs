@@ -44,7 +44,7 @@ pub struct StoreError {
     source: io::Error,
 }
 
-/// Writes behind.
+/// Writes what is to be remembered, behind the loop.
 #[derive(Debug)]
 pub struct Store {
     newest: watch::Sender<Memory>,
@@ -102,7 +102,7 @@ impl Store {
         self.trouble.clone()
     }
 
-    /// Remembers that; soon.
+    /// Remembers that, and writes it soon.
     pub fn remember(&self, memory: Memory) {
         self.newest.send_if_modified(|current| {
             let differs = *current != memory;
@@ -120,7 +120,7 @@ impl Store {
     }
 }
 
-/// Until the sender is gone; a write that fails is tried again, and once more at the end.
+/// Writes until the sender is gone; a write that fails is tried again, and once more at the end.
 async fn write_behind(
     dir: PathBuf,
     mut written: Memory,
@@ -161,7 +161,7 @@ async fn write_behind(
     }
 }
 
-/// What is on disk afterwards, and what went wrong.
+/// Writes what differs; gives what is on disk afterwards, and what went wrong.
 fn write(dir: &Path, mut written: Memory, next: &Memory) -> (Memory, Option<String>) {
     let mut trouble = None;
     let mut replaced = |file: &str, done: io::Result<()>| match done {

@@ -40,7 +40,7 @@ struct Turns {
 }
 
 impl Prober {
-    /// Tells successes on the channel: at most one for each wanted endpoint.
+    /// Makes a prober, and the channel of its successes: at most one for each wanted endpoint.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Key>) {
         let (succeeded, successes) = mpsc::unbounded_channel();
         let turns = Turns {
@@ -58,7 +58,7 @@ impl Prober {
         )
     }
 
-    /// Exactly these are tried from now on.
+    /// Tries exactly these from now on.
     pub fn want(&mut self, wanted: &BTreeSet<Key>) {
         self.under_way.retain(|key, task| {
             let keep = wanted.contains(key);

@@ -39,7 +39,7 @@ use crate::model::policy::{Policy, Rejected};
 pub enum FleetView<'a> {
     /// Nomad is not configured, or could not be reached for so long that Consul alone has to do.
     Absent,
-    /// Not read yet: nothing new is let in, nothing known is touched.
+    /// Nomad has not been read yet: nothing new is let in, nothing known is touched.
     Awaited,
     Known(&'a Arc<Fleet>),
 }
@@ -54,13 +54,13 @@ pub struct Snapshots<'a> {
     pub warmed: &'a BTreeSet<(ServiceId, SocketAddr)>,
     /// What was applied last, from the disk; used while `catalog` is `None`.
     pub last: &'a SavedTable,
-    /// Phases that drivers told ahead of Nomad.
+    /// Phases that drivers' hints say ahead of Nomad.
     pub hints: &'a HintPhases,
     /// Where no VIP may be, whatever the catalogues say.
     pub occupied: &'a Arc<Holders>,
 }
 
-/// Phases by host port, told by drivers.
+/// Phases by host port, from drivers' hints.
 pub type HintPhases = BTreeMap<SocketAddr, Phase>;
 
 /// One virtual service.
@@ -75,7 +75,7 @@ pub struct DesiredService {
     /// Whether the catalogue has been read for it. If not, whatever the kernel has of it is left as it is, and
     /// `endpoints` are for a kernel that has nothing of it.
     pub complete: bool,
-    /// In order of address, none twice.
+    /// Endpoints in order of address, none twice.
     pub endpoints: Vec<Endpoint>,
 }
 
@@ -92,23 +92,23 @@ pub enum Declared {
 #[derive(Debug, Clone, Default)]
 pub struct Desired {
     pub services: BTreeMap<ServiceId, Arc<DesiredService>>,
-    /// What is not as it was asked for, by service, in order.
+    /// What is not as somebody asked for it, by service, in order.
     pub rejected: Vec<(Arc<str>, Rejected)>,
     /// Drain deadlines of virtual services that were applied and are not wanted any more.
     pub leaving: BTreeMap<ServiceId, Duration>,
     /// Whether the sources have been read: if not, what is missing here may still exist, and nothing may be removed.
     pub complete: bool,
-    /// Nomad's view, for the fate of what the catalogue has not.
+    /// Nomad's view, for the fate of what the catalogue does not have.
     pub fleet: Option<Arc<Fleet>>,
     pub hints: HintPhases,
-    /// Nomad has not been read yet, so nobody knows of the fate of what the catalogue has not.
+    /// Whether Nomad has not been read yet, so that nobody knows the fate of what the catalogue does not have.
     pub awaited: bool,
     /// What the next look compares with, if it may.
     pub(crate) basis: Option<Basis>,
 }
 
 impl Desired {
-    /// All but its virtual services and what was refused: enough to tell the fate of a real server.
+    /// Copies all but the virtual services and the rejections: enough to tell the fate of a real server.
     #[must_use]
     pub fn outline(&self) -> Self {
         Self {
@@ -123,7 +123,7 @@ impl Desired {
         }
     }
 
-    /// What a real server should be that the kernel has and the catalogue has not.
+    /// Says what a real server should be that the kernel has and the catalogue does not have.
     pub fn fate(&self, address: SocketAddr) -> (Want, Option<Phase>) {
         let phase = self.phase(address);
         if phase.is_none() && self.awaited {
@@ -155,7 +155,7 @@ impl Desired {
     }
 }
 
-/// What should be, given what is known.
+/// Makes the desired state from what is known.
 pub fn desired(snapshots: &Snapshots<'_>, policy: &Policy) -> Desired {
     let Some(catalog) = snapshots.catalog else {
         return saved::from_disk(snapshots.last, snapshots.occupied, policy);

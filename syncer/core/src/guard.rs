@@ -50,14 +50,14 @@ pub struct Losses {
     pub hold: Option<Hold>,
     /// What was lost and let go.
     releases: BTreeMap<Key, Release>,
-    /// How often Consul's history had broken off when this was last looked at.
+    /// How often Consul's history had broken off when the guard last looked.
     restarts: u64,
-    /// When it did so last, as long as that matters.
+    /// When it broke off last, as long as that matters.
     data_lost: Option<Moment>,
 }
 
 impl Losses {
-    /// The config has that virtual service no more: its real servers go because somebody wants it, and none is held.
+    /// Notes that the config does not have that virtual service any more: somebody wants its real servers to go.
     pub fn intend(&mut self, id: ServiceId, reals: &[RealServer], now: Moment) {
         let intended = Release {
             at: now,
@@ -71,7 +71,7 @@ impl Losses {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Release {
     at: Moment,
-    /// After it had been held: it is not held again, even if the kernel did not do it yet.
+    /// It had been held before: it is not held again, even if the kernel has not removed it yet.
     confirmed: bool,
 }
 
@@ -88,7 +88,7 @@ pub struct Evidence<'a> {
     pub restarts: u64,
 }
 
-/// How much is lost, of how much.
+/// How much is lost, and of how much.
 #[derive(Debug, Clone, Copy)]
 struct Extent {
     lost: usize,
@@ -97,7 +97,7 @@ struct Extent {
     data_lost: Option<Moment>,
 }
 
-/// Puts what is held back into `desired`; what to remember.
+/// Puts what is held back into `desired`; gives what to remember.
 pub fn guard(
     desired: &mut Desired,
     evidence: &Evidence<'_>,
@@ -154,7 +154,7 @@ pub fn guard(
     }
 }
 
-/// What is lost now and what was let go, of what serves and what did; `None` if nothing is lost now.
+/// Counts what is lost now and was let go, of what serves and did serve; `None` if nothing is lost now.
 fn extent(
     lost: &[Loss],
     releases: &BTreeMap<Key, Release>,

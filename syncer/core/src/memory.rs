@@ -11,8 +11,8 @@ use crate::plan::Drains;
 pub struct Memory {
     pub services: SavedTable,
     pub drains: Drains,
-    /// Those that we put on the interface.
+    /// The addresses that we put on the interface.
     pub addresses: BTreeSet<IpAddr>,
-    /// There was an earlier process, and which addresses it added is not known any more. Never written.
+    /// Whether nobody knows any more which addresses an earlier process has added. It is never written.
     pub addresses_lost: bool,
 }

@@ -17,15 +17,15 @@ pub type Counts = BTreeMap<(ServiceId, SocketAddr), Connections>;
 /// Virtual services whose clients' addresses are rewritten.
 pub type SnatSet = BTreeSet<ServiceId>;
 
-/// Everything there is.
+/// Everything that the data plane has.
 #[derive(Debug, Clone, Default)]
 pub struct Reading {
     pub table: Table,
     pub counts: Counts,
     pub addresses: Addresses,
-    /// `None` where it has to be set anew.
+    /// Whose clients' addresses are rewritten; `None` where the rules have to be set anew.
     pub snat: Option<SnatSet>,
-    /// Those that are not as a virtual service may need them.
+    /// Settings that are not as a virtual service may need them.
     pub sysctls: Sysctls,
     /// What somebody else has in the kernel that can't be read, and that nobody here touches; the first few.
     pub unreadable: Vec<Unreadable>,
@@ -36,7 +36,7 @@ pub struct Reading {
 pub enum AddressKeeper {
     #[default]
     Syncer,
-    /// VRRP, BGP, a person.
+    /// Others do: VRRP, BGP, a person.
     Others,
 }
 
@@ -44,7 +44,7 @@ pub enum AddressKeeper {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Addresses {
     pub present: BTreeSet<IpAddr>,
-    /// Those of them that we put there, now or before a restart.
+    /// Addresses that we put there, now or before a restart.
     pub ours: BTreeSet<IpAddr>,
     /// Where no VIP may be: what else this machine has, and what somebody on the link answers for.
     pub occupied: Holders,

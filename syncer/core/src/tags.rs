@@ -25,7 +25,7 @@ pub fn concern_us<'a>(tags: impl IntoIterator<Item = &'a str>) -> bool {
 }
 
 impl Tags {
-    /// What these tags are and ask for.
+    /// Reads what these tags are and ask for.
     pub fn of(words: impl IntoIterator<Item = impl Into<Box<str>>>) -> Self {
         let words: Vec<Box<str>> = words.into_iter().map(Into::into).collect();
         let ask = ask(words.iter().map(|word| &**word));
@@ -33,7 +33,7 @@ impl Tags {
     }
 }
 
-/// What an instance's tags ask for; `None` where none of them is meant for us.
+/// Reads what an instance's tags ask for; `None` where none of them is meant for us.
 pub fn ask<'a>(tags: impl IntoIterator<Item = &'a str>) -> Option<Ask> {
     let mut words = Words::default();
     let mut wrong = None;
@@ -59,7 +59,7 @@ pub fn ask<'a>(tags: impl IntoIterator<Item = &'a str>) -> Option<Ask> {
     ours.then(|| done.map_or_else(|why| Ask::Unusable { vip, why }, Ask::from))
 }
 
-/// The values so far.
+/// The values that were read so far.
 #[derive(Default)]
 struct Words {
     vip: Option<ServiceId>,
@@ -70,7 +70,7 @@ struct Words {
 }
 
 impl Words {
-    /// One tag of ours without its prefix.
+    /// Takes one tag of ours without its prefix.
     fn take(&mut self, tag: &str) -> Result<(), String> {
         let (key, value) = tag
             .split_once('=')
@@ -109,7 +109,7 @@ impl Words {
     }
 }
 
-/// A VIP that a virtual service can have.
+/// Reads a VIP that a virtual service can have.
 pub fn vip(text: &str) -> Result<ServiceId, String> {
     let id = text
         .parse::<ServiceId>()
@@ -117,7 +117,7 @@ pub fn vip(text: &str) -> Result<ServiceId, String> {
     usable(&id).map(|()| id)
 }
 
-/// A scheduler that schedules.
+/// Reads a scheduler that schedules.
 pub fn scheduler(word: &str) -> Result<Scheduler, String> {
     match word {
         "none" => Err("none is no scheduler: every connection would be dropped".to_owned()),
@@ -136,7 +136,7 @@ fn once<T: PartialEq>(slot: &mut Option<T>, value: Result<T, String>) -> Result<
     }
 }
 
-/// A policy with the defaults for what was not said.
+/// Makes a policy, with the defaults for what was not said.
 pub fn assemble(
     id: ServiceId,
     scheduler: Option<Scheduler>,
@@ -158,7 +158,7 @@ pub fn assemble(
     }
 }
 
-/// A forwarding method by its word.
+/// Reads a forwarding method by its word.
 pub fn forwarding_of(word: &str) -> Result<Forwarding, String> {
     match word {
         "masq" => Ok(Forwarding::Masquerade),
@@ -169,7 +169,7 @@ pub fn forwarding_of(word: &str) -> Result<Forwarding, String> {
     }
 }
 
-/// `250ms`, `60s`, `5m`, `1h`.
+/// Reads a duration such as `250ms`, `60s`, `5m` or `1h`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let expected = || format!("expected a duration such as 250ms, 60s, 5m or 1h, not {text:?}");
     let split = text

@@ -29,7 +29,7 @@ const UNLISTED_WAIT: Duration = Duration::from_secs(2);
 /// How a withdrawal ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Not a withdrawal: it was noted.
+    /// It was no withdrawal, and is noted.
     Noted,
     /// This director has no real server of that task.
     Absent,
@@ -76,7 +76,7 @@ impl std::fmt::Debug for Barrier {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Traffic {
     None,
-    /// Weight 0, with so many open connections.
+    /// All have weight 0, with so many open connections.
     Quiesced(u32),
     Flowing,
 }
@@ -123,7 +123,7 @@ impl Barrier {
         Ok(outcome.unwrap_or(Outcome::TimedOut))
     }
 
-    /// Whether the speaker may, as far as Nomad's view says; and whether the task may serve anything at all.
+    /// Checks that the speaker may, as far as Nomad's view says; says whether the task may serve anything at all.
     fn admit(&self, speaker: &Speaker, id: AllocId, task: &str) -> Result<bool, HintRefusal> {
         let published = self.fleet.borrow();
         let Some(alloc) = published.view.as_ref().and_then(|fleet| fleet.get(id)) else {
@@ -146,7 +146,7 @@ impl Barrier {
         Ok(alloc.ports.iter().any(|port| alloc.serves(task, port)))
     }
 
-    /// Waits until nothing flows, as a pass says that has seen the hint.
+    /// Waits until nothing flows, by the state of a pass that has seen the hint.
     async fn drain(&self, alloc: AllocId, task: &str, mut served: bool, hints: u64) -> Outcome {
         let started = Instant::now();
         // The kernel counts a handshake as active, but what it sent on last may be on its way yet: idle twice in a row is idle.
@@ -197,7 +197,7 @@ impl Barrier {
         }
     }
 
-    /// The task's real servers: by its ports, or by what the catalogue says of where a registration comes from.
+    /// Lists the task's real servers: by its ports, or by the allocation that the catalogue names.
     fn own(state: &PassState, ports: &Ports, alloc: AllocId) -> Vec<OwnReal> {
         match ports {
             Ports::Known(ports) => {

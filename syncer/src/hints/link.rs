@@ -26,14 +26,14 @@ use crate::config::{HostPort, Tls};
 use crate::error::chain;
 use crate::source::driver::Hint;
 
-/// For how long a hint that is no withdrawal is of use: Nomad tells it itself by then.
+/// How long a hint that is no withdrawal is of use: by then Nomad says the same.
 const HINT_LIFETIME: Duration = Duration::from_secs(1);
 
 /// Beyond a hint's own time. Drivers wait half a second beyond it: a director that hangs must not hide from them what
 /// the others answered.
 const ANSWER_MARGIN: Duration = Duration::from_millis(200);
 
-/// A stream that lived so long was a good one: the next is opened without much waiting.
+/// After a stream that lived so long, the next is opened without much waiting.
 const STEADY_STREAM: Duration = Duration::from_secs(1);
 
 /// Why a director's outcome is not known.
@@ -49,25 +49,25 @@ pub(super) enum NoAnswer {
     Refused(String),
 }
 
-/// What is told here reaches the director if it can.
+/// Sends hints to one director.
 #[derive(Debug, Clone)]
 pub(super) struct Link {
     director: String,
     inbox: mpsc::Sender<Order>,
 }
 
-/// The other end: what has to run for it.
+/// The other end of a link: what has to run for it.
 #[derive(Debug)]
 pub(super) struct Line {
     director: HostPort,
     tls: Option<Tls>,
     inbox: mpsc::Receiver<Order>,
     pending: Pending,
-    /// What is wrong with the director, as it was told last.
+    /// What is wrong with the director, as the log said it last.
     down: Option<String>,
 }
 
-/// A link to that director, and what runs it.
+/// Makes a link to that director, and what has to run for it.
 pub(super) fn link(director: HostPort, tls: Option<Tls>) -> (Link, Line) {
     let (orders, inbox) = mpsc::channel(PENDING_LIMIT);
     let link = Link {
@@ -89,7 +89,7 @@ impl Link {
         &self.director
     }
 
-    /// Puts a hint on its way, before anything that is told later. The answer comes by its time and the margin.
+    /// Sends a hint, before any later one. The answer comes within the hint's time and the margin.
     pub(super) fn tell(
         &self,
         alloc: &str,
@@ -125,7 +125,7 @@ impl Link {
 }
 
 impl Line {
-    /// Until nobody can tell anything any more.
+    /// Runs until nobody can send anything any more.
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::default();
         while !self.inbox.is_closed() {
@@ -178,7 +178,7 @@ impl Line {
         }
     }
 
-    /// Tells and listens until the stream is gone; why it is.
+    /// Sends and listens until the stream is gone; gives the reason.
     async fn converse(&mut self, mut stream: Stream) -> String {
         loop {
             while let Some(hint) = self.pending.next(Instant::now()) {

@@ -44,16 +44,16 @@ const ANSWERS: usize = 64;
 /// Connections at a time: one a node, and those that are left over. Fewer where half of the process's files are fewer.
 const CONNECTIONS: usize = 4096;
 
-/// Of them, such without a stream: half-open, or in their handshake.
+/// How many of these connections may be without a stream: half-open, or in their handshake.
 const IDLE_CONNECTIONS: usize = 128;
 
-/// A hint is an id and a task's name.
+/// The longest message. A hint is an id and a task's name.
 const MESSAGE_LIMIT: usize = 4096;
 
-/// A node needs one stream. A few more are left over from connections that broke.
+/// Streams of one connection. A node needs one; a few more are left over from connections that broke.
 const STREAMS: u32 = 4;
 
-/// A node that is gone without a word is noticed within twice this.
+/// How often a silent node is asked for a sign of life: one that is gone is noticed within twice this.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why hints can't be listened for.
@@ -68,7 +68,7 @@ pub enum ListenError {
     Tls(#[from] TlsError),
 }
 
-/// Takes the address.
+/// Binds the address.
 #[derive(Debug)]
 pub struct Listener {
     address: SocketAddr,
@@ -77,7 +77,7 @@ pub struct Listener {
     server: Server,
 }
 
-/// Takes the address and reads the certificates, so that a mistake is known before anything is changed.
+/// Binds the address and reads the certificates, so that a mistake is known before anything is changed.
 pub async fn listen(address: SocketAddr, tls: Option<&Tls>) -> Result<Listener, ListenError> {
     let plain = Server::builder()
         .max_concurrent_streams(STREAMS)
@@ -99,7 +99,7 @@ pub async fn listen(address: SocketAddr, tls: Option<&Tls>) -> Result<Listener, 
 }
 
 impl Listener {
-    /// Where it listens.
+    /// Gives the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -209,7 +209,7 @@ enum Reception {
 }
 
 impl Node {
-    /// Until either side has gone. What waits then waits for nobody, and ends.
+    /// Serves the stream until either side has gone. What waits then waits for nobody, and ends.
     async fn hear(
         self,
         hints: impl Stream<Item = Result<Message, Status>>,

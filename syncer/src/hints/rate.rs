@@ -42,7 +42,7 @@ impl Allowance {
     }
 }
 
-/// By what nodes are told from each other.
+/// What tells nodes from each other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Origin {
     Certificate(Arc<CertificateDer<'static>>),
@@ -72,7 +72,7 @@ impl Rates {
         }
     }
 
-    /// A stream's turns.
+    /// Gives a stream its turns.
     pub(super) fn of(&self, origin: Origin) -> Turns {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         nodes.retain(|_, allowance| allowance.strong_count() > 0);

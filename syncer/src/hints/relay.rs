@@ -31,7 +31,7 @@ use crate::source::driver::Hint;
 /// Connections of drivers at a time.
 const CONNECTIONS: usize = 256;
 
-/// Of them, such that have asked for nothing.
+/// How many of these connections may have asked for nothing.
 const IDLE_CONNECTIONS: usize = 64;
 
 /// What each director answered.
@@ -86,7 +86,7 @@ struct Relay {
 }
 
 impl Relay {
-    /// Puts a hint on its way to every director, before anything that is told later; what each answers.
+    /// Sends a hint to every director, before any later hint; gives what each answers.
     fn tell(
         &self,
         alloc: &str,
@@ -109,13 +109,13 @@ impl Relay {
         join_all(answers.collect::<Vec<_>>())
     }
 
-    /// Nobody waits for what becomes of it.
+    /// Sends a hint for whose answers nobody waits.
     fn tell_behind(&self, alloc: &str, task: &str, hint: Hint) {
         tokio::spawn(self.tell(alloc, task, hint, Duration::ZERO));
     }
 }
 
-/// Says so for as long as drivers can't find the socket, and holds its lock.
+/// Holds the socket's lock, and warns for as long as drivers can't find the socket.
 async fn watch(lock: &SocketLock) -> Infallible {
     loop {
         tokio::time::sleep(WATCH_INTERVAL).await;
@@ -128,7 +128,7 @@ async fn watch(lock: &SocketLock) -> Infallible {
     }
 }
 
-/// As long as it is answered, its connection stays.
+/// The call under way: its connection stays until the call is answered.
 fn call<T>(request: &Request<T>) -> Option<Call> {
     request.extensions().get::<Guest>().map(Guest::call)
 }

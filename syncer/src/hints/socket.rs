@@ -44,7 +44,7 @@ pub enum SocketError {
     OpenFolder { path: PathBuf, mode: u32 },
 }
 
-/// How often it is looked whether drivers still find the socket.
+/// How often the socket's owner looks whether drivers still find it.
 pub(super) const WATCH_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Held as long as the socket is served.
@@ -57,7 +57,7 @@ pub(super) struct SocketLock {
 }
 
 impl SocketLock {
-    /// Whether what lies in its place is still the socket that was bound.
+    /// Whether what is at its path is still the socket that was bound.
     pub(super) fn is_in_place(&self) -> bool {
         identity(&self.path).is_ok_and(|current| current == self.bound)
     }
@@ -72,7 +72,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((about.dev(), about.ino()))
 }
 
-/// Listens there, for this user only.
+/// Listens at that path, for this user only.
 pub(super) fn bind(path: &Path) -> Result<(UnixListener, SocketLock), SocketError> {
     let failed = |doing| {
         move |source: io::Error| SocketError::Io {

@@ -16,7 +16,7 @@ pub(super) fn kind(hint: Hint) -> Kind {
     }
 }
 
-/// `None`: a kind that this version does not know.
+/// Reads a kind of hint; `None`: this version does not know it.
 pub(super) fn hint(kind: Kind) -> Option<Hint> {
     match kind {
         Kind::Unspecified => None,
@@ -35,7 +35,7 @@ pub(super) fn wire(outcome: Outcome) -> Wire {
     }
 }
 
-/// `None`: an outcome that this version does not know.
+/// Reads an outcome; `None`: this version does not know it.
 pub(super) fn outcome(wire: Wire) -> Option<Outcome> {
     match wire {
         Wire::Unknown => None,
@@ -46,7 +46,7 @@ pub(super) fn outcome(wire: Wire) -> Option<Outcome> {
     }
 }
 
-/// A deadline that somebody else wrote: none is none, and there is a longest one.
+/// Reads a deadline that somebody else wrote; without one it is zero, and there is a longest one.
 pub(super) fn limit(deadline: Option<prost_types::Duration>) -> Duration {
     deadline
         .and_then(|deadline| Duration::try_from(deadline).ok())

@@ -34,7 +34,7 @@ struct Service {
 }
 
 impl Agent {
-    /// Its checks run that often.
+    /// Makes an agent whose checks run at that interval.
     pub fn new(api: &Api, check_interval: Duration) -> Result<Self, SetupError> {
         Ok(Self {
             http: Http::new(api, TOKEN_HEADER)?,
@@ -42,7 +42,7 @@ impl Agent {
         })
     }
 
-    /// Everything it has registered, by id.
+    /// Lists everything that the agent has registered, by id.
     pub async fn services(&self) -> Result<BTreeMap<String, AgentEntry>, HttpError> {
         let path = "/v1/agent/services";
         let answer = self.http.get(path, ANSWER_TIMEOUT).await?;
@@ -66,7 +66,7 @@ impl Agent {
             .collect())
     }
 
-    /// Registers with a TCP check that starts critical: nobody has seen it listen yet.
+    /// Registers an instance with a TCP check that starts critical: nobody has seen it listen yet.
     pub async fn register(&self, registration: &Registration) -> Result<(), HttpError> {
         let (ip, port) = (
             registration.address.ip().to_string(),
@@ -93,7 +93,7 @@ impl Agent {
             .map(drop)
     }
 
-    /// Removes; what is not there is removed.
+    /// Removes a registration; one that is not there counts as removed.
     pub async fn deregister(&self, id: &str) -> Result<(), HttpError> {
         match self
             .http

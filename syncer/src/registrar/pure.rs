@@ -57,7 +57,7 @@ impl fmt::Display for RegistrarStep {
     }
 }
 
-/// Ports of running, wanted allocations of `node` (its name or id) that no `service` block registers. `there` are the
+/// Ports of running, wanted allocations of `node` (its name or id) that no `service` block registers. `current` are the
 /// ids at the agent: what Nomad registered under any name for the same allocation and label is not done twice.
 pub fn wanted<'a>(
     fleet: &Fleet,
@@ -123,11 +123,11 @@ fn plain(name: &str) -> String {
 /// What Nomad said about a registration of ours that is not wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
-    /// It is over, or unwanted.
+    /// The allocation is over, or nobody wants it.
     Over,
-    /// It may still serve.
+    /// The allocation may still serve.
     Stays,
-    /// Nothing.
+    /// Nomad does not mention the allocation.
     Missing,
 }
 
@@ -166,7 +166,7 @@ fn verdict(id: &str, registered: &AgentEntry, fleet: &Fleet, node: &str) -> Verd
     }
 }
 
-/// Since when Nomad has not mentioned which registrations of ours.
+/// Registrations of ours that Nomad does not mention, and since when.
 #[derive(Debug, Clone, Default)]
 pub struct Absences(BTreeMap<String, Absence>);
 
@@ -219,7 +219,7 @@ pub struct Work {
     pub held: Vec<String>,
 }
 
-/// From what the agent has to what it should have. Only what has our prefix is ever removed.
+/// Finds the steps from what the agent has to what it should have. Only what has our prefix is ever removed.
 pub fn work(
     wanted: &[Registration],
     current: &BTreeMap<String, AgentEntry>,

@@ -23,18 +23,18 @@ pub(super) struct Claim<'a> {
     pub(super) name: &'a Arc<str>,
     pub(super) vip: VipPolicy,
     pub(super) declared: Declared,
-    /// `None`: not read yet.
+    /// `None`: the catalogue has not been read for it.
     pub(super) members: Option<Members<'a>>,
-    /// As it was applied last, for what has not been read.
+    /// The service as it was applied last, for what has not been read.
     pub(super) saved: Option<&'a SavedService>,
 }
 
 /// All claims that are granted.
 #[derive(Debug, Default)]
 pub(super) struct Grants<'a> {
-    /// In order of VIP, none twice.
+    /// Claims in order of VIP, none twice.
     pub(super) claims: Vec<Claim<'a>>,
-    /// Another service, or what was applied last, had a say in one of them.
+    /// Whether another service, or what was applied last, had a say in one of them.
     pub(super) entangled: bool,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct OfService<'a> {
 }
 
 impl<'a> Grounds<'a> {
-    /// Whether that VIP can be had; why not, or what is odd about it.
+    /// Says whether a service can have that VIP; why not, or what is odd about it.
     fn judge(&self, vip: &VipPolicy) -> Result<Option<Rejected>, Rejected> {
         if !self.policy.ownership.owns(&vip.id) {
             return Err(outside(vip));
@@ -88,7 +88,7 @@ impl<'a> Grounds<'a> {
         self.last.get(id).is_some_and(|saved| !saved.leaving)
     }
 
-    /// What one service that was read asks for and gets.
+    /// Decides what one service that was read asks for and gets.
     pub(super) fn of_service(
         &self,
         name: &'a Arc<str>,
@@ -130,7 +130,7 @@ impl<'a> Grounds<'a> {
     }
 }
 
-/// Why others are not granted goes to `rejected`.
+/// Grants claims. The reasons why others are not granted go to `rejected`.
 pub(super) fn claims<'a>(
     catalog: &'a Catalog,
     grounds: &Grounds<'a>,
@@ -177,7 +177,7 @@ pub(super) fn claims<'a>(
     grants
 }
 
-/// A service of the config file that the catalogue has not, or not read.
+/// Adds the claims of a service of the config file that the catalogue does not have, or has not read.
 fn absent<'a>(
     claims: &mut Vec<Claim<'a>>,
     (name, block): (&'a Arc<str>, &'a ServiceBlock),
@@ -201,7 +201,7 @@ fn absent<'a>(
     }
 }
 
-/// Services that had their VIP from tags, and whose tags nobody could read yet.
+/// Adds the claims of services that had their VIP from tags, and whose tags nobody could read yet.
 fn unread<'a>(claims: &mut Vec<Claim<'a>>, catalog: &Catalog, grounds: &Grounds<'a>) {
     if !catalog.unlisted && catalog.unread.is_empty() {
         return;
@@ -221,7 +221,7 @@ fn unread<'a>(claims: &mut Vec<Claim<'a>>, catalog: &Catalog, grounds: &Grounds<
     }));
 }
 
-/// Leaves one claim for each VIP; those that lost are told so and given back. `claims` are in order of VIP.
+/// Leaves one claim for each VIP, and gives back those that lost, with the reason. `claims` are in order of VIP.
 fn settle<'a>(
     claims: &mut Vec<Claim<'a>>,
     last: &SavedTable,

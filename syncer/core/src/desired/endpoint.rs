@@ -12,17 +12,17 @@ use crate::model::fleet::Phase;
 /// What a real server should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
-    /// There, with that weight.
+    /// It is there, with that weight.
     Serve(Weight),
-    /// The same once it takes a connection; until then none if new, and whatever it has if it serves already.
+    /// The same, once it takes a connection. Until then a new one is not added, and one that serves keeps its weight.
     Warm(Weight),
-    /// None if new, weight 0 if known; connections are kept.
+    /// A new one is not added, a known one gets weight 0; connections are kept.
     Quiesce,
-    /// Weight 0, then gone once idle or at the deadline.
+    /// It gets weight 0, and goes once it is idle or at the deadline.
     Drain,
-    /// Gone at once.
+    /// It goes at once.
     Remove,
-    /// None if new, untouched if known: somebody who should know has not said.
+    /// A new one is not added, a known one is not touched: a source that should know has not said.
     Keep,
 }
 
@@ -34,7 +34,7 @@ pub struct Endpoint {
     pub phase: Option<Phase>,
     pub health: Option<Health>,
     pub alloc: Option<AllocId>,
-    /// The shrink guard keeps it although the catalogue lost it.
+    /// Whether the shrink guard keeps it although the catalogue lost it.
     pub held: bool,
 }
 

@@ -18,7 +18,7 @@ const NAMED: usize = 5;
 /// Instances of one virtual service, in order of address.
 #[derive(Debug, Clone)]
 pub(super) enum Members<'a> {
-    /// All that the service has: the usual case, and no list is made for it.
+    /// All instances of the service: this is the usual case, and no list is made for it.
     All(&'a [Instance]),
     Some(Vec<&'a Instance>),
 }
@@ -39,7 +39,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// With others, still in order.
+    /// Adds others, and keeps the order.
     pub(super) fn with(&self, others: Vec<&'a Instance>) -> Self {
         let mut all: Vec<&Instance> = self.iter().chain(others).collect();
         // Stable: of one address, who was granted stays first.
@@ -58,16 +58,16 @@ pub(super) struct Refusal<'a> {
 /// What a service's instances ask for.
 #[derive(Debug, Default)]
 pub(super) struct Asks<'a> {
-    /// By VIP.
+    /// Instances by the VIP that they ask for.
     pub(super) groups: Vec<(VipPolicy, Members<'a>)>,
-    /// Those that ask for something that can't be done.
+    /// Instances that ask for something that can't be done.
     pub(super) refused: Vec<Refusal<'a>>,
-    /// Those that are left out, or get something else than they ask for; nothing is to be done about them.
+    /// Instances that are left out, or that get something else than they ask for; nothing is to be done about them.
     pub(super) named: Vec<Refusal<'a>>,
 }
 
 impl<'a> Asks<'a> {
-    /// By the tags of each.
+    /// Reads what each instance asks for by its tags.
     pub(super) fn of_tags(service: &'a CatalogService) -> Self {
         let instances = service.instances.as_slice();
         let mut asks = Self::default();
@@ -86,7 +86,7 @@ impl<'a> Asks<'a> {
         asks
     }
 
-    /// By a block of the config file.
+    /// Reads what a block of the config file says of the instances.
     pub(super) fn of_block(block: &ServiceBlock, service: &'a CatalogService) -> Self {
         let mut asks = Self::default();
         let instances = service.instances.as_slice();
@@ -137,7 +137,7 @@ impl<'a> Asks<'a> {
         }
     }
 
-    /// Those that ask for that VIP, as far as it can be read.
+    /// Groups instances that ask for that VIP, as far as it can be read.
     fn group(&mut self, id: ServiceId, members: Vec<&'a Instance>) {
         let mut votes: Vec<(VipPolicy, usize)> = Vec::new();
         for instance in &members {
@@ -178,7 +178,7 @@ impl<'a> Asks<'a> {
     }
 }
 
-/// How that instance wants that VIP to be.
+/// Gives the settings of that VIP that the instance asks for.
 fn vip_of(instance: &Instance, id: ServiceId) -> Option<&VipPolicy> {
     match &instance.tags.ask {
         Some(Ask::Vips(vips)) => vips.iter().find(|vip| vip.id == id),
@@ -186,7 +186,7 @@ fn vip_of(instance: &Instance, id: ServiceId) -> Option<&VipPolicy> {
     }
 }
 
-/// All of them, for one reason.
+/// Refuses all of them, for one reason.
 pub(super) fn refuse<'a>(
     instances: impl IntoIterator<Item = &'a Instance>,
     why: &str,
@@ -198,7 +198,7 @@ pub(super) fn refuse<'a>(
     instances.into_iter().map(refusal).collect()
 }
 
-/// One sentence a reason; it names the instances unless it is about `all` of them.
+/// Writes one sentence for each reason; it names the instances unless it is about `all` of them.
 pub(super) fn sentences(refused: &[Refusal<'_>], all: usize) -> Vec<Rejected> {
     let mut by_reason: BTreeMap<&str, Vec<&Instance>> = BTreeMap::new();
     for Refusal { instance, why } in refused {

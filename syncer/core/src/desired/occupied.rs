@@ -15,18 +15,18 @@ use super::{FleetView, Snapshots};
 use crate::model::catalog::Catalog;
 use crate::model::policy::Policy;
 
-/// Whose an address is.
+/// Who has an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holder {
-    /// This machine's, and no VIP.
+    /// This machine has it, and not as a VIP.
     Machine {
         interface: Arc<str>,
     },
-    /// The first address of a network that this machine is in.
+    /// It is the first address of a network that this machine is in.
     Network {
         network: IpNet,
     },
-    /// The last one.
+    /// It is the last address of such a network.
     Broadcast {
         network: IpNet,
     },
@@ -64,10 +64,10 @@ impl fmt::Display for Holder {
     }
 }
 
-/// What is known from outside of the catalogues.
+/// Holders of addresses, as the data plane and the sources know them.
 pub type Holders = BTreeMap<IpAddr, Holder>;
 
-/// Nodes of both catalogues whose addresses are in our ranges.
+/// Lists the nodes of both catalogues whose addresses are in our ranges.
 pub(super) fn nodes(catalog: &Catalog, snapshots: &Snapshots<'_>, policy: &Policy) -> Holders {
     let mut nodes = Holders::new();
     if let FleetView::Known(fleet) = snapshots.fleet {

@@ -24,12 +24,12 @@ use crate::model::policy::{Policy, Rejected, VipPolicy};
 pub enum Scope {
     #[default]
     Whole,
-    /// These and nothing else.
+    /// These virtual services and nothing else.
     Only(BTreeSet<ServiceId>),
 }
 
 impl Scope {
-    /// What may differ by the one or by the other.
+    /// Joins two scopes.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -52,7 +52,7 @@ pub(crate) struct Basis {
 }
 
 impl Basis {
-    /// `None` where something else had a say: what was applied last.
+    /// Gives the basis; `None` where what was applied last had a say.
     pub(super) fn of(
         desired: &Desired,
         catalog: &Arc<Catalog>,
@@ -71,7 +71,7 @@ impl Basis {
     }
 }
 
-/// [`desired`], and which of it may not be as in `before`, which was made by the same `policy`.
+/// Makes [`desired`], and says which of it may differ from `before`, which the same `policy` made.
 pub fn renew(before: Desired, snapshots: &Snapshots<'_>, policy: &Policy) -> (Desired, Scope) {
     match renewed(before, snapshots, policy) {
         Some((desired, ids)) => (desired, Scope::Only(ids)),
@@ -133,7 +133,7 @@ struct Renewal {
 }
 
 impl Renewal {
-    /// `None` where one of them has no say alone any more.
+    /// Decides these services anew; `None` where one of them does not decide alone any more.
     fn decide(
         &mut self,
         desired: &mut Desired,
@@ -185,7 +185,7 @@ impl Renewal {
     }
 }
 
-/// The rejections of one service anew. All are in order.
+/// Replaces the rejections of one service. All are in order.
 fn replace(
     all: &mut Vec<(Arc<str>, Rejected)>,
     name: &Arc<str>,
@@ -206,7 +206,7 @@ fn same_fleet(before: &Desired, now: FleetView<'_>) -> bool {
     }
 }
 
-/// Those whose instances changed; `None` if anything else did.
+/// Lists the services whose instances changed; `None` if anything else did.
 fn changed(before: &Catalog, now: &Catalog) -> Option<BTreeMap<Arc<str>, Entry>> {
     let read = !now.unlisted && now.unread.is_empty();
     if !read || before.services.len() != now.services.len() {
@@ -228,7 +228,7 @@ fn changed(before: &Catalog, now: &Catalog) -> Option<BTreeMap<Arc<str>, Entry>>
     Some(names)
 }
 
-/// Those of whose instances drivers tell something else than before.
+/// Lists the virtual services about whose instances drivers give other hints than before.
 fn hinted<'a>(before: &'a Desired, hints: &'a HintPhases) -> impl Iterator<Item = ServiceId> + 'a {
     let differs = |address: &&SocketAddr| before.hints.get(address) != hints.get(address);
     let addresses: BTreeSet<SocketAddr> = before
@@ -251,7 +251,7 @@ fn hinted<'a>(before: &'a Desired, hints: &'a HintPhases) -> impl Iterator<Item 
         .map(|(id, _)| *id)
 }
 
-/// Whether an instance of it is itself a VIP.
+/// Whether an instance of the service is itself a VIP.
 fn is_looped(anew: &DesiredService, all: &Desired, policy: &Policy) -> bool {
     let addresses = anew.endpoints.iter().map(|endpoint| endpoint.address.ip());
     let mut owned = addresses.filter(|address| policy.ownership.contains(*address));

@@ -21,7 +21,7 @@ use super::Want;
 use crate::model::catalog::{Health, Instance};
 use crate::model::fleet::Phase;
 
-/// What matters of an instance here.
+/// What the rule has to know of an instance.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
     pub health: Health,
@@ -30,7 +30,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Of an instance.
+    /// Reads the facts of an instance.
     pub fn of(instance: &Instance) -> Self {
         let Instance {
             health,
@@ -59,7 +59,7 @@ impl Facts {
     }
 }
 
-/// `phase` is `None` for what is not from Nomad, `facts` is `None` for what the catalogue has not.
+/// Applies the table. `phase` is `None` for what is not from Nomad, `facts` is `None` for what the catalogue does not have.
 #[expect(clippy::match_same_arms, reason = "one arm for each row of the table")]
 pub fn want(phase: Option<Phase>, facts: Option<Facts>) -> Want {
     match (phase, facts) {

@@ -20,13 +20,13 @@ pub struct SavedService {
     pub settings: ServiceSettings,
     pub forwarding: Forwarding,
     pub snat: bool,
-    /// What was in force; it holds for those that leave after the service's end.
+    /// The drain time that was in force; it holds for real servers that leave after the service's end.
     #[serde(default)]
     pub drain: Option<Duration>,
-    /// Not wanted any more, and still in the table.
+    /// Whether nobody wants it any more, and it is still in the table.
     #[serde(default)]
     pub leaving: bool,
-    /// Shared with the table that it was taken from.
+    /// Real servers, shared with the table that they were taken from.
     pub reals: Arc<Vec<RealServer>>,
 }
 
@@ -81,13 +81,13 @@ impl SavedService {
         }
     }
 
-    /// Whether its service had that VIP until now and may have it on.
+    /// Whether its service had that VIP until now and may keep it.
     pub(super) fn is_had(&self, policy: &Policy, occupied: &Holders) -> bool {
         let free = |ip| !occupied.contains_key(&ip);
         !self.leaving && policy.ownership.owns(&self.id) && self.id.vip().is_none_or(free)
     }
 
-    /// Its real servers, as they may be put back where the kernel has nothing of the service.
+    /// Gives its real servers as they may be put back where the kernel has nothing of the service.
     pub(super) fn endpoints(&self) -> Vec<Endpoint> {
         let endpoint = |real: &RealServer| Endpoint {
             address: real.address,
@@ -114,17 +114,17 @@ impl SavedService {
 pub struct SavedTable(OrdMap<ServiceId, Arc<SavedService>>);
 
 impl SavedTable {
-    /// That virtual service.
+    /// Gives that virtual service.
     pub fn get(&self, id: &ServiceId) -> Option<&SavedService> {
         self.0.get(id).map(|service| &**service)
     }
 
-    /// All of them, in order of identity.
+    /// Lists all of them, in order of identity.
     pub fn iter(&self) -> impl Iterator<Item = &SavedService> {
         self.0.values().map(|service| &**service)
     }
 
-    /// Takes over, of the services in `scope`, what should be as the table has it; those that still leave stay.
+    /// Renews the services in `scope`: what should be, as the table has it. Those that still leave stay.
     pub fn renew(&mut self, scope: &Scope, desired: &Desired, table: &Table) {
         match scope {
             Scope::Only(ids) => self.renew_each(ids.iter(), desired, table),

@@ -6,26 +6,26 @@ use crate::model::Moment;
 /// How many reads confirm a loss.
 pub(super) const CONFIRMING_READS: u32 = 2;
 
-/// A catalogue that is not believed for now.
+/// A loss that the guard does not believe for now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     pub since: Moment,
     pub lost: usize,
     pub serving: usize,
-    /// Some of them are running and wanted, says Nomad.
+    /// Whether Nomad says that some of them are running and wanted.
     pub contradicted: bool,
-    /// Consul lost its data, or got other data: when that was seen.
+    /// When Consul was found to have lost its data, or to have got other data.
     pub data_lost: Option<Moment>,
     agreement: Agreement,
 }
 
 impl Hold {
-    /// Whether as many reads agree as are asked for; what it waits for is time, or Nomad.
+    /// Whether enough reads agree, so that the hold waits for time, or for Nomad.
     pub fn is_confirmed(&self) -> bool {
         self.agreement.reads >= CONFIRMING_READS
     }
 
-    /// In words, with what would end it.
+    /// Describes the hold, with what would end it.
     pub fn reason(&self, now: Moment) -> String {
         let Self { lost, serving, .. } = self;
         let lost = format!("the catalogue lost {lost} of {serving} serving real servers at once");
@@ -53,12 +53,12 @@ struct Agreement {
     reads: u32,
     /// Confirming reads that had been made when this was last looked at.
     confirmations: u64,
-    /// When the last one that counts was seen.
+    /// When the last read that counts was seen.
     at: Moment,
 }
 
 impl Agreement {
-    /// One that came too soon after another does not count, then or later.
+    /// Notes a read. One that came too soon after another does not count, then or later.
     fn note(&mut self, confirmations: u64, now: Moment) {
         // A clock that was set back must not prolong it.
         self.at = self.at.min(now);
@@ -71,7 +71,7 @@ impl Agreement {
     }
 }
 
-/// The hold as it goes on, or that it is over.
+/// Gives the hold as it goes on; `None` where it is over.
 pub(super) fn hold(
     extent: Extent,
     before: Option<&Hold>,

@@ -18,7 +18,7 @@ pub(super) struct Loss {
     pub(super) id: ServiceId,
     settings: ServiceSettings,
     pub(super) real: RealServer,
-    /// What Nomad says of it.
+    /// What Nomad says of the real server.
     pub(super) phase: Option<Phase>,
 }
 
@@ -27,7 +27,7 @@ impl Loss {
         (self.id, self.real.address)
     }
 
-    /// Puts it into `desired` as it is, under whatever service had it.
+    /// Puts the real server into `desired` as it is, under whatever service had it.
     pub(super) fn keep(&self, desired: &mut Desired, last: &SavedTable, policy: &Policy) {
         let saved = last.get(&self.id);
         let before = || {
@@ -87,7 +87,7 @@ impl Elsewhere {
         Self(all)
     }
 
-    /// Whether it has the very one that Nomad runs there.
+    /// Whether the catalogue has elsewhere the very instance that Nomad runs there.
     fn has(&self, desired: &Desired, address: SocketAddr) -> bool {
         let fleet = desired.fleet.as_ref();
         let runs = fleet
@@ -98,7 +98,7 @@ impl Elsewhere {
     }
 }
 
-/// Whether the catalogue has it no more without Nomad's consent.
+/// Whether the catalogue does not have it any more, without Nomad's consent.
 pub(super) fn is_lost(desired: &Desired, id: &ServiceId, address: SocketAddr) -> bool {
     let service = desired.services.get(id);
     let is_listed = service.is_some_and(|service| {
@@ -115,7 +115,7 @@ fn unexplained((want, phase): (Want, Option<Phase>)) -> bool {
     want == Want::Drain && matches!(phase, None | Some(Phase::Running))
 }
 
-/// Serving real servers that the catalogue lost without Nomad's consent, and how many serve in all.
+/// Lists serving real servers that the catalogue lost without Nomad's consent; says also how many serve in all.
 pub(super) fn losses(
     desired: &Desired,
     evidence: &Evidence<'_>,

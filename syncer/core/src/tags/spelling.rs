@@ -41,7 +41,7 @@ pub(super) fn of(tag: &str) -> Spelling<'_> {
     }
 }
 
-/// The word that is most likely meant, if any is.
+/// Finds the word that is most likely meant, if any is.
 pub(super) fn nearest<'a>(written: &str, words: &[&'a str]) -> Option<&'a str> {
     let written = written.trim().to_ascii_lowercase();
     // Nothing so long is meant to be a short word.
@@ -58,7 +58,7 @@ pub(super) fn nearest<'a>(written: &str, words: &[&'a str]) -> Option<&'a str> {
         .or_else(|| words.iter().find(start).copied())
 }
 
-/// How many letters have to be put in, left out, replaced or swapped with their neighbour.
+/// Counts the letters that have to be put in, left out, replaced or swapped with their neighbour.
 fn distance(left: &str, right: &str) -> usize {
     let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
     let mut rows: Vec<Vec<usize>> = vec![(0..=right.len()).collect()];

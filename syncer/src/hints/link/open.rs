@@ -14,10 +14,11 @@ use crate::config::{HostPort, Tls};
 use crate::credential::pem::TlsError;
 use crate::error::chain;
 
-/// From nothing to an open stream.
+/// How long it may take to open a stream.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A path that is dead is noticed within twice this, inside a drain's usual limit of some seconds.
+/// How often the director is asked for a sign of life. A dead path is noticed within twice this, inside a drain's usual
+/// limit.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// An open stream.
@@ -25,7 +26,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) struct Stream {
     pub(super) hints: mpsc::Sender<Message>,
     pub(super) answers: Streaming<Answer>,
-    /// The connection is its.
+    /// The connection, which ends with the stream.
     _client: HintsClient<Channel>,
 }
 

@@ -17,7 +17,7 @@ use super::NoAnswer;
 use crate::hints::{Outcome, wire};
 use crate::source::driver::Hint;
 
-/// More than a node's tasks at once: with a director that answers, there are a few.
+/// How many hints may wait: more than a node's tasks at once. With a director that answers, a few wait.
 pub(super) const PENDING_LIMIT: usize = 1024;
 
 /// One hint to one director.
@@ -26,7 +26,7 @@ pub(super) struct Order {
     pub(super) alloc: String,
     pub(super) task: String,
     pub(super) hint: Hint,
-    /// Of no use after it.
+    /// When the hint is of no use any more.
     pub(super) until: Instant,
     pub(super) answer: oneshot::Sender<Result<Outcome, NoAnswer>>,
 }
@@ -34,7 +34,7 @@ pub(super) struct Order {
 #[derive(Debug)]
 struct Waiting {
     order: Order,
-    /// A later hint about the same task has come: not told again.
+    /// Whether a later hint about the same task has come, so that this one is not sent again.
     superseded: bool,
 }
 
@@ -42,13 +42,13 @@ struct Waiting {
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     hints: BTreeMap<u64, Waiting>,
-    /// Not told on this stream.
+    /// Hints that were not sent on this stream.
     untold: VecDeque<u64>,
     count: u64,
 }
 
 impl Pending {
-    /// Takes one in. It ends the tries of those about the same task.
+    /// Takes a hint in. It ends the tries of those about the same task.
     pub(super) fn take(&mut self, order: Order) {
         self.hints
             .retain(|_, waiting| !waiting.order.answer.is_closed());
@@ -70,7 +70,7 @@ impl Pending {
         self.hints.insert(self.count, Waiting { order, superseded });
     }
 
-    /// The next one to tell, if any; it counts as told.
+    /// Gives the next hint to send, if any; it counts as sent.
     pub(super) fn next(&mut self, now: Instant) -> Option<Message> {
         while let Some(number) = self.untold.pop_front() {
             let Some(Waiting { order, .. }) = self.hints.get(&number) else {
@@ -95,7 +95,7 @@ impl Pending {
         None
     }
 
-    /// The director has answered; why, if it refused.
+    /// Takes the director's answer; gives the reason if it refused.
     pub(super) fn answer(&mut self, answer: Answer) -> Option<String> {
         let outcome = match answer.result {
             Some(Verdict::Outcome(number)) => {
@@ -110,13 +110,13 @@ impl Pending {
         why
     }
 
-    /// The stream is gone: what has not been answered is to be told on the next one, if it is still of use.
+    /// Notes that the stream is gone: what has no answer is sent again on the next one, if it is still of use.
     pub(super) fn broken(&mut self) {
         self.untold = self.hints.keys().copied().collect();
         self.end_superseded();
     }
 
-    /// Of those that are not told, ends what a later one has come for.
+    /// Ends those that are not sent and that a later hint has replaced.
     fn end_superseded(&mut self) {
         let superseded = |number: &u64| self.hints.get(number).is_some_and(|hint| hint.superseded);
         let (over, untold) = self.untold.iter().copied().partition(superseded);

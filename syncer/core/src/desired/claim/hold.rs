@@ -13,7 +13,7 @@ use crate::desired::members::{Members, Refusal};
 use crate::desired::{Declared, SavedService};
 use crate::model::catalog::Instance;
 
-/// Adds them to the claims, which are in order of VIP; says whether there was any.
+/// Adds claims that hold on to the others, which are in order of VIP; says whether there was any.
 pub(super) fn hold<'a>(
     claims: &mut Vec<Claim<'a>>,
     refusals: &BTreeMap<&'a Arc<str>, Vec<Refusal<'a>>>,
