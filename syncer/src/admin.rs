@@ -61,7 +61,7 @@ pub struct DirectorView {
 }
 
 impl DirectorView {
-    /// Of that loop; `count` counts connections beside it.
+    /// The view of that loop; `count` counts connections beside it.
     pub fn of<D: crate::dataplane::DataPlane>(reconciler: &Reconciler<D>, count: Count) -> Self {
         Self {
             passes: reconciler.passes(),
@@ -79,7 +79,7 @@ pub struct ListenError {
     source: std::io::Error,
 }
 
-/// Takes the address, so that a mistake is known before anything is changed.
+/// Binds the address, so that a mistake is known before anything is changed.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
     TcpListener::bind(address)
         .await
@@ -142,7 +142,7 @@ async fn ready(State(rendering): State<Rendering>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, unready).into_response()
 }
 
-/// How much of it.
+/// How much of the status to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
     RealServers,
@@ -174,7 +174,7 @@ impl Rendering {
 }
 
 impl Admin {
-    /// Whether it is to be relied on, and what is wrong.
+    /// Judges whether the process is to be relied on, and what is wrong.
     pub fn health(&self) -> Health {
         let mut health = Health::default();
         for source in self.sources() {
@@ -199,7 +199,7 @@ impl Admin {
         health
     }
 
-    /// How everything stands.
+    /// Makes the whole status.
     pub fn status(&self, counts: &Counts) -> Status {
         let health = self.health();
         let mut roles = Vec::new();
@@ -232,7 +232,7 @@ impl Admin {
         status
     }
 
-    /// What of the sources' answers can't be used.
+    /// Lists what of the sources' answers can't be used.
     fn left_out(&self) -> Vec<Rejection> {
         let rejection = |service: &str, left: &LeftOut| Rejection {
             service: service.to_owned(),

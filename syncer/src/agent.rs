@@ -205,7 +205,7 @@ fn direct(
     Ok(barrier)
 }
 
-/// Says what is logged, and how that can change.
+/// Sets the log up, and gives what can change its level.
 fn start_log(level: &str) -> LogLevel {
     let environment = EnvFilter::try_from_default_env();
     let configured = environment.is_err();
@@ -225,7 +225,7 @@ fn start_log(level: &str) -> LogLevel {
     }
 }
 
-/// What the process is told from outside.
+/// The signals that the process gets.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -233,7 +233,7 @@ struct Signals {
 }
 
 impl Signals {
-    /// From now on none of them ends the process by itself.
+    /// Listens for signals: from now on none of them ends the process by itself.
     fn listen() -> anyhow::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,

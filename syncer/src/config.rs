@@ -48,13 +48,13 @@ pub struct DirectorConfig {
     pub snat_backend: SnatBackend,
     pub drain_deadline: Duration,
     pub audit_interval: Duration,
-    /// In percent.
+    /// The share that may vanish at once, in percent.
     pub shrink_guard: u8,
     pub services: BTreeMap<Arc<str>, ServiceBlock>,
 }
 
 impl DirectorConfig {
-    /// What the pure core needs of it.
+    /// Gives what the pure core needs of the config.
     pub fn policy(&self) -> Policy {
         Policy {
             services: self.services.clone(),
@@ -73,7 +73,7 @@ pub struct RegistrarConfig {
     pub check_interval: Duration,
 }
 
-/// Everything, checked.
+/// A whole config, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub log_level: String,
@@ -84,7 +84,7 @@ pub struct Config {
     pub director: Option<DirectorConfig>,
     pub registrar: Option<RegistrarConfig>,
     pub hints: Option<Hints>,
-    /// What it allows and an operator should know of.
+    /// What the config allows and an operator should know of.
     pub warnings: Vec<String>,
 }
 
@@ -143,7 +143,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-/// Of any kind of file, for a config may come through a pipe.
+/// Reads any kind of file, for a config may come through a pipe.
 fn read_text(path: &Path) -> std::io::Result<String> {
     let bytes = credential::read_bounded(std::fs::File::open(path)?)?;
     String::from_utf8(bytes)

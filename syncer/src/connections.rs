@@ -18,7 +18,7 @@ use crate::error::chain;
 /// After a failed accept: it fails again at once while what it wants is missing.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often the same trouble of a listener is said.
+/// How often the log repeats the same trouble of a listener.
 const COMPLAIN_EVERY: Duration = Duration::from_mins(1);
 
 /// All connections of one listener.
@@ -32,7 +32,7 @@ pub struct Connections {
 #[derive(Debug, Default)]
 struct Open {
     count: u64,
-    /// In order of arrival.
+    /// Connections in order of arrival.
     places: BTreeMap<u64, CancellationToken>,
     idle: BTreeSet<u64>,
 }
@@ -46,7 +46,7 @@ pub struct Place {
 }
 
 impl Connections {
-    /// At most `limit` at a time, and `idle_limit` of them idle.
+    /// Lets at most `limit` in at a time, and `idle_limit` of them idle.
     pub fn new(limit: usize, idle_limit: usize) -> Self {
         Self {
             open: Arc::default(),
@@ -91,7 +91,7 @@ impl Place {
         }
     }
 
-    /// Until another one needs the place.
+    /// Waits until another connection needs the place.
     pub fn evicted(&self) -> WaitForCancellationFutureOwned {
         self.evicted.clone().cancelled_owned()
     }
@@ -105,7 +105,7 @@ impl Drop for Place {
     }
 }
 
-/// What is said of a listener that can't accept: the first time, and once a minute.
+/// Warnings about a listener that can't accept: the first time, and once a minute.
 #[derive(Debug)]
 pub struct Complaints {
     listener: &'static str,
@@ -113,7 +113,7 @@ pub struct Complaints {
 }
 
 impl Complaints {
-    /// Of the listener of that config key.
+    /// Warnings about the listener of that config key.
     pub fn new(listener: &'static str) -> Self {
         Self {
             listener,

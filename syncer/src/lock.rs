@@ -20,7 +20,7 @@ use nix::sys::socket::{
 };
 use tracing::warn;
 
-/// Where locks lie when nothing else is said: they must not outlive a boot.
+/// The folder of locks unless the config names another: they must not outlive a boot.
 pub const RUN_DIR: &str = "/run/nomad-ipvs";
 
 /// The name that a director of a network namespace holds.
@@ -143,7 +143,7 @@ fn take_name(name: &str) -> Result<Option<UnixListener>, LockError> {
     }
 }
 
-/// Who listens under an abstract name; without waiting for it.
+/// Finds who listens under an abstract name, without waiting for it.
 fn holder(name: &str) -> nix::Result<UnixCredentials> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let stream: OwnedFd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;

@@ -62,7 +62,7 @@ pub fn now() -> Moment {
     Moment(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// What a task ended with; one that panicked takes the whole source with it, for nobody would follow in its place.
+/// Gives what a task ended with. One that panicked takes the whole source with it, for nobody would follow in its place.
 pub(crate) fn whole<T>(ended: Result<T, JoinError>) -> Option<T> {
     match ended {
         Ok(value) => Some(value),
@@ -73,7 +73,7 @@ pub(crate) fn whole<T>(ended: Result<T, JoinError>) -> Option<T> {
     }
 }
 
-/// Until there is a value that was not seen yet; for ever if nobody can send one.
+/// Waits until there is a value that was not seen yet; for ever if nobody can send one.
 pub(crate) async fn changed<T>(watch: Option<&mut watch::Receiver<T>>) {
     if let Some(watch) = watch
         && watch.changed().await.is_ok()
@@ -83,7 +83,7 @@ pub(crate) async fn changed<T>(watch: Option<&mut watch::Receiver<T>>) {
     std::future::pending::<()>().await;
 }
 
-/// Until then; for ever where there is no then.
+/// Waits until that moment; for ever where there is none.
 pub(crate) async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,

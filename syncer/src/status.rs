@@ -16,7 +16,7 @@ pub use syncer_core::pass::AckLatency;
 pub use text::text;
 pub use view::services;
 
-/// Everything.
+/// The status of a process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Status {
     pub version: String,

@@ -10,7 +10,7 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 
-/// One line, with whatever is not to be printed as `\n`, `\u{1b}` and the like.
+/// Makes one line, with whatever is not to be printed as `\n`, `\u{1b}` and the like.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.contains(is_active) {
         return Cow::Borrowed(text);
@@ -43,7 +43,7 @@ pub fn escaped_json(json: &str) -> String {
     escaped
 }
 
-/// Whether a terminal does something else with it than print it where it stands.
+/// Whether a terminal does something else with the character than print it in its place.
 fn is_active(character: char) -> bool {
     character.is_control()
         || matches!(

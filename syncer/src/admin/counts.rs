@@ -26,7 +26,7 @@ pub struct Recent {
     last: Arc<Mutex<Option<Counted>>>,
 }
 
-/// When, and what.
+/// Counts, and when they were made.
 type Counted = (Instant, Arc<Counts>);
 
 impl std::fmt::Debug for Recent {
@@ -43,7 +43,7 @@ impl Recent {
         }
     }
 
-    /// Those of a moment ago, or new ones; who asks while they are counted gets the same.
+    /// Gives the counts of a moment ago, or new ones; all that ask while something is counted get the same.
     pub async fn get(&self, ids: Vec<ServiceId>) -> Arc<Counts> {
         let mut last = self.last.lock().await;
         if let Some((at, counts)) = &*last

@@ -20,16 +20,16 @@ use crate::connections::{ACCEPT_PAUSE, Complaints, Connections, Place};
 /// Connections at a time.
 pub(super) const CONNECTIONS: usize = 64;
 
-/// For a request's head.
+/// How long a request's head may take.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// From the first byte to the last.
+/// How long a connection may last, from the first byte to the last.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A request's head has no more bytes.
 const HEAD_LIMIT: usize = 16 * 1024;
 
-/// Until `stop`.
+/// Serves until `stop`.
 pub(super) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let connections = Connections::new(CONNECTIONS, CONNECTIONS);
     let mut complaints = Complaints::new("status.listen");
@@ -110,7 +110,7 @@ mod tests {
         answer
     }
 
-    /// Whether the other side has ended it.
+    /// Whether the other side has ended the connection.
     fn is_closed(stream: &TcpStream) -> bool {
         let mut byte = [0];
         !matches!(stream.try_read(&mut byte), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)

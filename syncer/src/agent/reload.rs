@@ -29,7 +29,7 @@ pub(super) enum LogLevel {
     Environment,
 }
 
-/// What a director's parts hear.
+/// The channels by which a director's parts get a new config.
 #[derive(Debug)]
 pub(super) struct Channels {
     pub(super) policy: watch::Sender<Policy>,
@@ -38,7 +38,7 @@ pub(super) struct Channels {
 }
 
 impl Channels {
-    /// As the config says at the start.
+    /// Channels with what the config says at the start.
     pub(super) fn new(settings: &DirectorConfig) -> Self {
         Self {
             policy: watch::Sender::new(settings.policy()),
@@ -51,7 +51,7 @@ fn names(settings: &DirectorConfig) -> BTreeSet<Arc<str>> {
     settings.services.keys().map(Arc::clone).collect()
 }
 
-/// What is written to the log, at that level.
+/// Makes the filter of the log for that level.
 pub(super) fn filter(level: &str) -> EnvFilter {
     EnvFilter::new(format!("warn,ipvs_syncer={level}"))
 }

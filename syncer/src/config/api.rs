@@ -69,7 +69,7 @@ fn host_name(name: &str) -> Result<String, Unfit> {
     server_name(name)
 }
 
-/// Says nothing of what it was.
+/// Reads a token; the error repeats nothing of it.
 fn token(text: &str) -> Result<String, &'static str> {
     if is_token(text) {
         Ok(text.to_owned())

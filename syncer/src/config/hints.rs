@@ -25,7 +25,7 @@ pub struct Hints {
 /// From a node's drivers to directors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relay {
-    /// Where drivers tell.
+    /// The socket that drivers give their hints on.
     pub socket: PathBuf,
     pub directors: Vec<HostPort>,
 }

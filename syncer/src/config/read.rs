@@ -14,7 +14,7 @@ use hcl_edit::structure::{Attribute, Block, Body, Structure};
 use super::Problem;
 use super::value::{Unfit, convert as evaluated, is_literal};
 
-/// Where problems are put.
+/// The list that problems go to.
 #[derive(Debug, Clone)]
 pub(super) struct Problems {
     text: Rc<str>,
@@ -182,7 +182,7 @@ impl Section {
         }
     }
 
-    /// The same, and its absence is a problem.
+    /// Takes an attribute whose absence is a problem.
     pub(super) fn required<T>(
         &mut self,
         name: &'static str,
@@ -198,7 +198,7 @@ impl Section {
         self.value(name, convert)
     }
 
-    /// Whether the value of an attribute stands in the file itself.
+    /// Whether the value of an attribute is written in the file itself.
     pub(super) fn is_literal(&self, name: &str) -> bool {
         let mut attributes = self.attributes.iter();
         attributes.any(|attribute| attribute.has_key(name) && is_literal(&attribute.value))

@@ -10,7 +10,7 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server,
 
 use crate::credential::pem::{TlsError, certificates, private_key};
 
-/// For a handshake: a connection that says nothing is not kept.
+/// How long a handshake may take: a connection that says nothing is not kept.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where the certificates are.
@@ -25,13 +25,13 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Whether they are there and of use.
+    /// Checks that the certificates are there and usable.
     pub fn check(&self) -> Result<(), TlsError> {
         self.client("localhost", Endpoint::from_static("https://localhost"))?;
         self.server(Server::builder()).map(drop)
     }
 
-    /// For a connection to the director at that host.
+    /// Sets a connection to the director at that host up for TLS.
     pub fn client(&self, host: &str, endpoint: Endpoint) -> Result<Endpoint, TlsError> {
         let (ca, identity) = self.read()?;
         let tls = ClientTlsConfig::new()
@@ -44,7 +44,7 @@ impl Tls {
             .map_err(|source| self.unfit(source))
     }
 
-    /// For a listener that takes only connections with a certificate.
+    /// Sets up a listener that takes only connections with a certificate.
     pub fn server(&self, server: Server) -> Result<Server, TlsError> {
         let (ca, identity) = self.read()?;
         let tls = ServerTlsConfig::new()

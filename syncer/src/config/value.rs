@@ -15,14 +15,14 @@ use crate::credential;
 /// Why a value can't be taken.
 #[derive(Debug)]
 pub(super) struct Unfit {
-    /// What was expected; says nothing of the value.
+    /// What was expected; it says nothing of the value.
     expected: &'static str,
     /// What there is; shown for a literal alone.
     found: String,
 }
 
 impl Unfit {
-    /// With what there is.
+    /// The reason with the value that was found.
     pub(super) fn not(expected: &'static str, found: impl fmt::Debug) -> Self {
         Self {
             expected,
@@ -68,7 +68,7 @@ pub(super) fn convert<T>(
     })
 }
 
-/// Whether the value itself stands in the config.
+/// Whether the value itself is written in the config.
 pub(super) fn is_literal(expression: &Expression) -> bool {
     match expression {
         Expression::Null(_)

@@ -8,7 +8,7 @@ use crate::credential::exposed_mode;
 use crate::credential::token::Token;
 use crate::http::Api;
 
-/// All of it, in the order of the blocks. `path` is the config's own file.
+/// Lists all warnings, in the order of the blocks. `path` is the config's own file.
 pub(super) fn warnings(config: &Config, path: &Path) -> Vec<String> {
     let mut warnings = Vec::new();
     let apis = [

@@ -32,7 +32,7 @@ use super::thread::ThreadError;
 const LABEL: &str = ":ipvs";
 const LABEL_LIMIT: usize = 15;
 
-/// What is done to an interface: a host address comes or goes.
+/// A change of an interface: a host address comes or goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     Add(IpAddr),
@@ -155,7 +155,7 @@ fn label(interface: &str) -> Option<String> {
     (label.len() <= LABEL_LIMIT).then_some(label)
 }
 
-/// All addresses of this machine, and the ends of their networks, where no host can be.
+/// Lists all addresses of this machine, and the ends of their networks, where no host can be.
 pub(super) fn occupied(present: &[Present]) -> Holders {
     let mut all = Holders::new();
     for entry in present {

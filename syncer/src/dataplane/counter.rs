@@ -74,7 +74,7 @@ impl Counter {
         Self { questions }
     }
 
-    /// What can't be counted is left out.
+    /// Counts these virtual services; one that can't be counted is left out.
     pub async fn count(&self, services: Vec<ServiceId>) -> Counts {
         let (answer, answered) = oneshot::channel();
         let question = Question { services, answer };

@@ -124,7 +124,7 @@ impl DataPlane for KernelDataPlane {
     }
 }
 
-/// What the steps of one kind have, up to the first of another kind.
+/// Collects a part of each step, up to the first step of another kind.
 fn run_of<T>(steps: &[Step], part: impl Fn(&Step) -> Option<T>) -> Vec<T> {
     steps.iter().map_while(part).collect()
 }

@@ -19,7 +19,7 @@ pub use link::Mac;
 
 use link::Link;
 
-/// How often everybody is asked: one frame may be lost.
+/// How often the director asks everybody: one frame may be lost.
 const PROBES: u32 = 2;
 
 /// How long an answer may take. Hosts of one link answer within a millisecond; a busy one may need some.
@@ -38,7 +38,7 @@ pub enum NeighbourError {
     Ended,
 }
 
-/// Those of these addresses that another host answers for. None where the link has no neighbours.
+/// Finds the addresses that another host answers for: none where the link has no neighbours.
 pub async fn holders(
     interface: &str,
     vips: Vec<IpAddr>,

@@ -21,7 +21,7 @@ use crate::error::chain;
 #[derive(Debug)]
 pub struct Rules {
     wanted: SnatBackend,
-    /// Without SNAT no backend has to be there.
+    /// The backend in use; without SNAT none has to be there.
     backend: Option<Arc<dyn Snat>>,
     set: Option<SnatSet>,
     /// Backends with rules of an earlier process; `None`: not looked for yet.
@@ -30,7 +30,7 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Nothing is known yet.
+    /// Rules of which nothing is known yet.
     pub fn new(wanted: SnatBackend) -> Self {
         Self {
             wanted,
@@ -41,7 +41,7 @@ impl Rules {
         }
     }
 
-    /// What there is, as far as is known; `None`: has to be set.
+    /// Reads the rules, as far as is known; `None`: they have to be set.
     pub async fn read(&mut self) -> Option<SnatSet> {
         let finished = self.check.take_if(|check| check.is_finished());
         if let Some(finished) = finished {

@@ -21,7 +21,7 @@ pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, CommandError>> + S
 
 /// Rules for exactly a set of virtual services.
 pub trait Snat: Send + Sync + std::fmt::Debug {
-    /// What it is, as no other is.
+    /// The name that tells the backend from others.
     fn name(&self) -> &'static str;
 
     /// Whether this kernel takes such rules; nothing is left behind.

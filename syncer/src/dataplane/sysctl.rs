@@ -49,7 +49,7 @@ pub(super) fn of_snat() -> Sysctl {
     }
 }
 
-/// For IPv6 VIPs.
+/// The setting that IPv6 VIPs need.
 pub(super) fn of_ipv6() -> Sysctl {
     Sysctl {
         name: "net/ipv6/conf/all/forwarding".into(),
@@ -58,7 +58,7 @@ pub(super) fn of_ipv6() -> Sysctl {
     }
 }
 
-/// All of them, as they were read last.
+/// All settings, as they were read last.
 ///
 /// The kernel tells nobody that one was set, and with SNAT each packet counts from then on: they are looked at each second.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Of a director with that interface.
+    /// The settings of a director with that interface.
     pub fn of(interface: &str) -> Self {
         Self {
             interface: interface.to_owned(),
@@ -78,7 +78,7 @@ impl Settings {
         }
     }
 
-    /// Those that are not as they have to be, with what they are.
+    /// Reads the settings that are not as they have to be, with what they are.
     pub fn read(&mut self) -> Sysctls {
         self.deviations = deviations(&self.interface);
         self.deviations.clone()

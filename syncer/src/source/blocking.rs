@@ -13,7 +13,7 @@ pub const WAIT: Duration = Duration::from_mins(1);
 /// When the client gives up: the server adds up to a sixteenth of jitter.
 pub const LIMIT: Duration = Duration::from_secs(60 + 4 + 10);
 
-/// How often a server is asked that answers at once all the time.
+/// How often a client asks a server that answers at once all the time.
 pub const PACE: Rate = Rate {
     burst: 20,
     interval: Duration::from_millis(20),

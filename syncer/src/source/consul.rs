@@ -170,7 +170,7 @@ struct Follower {
     agenda: Agenda,
     pool: JoinSet<(Turn, Read)>,
     feeds: JoinSet<()>,
-    /// Where feeds send to.
+    /// The channel that feeds send to.
     sender: mpsc::Sender<News>,
     /// The last list of names and its highest index.
     tagged: Tagged,
@@ -239,7 +239,8 @@ impl Follower {
         }
     }
 
-    /// All that the config file names by now. One that it names no more is forgotten once it is empty.
+    /// Follows all services that the config file names by now. One that it does not name any more is forgotten once it is
+    /// empty.
     fn follow_named(&mut self, named: &mut watch::Receiver<BTreeSet<Arc<str>>>) {
         let names = named.borrow_and_update().clone();
         for name in &names {
@@ -252,7 +253,7 @@ impl Follower {
         self.feeds.spawn(feed::follow(http, feed, sender));
     }
 
-    /// One service more, if it can be asked for.
+    /// Follows one service more, if it can be asked for.
     fn follow(&mut self, name: &Arc<str>, at: Instant) {
         if let Some(why) = read::refusal(name) {
             let keep = self.reader.is_named(name);

@@ -22,7 +22,7 @@ pub(super) type ServiceNames = HashMap<String, Field<Vec<Field<String>>>>;
 /// `/v1/health/service/:name`.
 pub(super) type Entries = Vec<Field<Entry>>;
 
-/// One entry of it.
+/// One entry of an answer about a service.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Entry {
@@ -117,7 +117,7 @@ pub(super) fn service(entries: &Entries) -> CatalogService {
     }
 }
 
-/// By its id; where it has none, by its place in the answer.
+/// Names an entry by its id; where it has none, by its place in the answer.
 fn name(entry: &Field<Entry>, position: usize) -> String {
     let service = entry.value().and_then(|entry| entry.service.value());
     match service.map(|service| service.id.text()) {
@@ -156,7 +156,7 @@ fn port(service: &Service) -> Result<u16, &'static str> {
     }
 }
 
-/// One that is not set is 1, one below 0 is 0.
+/// Reads a weight: one that is not set is 1, one below 0 is 0.
 fn weight(field: &Field<Clamped>) -> Result<u32, &'static str> {
     match field {
         Field::Absent => Ok(1),
@@ -211,7 +211,7 @@ fn health(checks: &[Field<Check>]) -> Health {
         .unwrap_or(Health::Passing)
 }
 
-/// Each node's address, and those that it has beside it.
+/// Lists each node's address, and those that it has beside it.
 fn hosts(entries: &Entries) -> Vec<(IpAddr, Arc<str>)> {
     let mut hosts: Vec<(IpAddr, Arc<str>)> = Vec::new();
     let entries = entries.iter().filter_map(Field::value);

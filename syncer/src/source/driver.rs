@@ -28,7 +28,7 @@ pub const EXIT_LIMIT: Duration = Duration::from_secs(15);
 /// How long a withdrawal counts after its own deadline.
 pub const WITHDRAWAL_MARGIN: Duration = Duration::from_secs(30);
 
-/// Of a withdrawal's own deadline no more counts.
+/// The longest deadline of a withdrawal that counts.
 pub const LONGEST_WITHDRAWAL: Duration = Duration::from_mins(10);
 
 /// Tasks of one node that are noted at a time: more than a node has.
@@ -37,7 +37,7 @@ pub const NODE_NOTES: usize = 1024;
 /// Tasks that are noted at a time.
 pub const ALL_NOTES: usize = 8192;
 
-/// What was told about a task.
+/// What a driver says about a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hint {
     /// It runs: what was told before is over.
@@ -63,7 +63,7 @@ type Notes = BTreeMap<(AllocId, Arc<str>), Note>;
 #[derive(Debug, Clone)]
 pub struct Board {
     notes: Arc<Mutex<Notes>>,
-    /// How often what they come to has changed.
+    /// How often the outcome of all hints has changed.
     version: watch::Sender<u64>,
 }
 
@@ -126,7 +126,7 @@ impl Board {
         *self.version.borrow()
     }
 
-    /// When the next hint's time is over.
+    /// Says when the next hint expires.
     pub fn next_end(&self) -> Option<Instant> {
         let now = Instant::now();
         let notes = self.lock();

@@ -16,7 +16,7 @@ pub(super) enum Field<T> {
     /// Missing or null.
     #[default]
     Absent,
-    /// Of another kind than expected, or out of its range.
+    /// It is of another kind than expected, or out of its range.
     Odd,
     Value(T),
 }
@@ -30,7 +30,7 @@ impl<T> Field<T> {
         }
     }
 
-    /// Whether something else stands in its place.
+    /// Whether something else is in its place.
     pub(super) fn is_odd(&self) -> bool {
         matches!(self, Self::Odd)
     }
@@ -83,7 +83,7 @@ impl<'de> Deserialize<'de> for Clamped {
     }
 }
 
-/// What an answer says, as `T` whose items are [`Field`]s.
+/// Reads an answer as `T`, whose items are [`Field`]s.
 pub(super) fn read<T: DeserializeOwned>(answer: &Answer, path: &str) -> Result<T, HttpError> {
     answer.parsed(path, parse)
 }

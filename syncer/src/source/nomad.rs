@@ -42,7 +42,7 @@ const FIRST_SHAPES_WAIT: Duration = Duration::from_millis(500);
 /// How long jobs that were read may wait for others, so that a thousand of them do not make a thousand views.
 const SHAPES_COLLECTION: Duration = Duration::from_millis(50);
 
-/// How many things of a list are named that can't be used.
+/// How many unusable entries of a list the view names.
 const LEFT_OUT_NAMED: usize = 50;
 
 /// Starts to follow all allocations, until `stop`.
@@ -80,7 +80,7 @@ struct Follower {
     /// The last good list, its index and when it came.
     list: Option<(Vec<Field<Stub>>, u64, Instant)>,
     shapes: Shapes,
-    /// When to publish what was learnt of jobs meanwhile.
+    /// When to publish what the source has learnt of jobs meanwhile.
     publish_at: Option<Instant>,
 }
 
@@ -88,7 +88,7 @@ struct Follower {
 #[derive(Default)]
 struct Shapes {
     known: HashMap<JobVersion, Groups>,
-    /// Not known and not asked for yet: an allocation of each.
+    /// Jobs that are not known and not asked for yet, with an allocation of each.
     missing: BTreeMap<JobVersion, String>,
     reading: BTreeSet<JobVersion>,
     reads: JoinSet<(JobVersion, String, Result<Groups, HttpError>)>,
@@ -284,7 +284,7 @@ impl Shapes {
         }
     }
 
-    /// Says whether that is news.
+    /// Takes a failure; says whether it is new.
     fn fail(&mut self, job: JobVersion, allocation: String, error: &HttpError) -> bool {
         let known = self.errors.contains_key(&job);
         self.errors

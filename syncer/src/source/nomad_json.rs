@@ -171,7 +171,7 @@ impl Stub {
         self.task_group.text()
     }
 
-    /// Whether it may still serve: only of those the job's shape is asked for.
+    /// Whether the allocation may still serve: the source asks for the job's shape only for these.
     pub(super) fn is_alive(&self) -> bool {
         matches!(
             self.client(),
@@ -191,7 +191,8 @@ impl Stub {
         }
     }
 
-    /// In our words; `None` if nobody can say which one it is. What is odd about it goes to `left_out`.
+    /// Gives the allocation in our words; `None` if nobody can say which one it is. What is odd about it goes to
+    /// `left_out`.
     pub(super) fn allocation(
         &self,
         shape: Option<&Shape>,

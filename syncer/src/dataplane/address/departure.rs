@@ -26,7 +26,7 @@ pub struct Departures {
 }
 
 impl Departures {
-    /// Of the calling thread's network namespace, within a runtime.
+    /// Listens in the calling thread's network namespace, within a runtime.
     pub fn open() -> Result<Self, AddressError> {
         let failed = |operation| move |source| AddressError::Socket { operation, source };
         let mut socket = Socket::new(NETLINK_ROUTE).map_err(failed("open a socket"))?;

@@ -21,7 +21,7 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// In the calling thread's network namespace. It need not be there yet.
+    /// Opens an interface of the calling thread's network namespace. It need not exist yet.
     pub fn open(name: &str) -> Result<Self, AddressError> {
         let socket = RouteSocket::open()?;
         let thread = SocketThread::start("route-netlink", socket).map_err(|source| {

@@ -20,10 +20,10 @@ const HEADER: usize = 16;
 /// `struct ifinfomsg`.
 const LINK_HEADER: usize = 16;
 const LINK_INDEX: std::ops::Range<usize> = 4..8;
-/// Not in `libc`: a link's counters are long, and nobody reads them here.
+/// Leaves a link's counters out, for they are long and nobody reads them here. The flag is not in `libc`.
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 
-/// What precedes a message's own bytes.
+/// The header of a request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request {
     pub(super) kind: u16,
@@ -158,12 +158,12 @@ pub(super) fn of_change(change: Change, index: u32, label: Option<&str>) -> Vec<
     emitted(&message)
 }
 
-/// For a dump of addresses of both families.
+/// Writes the request for a dump of addresses of both families.
 pub(super) fn of_addresses() -> Vec<u8> {
     emitted(&AddressMessage::default())
 }
 
-/// For a link of that name, or for a dump of all.
+/// Writes the request for a link of that name, or for a dump of all.
 pub(super) fn of_links(name: Option<&str>) -> Vec<u8> {
     let mask = RTEXT_FILTER_SKIP_STATS.to_ne_bytes().to_vec();
     let mut attributes = vec![DefaultNla::new(libc::IFLA_EXT_MASK, mask)];

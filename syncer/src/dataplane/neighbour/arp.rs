@@ -13,7 +13,7 @@ const REPLY: [u8; 2] = [0, 2];
 /// An Ethernet frame without its checksum is at least so long.
 const SHORTEST: usize = 60;
 
-/// Who has it? From nobody: an answer must not depend on who asks, and nobody shall learn anything from it.
+/// Asks who has the address. The sender is unspecified: an answer must not depend on it, and nobody shall learn from it.
 pub(super) fn probe(from: Mac, vip: Ipv4Addr) -> Vec<u8> {
     frame(from, REQUEST, Ipv4Addr::UNSPECIFIED, Mac([0; 6]), vip)
 }

@@ -6,7 +6,7 @@ use super::Mac;
 
 const IPV6: [u8; 2] = [0x86, 0xdd];
 const ICMP6: u8 = 58;
-/// One that was never forwarded: anything less is from outside of the link and ignored.
+/// The hop limit of a packet that was never forwarded: one with less is from outside of the link, and is ignored.
 const HOPS: u8 = 255;
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
@@ -15,7 +15,7 @@ const OVERRIDE: [u8; 4] = [0x20, 0, 0, 0];
 const TARGET_LINK: u8 = 2;
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
-/// Who has it? From nobody, as for a duplicate address.
+/// Asks who has the address; the sender is unspecified, as for a duplicate address.
 pub(super) fn probe(from: Mac, vip: Ipv6Addr) -> Vec<u8> {
     let [.., a, b, c] = vip.octets();
     let [low, high] = [u16::from_be_bytes([0xff, a]), u16::from_be_bytes([b, c])];

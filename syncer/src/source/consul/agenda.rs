@@ -26,17 +26,17 @@ const OUTAGE_FAILURES: u32 = 4;
 #[derive(Debug)]
 pub(super) struct Agenda {
     services: BTreeMap<Arc<str>, Service>,
-    /// To be read at once.
+    /// Services to read at once.
     named: VecDeque<Arc<str>>,
-    /// To be read, if the budget allows.
+    /// Services to read if the budget allows.
     likely: VecDeque<Arc<str>>,
-    /// In order of their last read; neither those being read nor those that wait after a failure.
+    /// Services in order of their last read; neither those being read nor those that wait after a failure.
     rested: BTreeSet<(Instant, Arc<str>)>,
     /// After a failure: when to try again.
     retries: BTreeSet<(Instant, Arc<str>)>,
-    /// Those that changed last, the latest first.
+    /// Services that changed last, the latest first.
     changed: VecDeque<Arc<str>>,
-    /// What was read before is in doubt.
+    /// What was read before this moment is in doubt.
     doubted: Option<Instant>,
     budget: Budget,
     failures_in_row: u32,
@@ -88,7 +88,7 @@ pub(super) enum Outcome {
 }
 
 impl Agenda {
-    /// Without any service.
+    /// An agenda without any service.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             services: BTreeMap::new(),
@@ -105,7 +105,7 @@ impl Agenda {
         }
     }
 
-    /// One more, to be read at once; an answer that came at `at` named it.
+    /// Adds a service, to read at once; an answer that came at `at` named it.
     pub(super) fn follow(&mut self, name: &Arc<str>, at: Instant) {
         if !self.services.contains_key(name) {
             let service = Service {
@@ -152,7 +152,7 @@ impl Agenda {
         self.likely = self.changed.clone();
     }
 
-    /// What to read now, or until when there is nothing to read.
+    /// Gives what to read now, or until when there is nothing to read.
     pub(super) fn next(&mut self, now: Instant) -> Result<Turn, Option<Instant>> {
         if let Some(until) = self.paused {
             if now < until {
@@ -170,7 +170,7 @@ impl Agenda {
         Ok(self.turn(name, now))
     }
 
-    /// Who would be next of those that nobody named.
+    /// Finds the next service of those that no answer named.
     fn due(&mut self, now: Instant) -> Result<Arc<str>, Option<Instant>> {
         let doubted_at = self.doubted;
         let doubted = |since: Instant| doubted_at.is_some_and(|at| since <= at);

@@ -38,7 +38,7 @@ pub(super) async fn confirm(reader: Reader, api: Api, followed: BTreeSet<Arc<str
     }
 }
 
-/// All that is known by name. What can't be read anyway confirms nothing and hinders nothing.
+/// Reads all services that are known by name. One that can't be read anyway confirms nothing and hinders nothing.
 async fn read_all(
     reader: &Reader,
     api: &Api,

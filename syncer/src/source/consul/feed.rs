@@ -54,9 +54,9 @@ pub(super) type Tagged = BTreeMap<Arc<str>, Box<[Box<str>]>>;
 /// The list of services.
 #[derive(Debug)]
 pub(super) struct Names {
-    /// Those with a tag that is meant for us, and their tags.
+    /// Services with a tag that is meant for us, and their tags.
     pub(super) tagged: Tagged,
-    /// Not one service is listed, not even Consul's own, and no ACL hides any.
+    /// Whether not one service is listed, not even Consul's own, and no ACL hides any.
     pub(super) is_blank: bool,
     pub(super) index: u64,
     pub(super) arrived: Instant,

@@ -12,7 +12,7 @@ const SWEEP_THRESHOLD: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
     names: HashSet<Arc<str>>,
-    /// How many there were after the last look.
+    /// How many names there were after the last look.
     kept: usize,
 }
 

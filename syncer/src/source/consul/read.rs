@@ -23,11 +23,11 @@ pub(super) type Read = Result<(CatalogService, Answer), HttpError>;
 /// How an answer comes about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Consistency {
-    /// From whoever is the leader, or believes to be.
+    /// Whoever is the leader, or believes to be, answers.
     Default,
-    /// From a leader that has asked the others.
+    /// A leader that has asked the others answers.
     Consistent,
-    /// As soon as there is something newer.
+    /// The answer comes as soon as there is something newer.
     Blocking(Cursor),
 }
 
@@ -71,7 +71,7 @@ fn has_no_leader(answer: &Answer) -> bool {
     !streaming && answer.flag("X-Consul-KnownLeader") == Some(false)
 }
 
-/// One service as it is, and the answer that says so.
+/// Reads one service; gives also the answer.
 pub(super) async fn health(http: &Http, name: &str, consistency: Consistency) -> Read {
     let path = format!("/v1/health/service/{}", encoded(name));
     let answer = ask(http, &path, consistency).await?;
@@ -96,12 +96,12 @@ pub(super) async fn health_since(http: &Http, name: &str, mark: Option<u64>) -> 
     Ok((read, answer))
 }
 
-/// Whether ACLs hid a part.
+/// Whether ACLs hid a part of the answer.
 pub(super) fn is_filtered(answer: &Answer) -> bool {
     answer.flag("X-Consul-Results-Filtered-By-ACLs") == Some(true)
 }
 
-/// Where in Consul's history an answer stands; 0 if it does not say.
+/// Gives the answer's index in Consul's history; 0 if it does not say.
 pub(super) fn index(answer: &Answer) -> u64 {
     answer.number("X-Consul-Index").unwrap_or_default()
 }

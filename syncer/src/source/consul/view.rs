@@ -29,7 +29,7 @@ pub(super) struct View {
     pub(super) publisher: watch::Sender<Published<Catalog>>,
 }
 
-/// What can be read well or not.
+/// What a read is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Subject {
     Feed(Feed),
@@ -37,11 +37,11 @@ pub(super) enum Subject {
     Confirmation,
 }
 
-/// How many services are named in the log that can't be read; all of them are in the status.
+/// How many services that can't be read the log names; all of them are in the status.
 const WARNINGS_LIMIT: usize = 3;
 
 impl View {
-    /// Nothing has been read.
+    /// A view before anything is read.
     pub(super) fn new(publisher: watch::Sender<Published<Catalog>>) -> Self {
         Self {
             catalog: Catalog {
@@ -89,7 +89,7 @@ impl View {
         self.publish(true, None);
     }
 
-    /// What is read now is another history than what was read before: Consul lost its data, or got other data.
+    /// Notes that Consul goes on with another history: it has lost its data, or has got other data.
     pub(super) fn restart(&mut self) {
         warn!(
             "Consul's index went back, or it lists nothing at all: it has lost its data, or has got other data"
@@ -112,7 +112,7 @@ impl View {
         self.publish_since(changed, Some(at), Some(named_at));
     }
 
-    /// Says whether anything is different now.
+    /// Takes a service as just read; says whether anything is different now.
     pub(super) fn take(&mut self, name: Arc<str>, mut read: CatalogService, keep: bool) -> bool {
         let first = self.catalog.unread.remove(&name);
         let services = &mut self.catalog.services;
@@ -147,7 +147,7 @@ impl View {
         self.publish_since(changed, answered, None);
     }
 
-    /// The same, of a change that an answer told of at `told_at`.
+    /// The same, for a change that an answer named at `told_at`.
     fn publish_since(
         &mut self,
         changed: bool,
@@ -173,7 +173,7 @@ impl View {
         });
     }
 
-    /// What is wrong now: the first thing, and how many more there are.
+    /// Describes what is wrong now: the first thing, and how many more there are.
     fn error(&self) -> Option<String> {
         let first = self.errors.values().next()?;
         Some(match self.errors.len() {

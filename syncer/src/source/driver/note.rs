@@ -15,11 +15,11 @@ use super::{EXIT_LIMIT, Hint, LONGEST_WITHDRAWAL, Speaker, WITHDRAWAL_MARGIN};
 #[derive(Debug, Clone, Copy)]
 struct Record {
     until: Instant,
-    /// Not taken back by a later *running*.
+    /// Whether no later *running* has taken it back.
     holds: bool,
 }
 
-/// All that was told about one task since its start.
+/// All hints about one task since its start.
 #[derive(Debug, Clone)]
 pub(super) struct Note {
     pub(super) speaker: Speaker,
@@ -59,7 +59,7 @@ impl Note {
         record.get_or_insert(Record { until, holds: true }).holds = true;
     }
 
-    /// What it makes of the task's ports now.
+    /// Gives the phase that the hints give the task's ports now.
     pub(super) fn phase(&self, now: Instant) -> Option<Phase> {
         let counts = |record: Option<Record>| {
             record.is_some_and(|record| record.holds && now < record.until)
@@ -71,20 +71,20 @@ impl Note {
         }
     }
 
-    /// When the next of what counts now is over.
+    /// Says when the next hint that counts now expires.
     pub(super) fn next_end(&self, now: Instant) -> Option<Instant> {
         let record = [self.exited, self.withdrawn].into_iter().flatten();
         let counting = record.filter(|record| record.holds && now < record.until);
         counting.map(|record| record.until).min()
     }
 
-    /// All of it is over: it is of use only to know that it was told already.
+    /// Whether all hints have expired: the note only says that they were given already.
     pub(super) fn is_spent(&self, now: Instant) -> bool {
         let mut record = [self.exited, self.withdrawn].into_iter().flatten();
         record.all(|record| record.until <= now)
     }
 
-    /// Whether Nomad shows that the task was started after this was told.
+    /// Whether Nomad shows that the task was started after these hints.
     pub(super) fn started_anew(&mut self, alloc: &Allocation, task: &str) -> bool {
         let Some(task) = alloc.tasks.iter().find(|known| *known.name == *task) else {
             return false;

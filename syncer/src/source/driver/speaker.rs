@@ -19,7 +19,7 @@ pub enum Speaker {
 }
 
 impl Speaker {
-    /// Whether the allocation is on a node that it is.
+    /// Whether the allocation is on the node that speaks.
     pub fn speaks_for(&self, alloc: &Allocation) -> bool {
         let Self::Node(certificate) = self else {
             return true;
