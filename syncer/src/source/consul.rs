@@ -44,7 +44,7 @@ pub use view::FIRST_VIEW_TIMEOUT;
 use agenda::{Agenda, Outcome, Turn};
 use feed::{Checks, Failing, Feed, Names, News, Tagged};
 use read::Read;
-use view::{Subject, View};
+use view::{Interest, Subject, View};
 
 /// The header that carries Consul's token.
 pub const TOKEN_HEADER: &str = "X-Consul-Token";
@@ -103,9 +103,13 @@ impl Reader {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Whether the config file names it now.
-    fn is_named(&self, name: &str) -> bool {
-        self.named.borrow().contains(name)
+    /// Why a service is followed now.
+    fn interest(&self, name: &str) -> Interest {
+        if self.named.borrow().contains(name) {
+            Interest::Config
+        } else {
+            Interest::Tags
+        }
     }
 
     fn known(&self, name: &str) -> Option<Arc<CatalogService>> {
@@ -149,13 +153,13 @@ impl Reader {
         named_at: Instant,
     ) -> bool {
         let index = read::index(answer);
-        let keep = self.is_named(name);
-        let gone = service.is_empty() && !keep;
+        let interest = self.interest(name);
+        let gone = service.is_empty() && interest == Interest::Tags;
         let mut view = self.lock();
         if mark.is_some_and(|mark| index < mark) {
             view.restart();
         }
-        view.read(name, service, keep, named_at, (answer.arrived, index));
+        view.read(name, service, interest, named_at, (answer.arrived, index));
         gone
     }
 }
@@ -256,8 +260,8 @@ impl Follower {
     /// Follows one service more, if it can be asked for.
     fn follow(&mut self, name: &Arc<str>, at: Instant) {
         if let Some(why) = read::refusal(name) {
-            let keep = self.reader.is_named(name);
-            self.reader.lock().refuse(name, why, keep);
+            let interest = self.reader.interest(name);
+            self.reader.lock().refuse(name, why, interest);
             return;
         }
         if !self.followed.insert(Arc::clone(name)) {

@@ -26,8 +26,8 @@ pub(super) async fn confirm(reader: Reader, api: Api, followed: BTreeSet<Arc<str
                     (now, before) => now.is_none() && before.is_none(),
                 };
                 if same {
-                    let keep = reader.is_named(&name);
-                    view.take(name, service, keep);
+                    let interest = reader.interest(&name);
+                    view.take(name, service, interest);
                 }
             }
             view.catalog.confirmations = view.catalog.confirmations.saturating_add(1);

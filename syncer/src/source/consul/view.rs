@@ -29,6 +29,15 @@ pub(super) struct View {
     pub(super) publisher: watch::Sender<Published<Catalog>>,
 }
 
+/// Why a service is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interest {
+    /// The config file names it: it stays, also without an instance.
+    Config,
+    /// Its tags ask for something: without an instance it is forgotten.
+    Tags,
+}
+
 /// What a read is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Subject {
@@ -68,7 +77,7 @@ impl View {
     }
 
     /// A service that can't even be asked for. One of the config file has its VIP and nobody behind it.
-    pub(super) fn refuse(&mut self, name: &Arc<str>, why: &'static str, keep: bool) {
+    pub(super) fn refuse(&mut self, name: &Arc<str>, why: &'static str, interest: Interest) {
         let refused = LeftOut {
             what: format!("service {name:?}"),
             reason: why.to_owned(),
@@ -77,12 +86,12 @@ impl View {
             return;
         }
         warn!(service = ?name, why, "a service is left out");
-        if keep {
+        if interest == Interest::Config {
             let service = CatalogService {
                 left_out: vec![refused],
                 ..CatalogService::default()
             };
-            self.take(Arc::clone(name), service, true);
+            self.take(Arc::clone(name), service, Interest::Config);
         } else {
             self.catalog.refused.insert(Arc::clone(name), refused);
         }
@@ -103,20 +112,25 @@ impl View {
         &mut self,
         name: &Arc<str>,
         read: CatalogService,
-        keep: bool,
+        interest: Interest,
         named_at: Instant,
         at: (Instant, u64),
     ) {
-        let changed = self.take(Arc::clone(name), read, keep);
+        let changed = self.take(Arc::clone(name), read, interest);
         self.well(&Subject::Service(Arc::clone(name)));
         self.publish_since(changed, Some(at), Some(named_at));
     }
 
     /// Takes a service as just read; says whether anything is different now.
-    pub(super) fn take(&mut self, name: Arc<str>, mut read: CatalogService, keep: bool) -> bool {
+    pub(super) fn take(
+        &mut self,
+        name: Arc<str>,
+        mut read: CatalogService,
+        interest: Interest,
+    ) -> bool {
         let first = self.catalog.unread.remove(&name);
         let services = &mut self.catalog.services;
-        if !keep && read.is_empty() {
+        if interest == Interest::Tags && read.is_empty() {
             return services.remove(&name).is_some() || first;
         }
         let before = services.get(&name);
