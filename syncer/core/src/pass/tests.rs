@@ -1,5 +1,7 @@
 //! What one pass leaves to the next: doubt, waits, and what to look at.
 
+mod decisions;
+
 use std::time::Duration;
 
 use ipvs::{
@@ -81,6 +83,24 @@ fn after(now: Now, seconds: u64) -> Now {
     }
 }
 
+/// A data plane that has that table, and nothing else.
+fn reading(table: &Table) -> Reading {
+    Reading {
+        table: table.clone(),
+        snat: Some([].into()),
+        ..Reading::default()
+    }
+}
+
+/// Begins a pass and makes its plan; the data plane is read where the director looks at it.
+fn decide(director: &mut Director, reading: Reading, view: View, now: Now) -> (Look, Pass) {
+    let (start, look) = director.begin(Reason::Consul, now);
+    if look == Look::Read {
+        assert!(director.read(Ok(reading), now.steady, now));
+    }
+    (look, director.decide(start, view, now))
+}
+
 /// One pass against a data plane with that table, which answers each step so; gives what it looked at, what it sent and
 /// how it ended.
 fn pass(
@@ -89,16 +109,7 @@ fn pass(
     now: Now,
     answer: impl Fn(&Step) -> Result<(), Failure>,
 ) -> (Look, Vec<Step>, Finish) {
-    let (start, look) = director.begin(Reason::Consul, now);
-    if look == Look::Read {
-        let reading = Reading {
-            table: table.clone(),
-            snat: Some([].into()),
-            ..Reading::default()
-        };
-        assert!(director.read(Ok(reading), now.steady, now));
-    }
-    let mut pass = director.decide(start, view(), now);
+    let (look, mut pass) = decide(director, reading(table), view(), now);
     let mut sent = Vec::new();
     while let Some(steps) = director.batch(&mut pass, now, || false) {
         let outcomes: Vec<_> = steps.iter().map(&answer).collect();
