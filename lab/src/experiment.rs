@@ -1,4 +1,4 @@
-//! What is tried in a lab because its outcome is not known: faults under load ([`chaos`]) and figures ([`bench`]).
+//! What is tried in a lab because its outcome is not known: faults under load ([`mod@chaos`]) and figures ([`mod@bench`]).
 //!
 //! Each is an [`Experiment`]: a hypothesis, the nodes that it needs, and a run that gives an [`Outcome`]. Showing it is for whoever
 //! asked.

@@ -1,7 +1,7 @@
 //! A steady stream of requests from one place to one address, each on a connection of its own.
 //!
 //! Open loop: request *i* is due at *i* / rate, whether or not earlier ones have been answered, and its latency counts
-//! from when it was due. So a stall shows up in every request that it held back. Local ports come in turn: see [`connect`].
+//! from when it was due. So a stall shows up in every request that it held back. Local ports come in turn, which `connect` explains.
 
 mod connect;
 
