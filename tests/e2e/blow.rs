@@ -60,6 +60,13 @@ pub(crate) fn kill(process: &Identity) {
     );
 }
 
+/// Starts the agent again, and waits for nothing. The node is registered up to half a minute later, for a server that is being
+/// elected may refuse it once; its tasks' logs go on before.
+pub(crate) fn start_agent(lab: &Lab) {
+    let nomad = lab.decisions().unwrap().nomad;
+    nomad::start(lab, &nomad, &story::product("docker-ipvs")).unwrap();
+}
+
 /// Brings up what is down, with our driver.
 pub(crate) fn mend() {
     mend_with("ours");

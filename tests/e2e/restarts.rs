@@ -31,7 +31,7 @@ fn twenty_restarts_of_the_agent_lose_no_line_of_five_counting_tasks_and_keep_the
     let mut wrong = Vec::new();
     for round in 1..=RESTARTS {
         blow::interrupt(&lab, "nomad");
-        blow::mend();
+        blow::start_agent(&lab);
         for (task, job) in tasks.iter().zip(jobs) {
             let log = task.caught_up(30);
             if let Err(what) = counted(log.lines(), 0) {
@@ -40,6 +40,7 @@ fn twenty_restarts_of_the_agent_lose_no_line_of_five_counting_tasks_and_keep_the
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
+    blow::mend();
     assert_eq!(tasks.each_ref().map(Task::life), before);
     for task in &tasks {
         let (lines, total) = task.total();

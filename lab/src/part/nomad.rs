@@ -63,6 +63,18 @@ pub fn up(lab: &Lab, node: Node, program: &Path, plugin: &Path, driver: Driver) 
     service::up(lab, node, &agent)
 }
 
+/// Starts node1's agent with our driver unless it runs, and waits for nothing.
+pub fn start(lab: &Lab, program: &Path, plugin: &Path) -> Result<()> {
+    let agent = Agent {
+        lab,
+        node: Node::Node1,
+        program,
+        plugin,
+        driver: Driver::Ours,
+    };
+    service::start(lab, Node::Node1, &agent).map(drop)
+}
+
 struct Agent<'a> {
     lab: &'a Lab,
     node: Node,

@@ -11,6 +11,7 @@ use anyhow::Result;
 use super::Up;
 use crate::host::process::{Daemon, Identity, log_tail};
 use crate::host::wait;
+use crate::report::ui::Outcome;
 use crate::world::context::Lab;
 use crate::world::topology::Node;
 
@@ -52,11 +53,18 @@ pub(super) struct Launch {
 
 /// Starts the part unless it runs; returns when it is ready.
 pub(super) fn up<S: Service>(lab: &Lab, node: Node, service: &S) -> Result<Up> {
+    // One that was there may have been started, or woken, just now.
+    let (process, outcome) = start(lab, node, service)?;
+    let finding = wait_ready(lab, &lab.part_name(node, S::NAME), &process, service)?;
+    Ok(Up { outcome, finding })
+}
+
+/// Starts the part unless it runs, and waits for nothing.
+pub(super) fn start<S: Service>(lab: &Lab, node: Node, service: &S) -> Result<(Identity, Outcome)> {
     let name = lab.part_name(node, S::NAME);
     if let Some(process) = lab.records.living(&name) {
         if service.is_wanted(&process) {
-            // It may have been started, or woken, just now.
-            return wait_ready(lab, &name, &process, service).map(Up::already);
+            return Ok((process, Outcome::Already));
         }
         process.stop(STOP_TIMEOUT);
     }
@@ -71,7 +79,7 @@ pub(super) fn up<S: Service>(lab: &Lab, node: Node, service: &S) -> Result<Up> {
     };
     let process = daemon.start()?;
     lab.records.save(&name, &process)?;
-    wait_ready(lab, &name, &process, service).map(Up::now)
+    Ok((process, Outcome::Ok))
 }
 
 fn wait_ready<S: Service>(
