@@ -2,6 +2,7 @@
 //!
 //! Holds the settings of the moment, the tasks, and the events on their way. What each step does lives in the modules below it.
 
+mod engine_wait;
 mod events;
 mod guard;
 mod log_reader;

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::engine_wait::{ENGINE_POLL_INTERVAL, ENGINE_WAIT_MAX, EngineWait, start_once};
 use super::guard::ContainerGuard;
 use super::{DockerDriver, neighbour};
 use crate::config::options::TaskOptions;
@@ -30,12 +31,8 @@ use crate::stage::{Place, Stage};
 use crate::task::handle::DriverState;
 use crate::task::{Parts, Task};
 
-/// A start waits so long for an engine that is away.
-const ENGINE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// A name in use is freed so many times at most, whatever a job asks for.
 const NAME_CONFLICT_ATTEMPTS_MAX: u32 = 100;
-/// The pause between two questions whether it is back.
-const ENGINE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 impl<E: ContainerEngine> DockerDriver<E> {
     pub(super) async fn start(&self, task: TaskConfig) -> Result<TaskStart, DriverError> {
@@ -136,8 +133,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
         Ok((spec, place))
     }
 
-    /// Has the image there, also by an engine that is away at first: one that is being restarted is back in seconds, and a
-    /// start that failed meanwhile would wait for the job's whole restart delay.
+    /// Has the image there, also by an engine that is away at first: see [`EngineWait`].
     async fn image(&self, engine: &E, task: &TaskConfig, want: &Want) -> Result<(), ImageError> {
         let begin = Instant::now();
         let tell = |news: News| {
@@ -169,6 +165,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
     ) -> Result<TaskStart, DriverError> {
         let failure =
             |error: EngineError| recoverable(format!("Failed to start container {id}"), &error);
+        let wait = EngineWait::begin();
         let cancel = CancellationToken::new();
         let place = self.pump(&engine, task, id).await;
         let pump = match place
@@ -176,13 +173,15 @@ impl<E: ContainerEngine> DockerDriver<E> {
         {
             None => None,
             Some(pump) => {
-                let output = engine.attach(id).await.map_err(failure)?;
+                let output = wait.ask(|| engine.attach(id)).await.map_err(failure)?;
                 Some(tokio::spawn(pump.run(Some(output), cancel.clone())))
             }
         };
         let abandon = cancel.clone().drop_guard();
-        engine.start(id).await.map_err(failure)?;
-        let container = engine.inspect(&id.0).await.map_err(failure)?;
+        start_once(engine.as_ref(), id, &wait)
+            .await
+            .map_err(failure)?;
+        let container = wait.ask(|| engine.inspect(&id.0)).await.map_err(failure)?;
         info!(
             container = id.short(),
             task = task.id,
@@ -234,8 +233,10 @@ async fn create<E: ContainerEngine>(
     attempts: u32,
 ) -> Result<ContainerId, DriverError> {
     let failure = |error: &EngineError| recoverable("failed to create container", error);
+    let wait = EngineWait::begin();
     for _ in 0..attempts {
-        match engine.create(&name, body.clone()).await {
+        // What an engine that was away has made all the same is found by its name.
+        match wait.ask(|| engine.create(&name, body.clone())).await {
             Ok(id) => return Ok(id),
             Err(EngineError::Conflict(_)) => {}
             Err(error) => return Err(failure(&error)),

@@ -13,7 +13,7 @@ use nomad_ipvs_proto::driver::Resources;
 use rmpv::Value;
 use tokio::time::{sleep, timeout};
 
-use crate::fake::FakeEngine;
+use crate::fake::{FakeEngine, StartFault};
 
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -202,6 +202,35 @@ async fn an_engine_that_goes_away_for_a_while_is_not_an_exit() {
             .code,
         4
     );
+}
+
+#[tokio::test]
+async fn a_start_waits_for_an_engine_that_is_away_for_a_moment_and_runs_no_task_twice() {
+    for faults in [
+        &[StartFault::NotDone, StartFault::NotDone][..],
+        &[StartFault::Unanswered],
+        &[StartFault::Unanswered, StartFault::NotDone],
+    ] {
+        let engine = FakeEngine::default();
+        let driver = driver(&engine);
+        engine.set_start_faults(faults);
+        driver.start_task(task("t1", "exit 4")).await.unwrap();
+        let exit = timeout(WAIT_MAX, driver.wait_task("t1")).await;
+        assert_eq!(exit.unwrap().unwrap().code, 4, "{faults:?}");
+        assert_eq!((engine.creations(), engine.runs()), (1, 1), "{faults:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_stays_away_fails_the_start_and_nomad_may_try_again() {
+    let engine = FakeEngine::default();
+    let driver = driver(&engine);
+    engine.set_start_faults(&[StartFault::NotDone; 1000]);
+    let begin = tokio::time::Instant::now();
+    let refusal = driver.start_task(task("t1", "exit 4")).await.unwrap_err();
+    assert!(refusal.is_recoverable(), "{refusal}");
+    assert!((9..=11).contains(&begin.elapsed().as_secs()));
+    assert_eq!(engine.runs(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -42,6 +42,18 @@ struct World {
     down: bool,
     deaf: bool,
     create_delay: Duration,
+    /// How often a container was started.
+    runs: u32,
+    /// What becomes of the next starts.
+    start_faults: Vec<StartFault>,
+}
+
+/// The engine is away when it should answer a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StartFault {
+    NotDone,
+    /// The container was started, and the answer is lost.
+    Unanswered,
 }
 
 #[derive(Debug)]
@@ -64,8 +76,18 @@ impl FakeEngine {
         self.lock().count
     }
 
+    /// How often a container was started.
+    pub(crate) fn runs(&self) -> u32 {
+        self.lock().runs
+    }
+
     pub(crate) fn set_create_delay(&self, delay: Duration) {
         self.lock().create_delay = delay;
+    }
+
+    /// The next starts meet these, the last one first.
+    pub(crate) fn set_start_faults(&self, faults: &[StartFault]) {
+        self.lock().start_faults = faults.to_vec();
     }
 
     /// Waits are never answered any more, as by a peer that has died.
@@ -259,6 +281,11 @@ impl ContainerEngine for FakeEngine {
     }
 
     async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let fault = self.lock().start_faults.pop();
+        let away = EngineError::Unreachable("containerd.sock: connection refused".to_owned());
+        if fault == Some(StartFault::NotDone) {
+            return Err(away);
+        }
         let (script, tty) = self.with(id, |record| {
             record.container.state = ContainerState::Running;
             record.container.started_at = Some(SystemTime::now());
@@ -266,8 +293,12 @@ impl ContainerEngine for FakeEngine {
             record.container.pid = Some(i32::MAX);
             (record.script.clone(), record.container.tty)
         })?;
+        self.lock().runs += 1;
         tokio::spawn(self.clone().run(id.clone(), script, tty));
-        Ok(())
+        match fault {
+            Some(_) => Err(away),
+            None => Ok(()),
+        }
     }
 
     async fn inspect(&self, id: &str) -> Result<Container, EngineError> {
