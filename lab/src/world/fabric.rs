@@ -62,7 +62,6 @@ pub fn up(topology: &Topology, director: DirectorLink) -> Result<()> {
     })??;
     link_machine(topology, &fabric)?;
     join_node(topology, Node::Client)?;
-    widen_ports(topology)?;
     for node in topology.nodes().all() {
         join_node(topology, *node)?;
     }
@@ -156,15 +155,6 @@ fn join_node(topology: &Topology, node: Node) -> Result<()> {
         &["-n", &inside, "address", "add", &address, "dev", "eth0"],
     )?;
     command::run("ip", &["-n", &inside, "link", "set", "eth0", "up"]).map(drop)
-}
-
-/// The client comes from as many ports as there are, and so from each only after minutes: a director remembers for one
-/// what became of a connection, and whoever comes from the same port within that is sent the same way.
-fn widen_ports(topology: &Topology) -> Result<()> {
-    const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
-    let client = topology.netns(Node::Client.name());
-    netns::within(&client, || std::fs::write(RANGE, "1024 65535"))?
-        .context("widen the client's range of ports")
 }
 
 fn add_tap(fabric: &str) -> Result<()> {
