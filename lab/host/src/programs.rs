@@ -1,7 +1,7 @@
 //! Finds programs, the person's own first.
 //!
 //! Looks along PATH and then in the folders for administrators, which a plain user's PATH often lacks.
-//! Not for getting programs that are missing: that is [`lab::supply::packages`].
+//! Not for getting programs that are missing: that is the lab's `supply::packages`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
