@@ -229,7 +229,7 @@ async fn an_engine_that_stays_away_fails_the_start_and_nomad_may_try_again() {
     let begin = tokio::time::Instant::now();
     let refusal = driver.start_task(task("t1", "exit 4")).await.unwrap_err();
     assert!(refusal.is_recoverable(), "{refusal}");
-    assert!((9..=11).contains(&begin.elapsed().as_secs()));
+    assert!((29..=31).contains(&begin.elapsed().as_secs()));
     assert_eq!(engine.runs(), 0);
 }
 

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::service::{self, Launch, Service};
 use super::{Up, iptables};
@@ -71,6 +71,15 @@ impl Service for Engine<'_> {
 
     fn ready(&self) -> Result<String> {
         let version = version(self.lab, self.node)?;
+        // It answers also without the containerd that runs its containers, and lists it among its components only with it.
+        let components = "{{range .Server.Components}}{{.Name}} {{end}}";
+        let components = docker(self.lab, self.node, &["version", "--format", components])?;
+        ensure!(
+            components
+                .split_whitespace()
+                .any(|name| name == "containerd"),
+            "Docker {version} has lost its containerd and waits for another"
+        );
         Ok(format!("{version} in {}", self.node.name()))
     }
 }
