@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::engine::{ContainerEngine, ContainerId, ContainerState, EngineError};
 
-/// A start waits so long for an engine that is away. dockerd needs some twelve seconds until it has another containerd in
+/// Each of a start's phases (image, container, run) waits so long for an engine that is away. dockerd needs some twelve seconds until it has another containerd in
 /// place of one that was killed.
-pub(super) const ENGINE_WAIT_MAX: Duration = Duration::from_secs(30);
+const ENGINE_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// The pause between two questions whether it is back.
 pub(super) const ENGINE_POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -28,7 +28,8 @@ impl EngineWait {
         Self { begin }
     }
 
-    fn goes_on(&self) -> bool {
+    /// Whether it is worth while to ask again.
+    pub(super) fn goes_on(&self) -> bool {
         self.begin.elapsed() < ENGINE_WAIT_MAX
     }
 

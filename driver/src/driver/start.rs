@@ -14,11 +14,11 @@ use bollard::models::ContainerCreateBody;
 use nix::sys::signal::Signal;
 use nomad_driver_sdk::value::{DriverNetwork, TaskStart};
 use nomad_driver_sdk::{DriverError, TaskConfig, cty};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::engine_wait::{ENGINE_POLL_INTERVAL, ENGINE_WAIT_MAX, EngineWait, start_once};
+use super::engine_wait::{ENGINE_POLL_INTERVAL, EngineWait, start_once};
 use super::guard::ContainerGuard;
 use super::{DockerDriver, neighbour};
 use crate::config::options::TaskOptions;
@@ -135,7 +135,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
 
     /// Has the image there, also by an engine that is away at first: see [`EngineWait`].
     async fn image(&self, engine: &E, task: &TaskConfig, want: &Want) -> Result<(), ImageError> {
-        let begin = Instant::now();
+        let wait = EngineWait::begin();
         let tell = |news: News| {
             let message = match news {
                 News::Begins => "Downloading image".to_owned(),
@@ -147,7 +147,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
         };
         loop {
             match self.images.ensure(engine, want, tell).await {
-                Err(error) if error.is_engine_away() && begin.elapsed() < ENGINE_WAIT_MAX => {
+                Err(error) if error.is_engine_away() && wait.goes_on() => {
                     sleep(ENGINE_POLL_INTERVAL).await;
                 }
                 other => return other.map(drop),

@@ -9,65 +9,38 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::http::{self, Answer};
-use super::nomad::Nomad;
 use crate::host::netns;
-use crate::world::access::{Access, Secret};
+use crate::world::access::Secret;
 use crate::world::context::Lab;
 use crate::world::topology::Node;
 
-/// The headers in which each agent takes its token.
-const NOMAD_TOKEN: &str = "X-Nomad-Token";
-const CONSUL_TOKEN: &str = "X-Consul-Token";
-
-/// The headers in which each agent tells its index.
-const NOMAD_INDEX: &str = "X-Nomad-Index";
-const CONSUL_INDEX: &str = "X-Consul-Index";
+/// The headers in which an agent takes its token and tells its index.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Headers {
+    pub(super) token: &'static str,
+    pub(super) index: &'static str,
+}
 
 /// One agent's API.
 #[derive(Debug, Clone)]
 pub struct Api {
     base: String,
-    token_header: &'static str,
-    index_header: &'static str,
+    headers: Headers,
     token: Option<Secret>,
     netns: Option<String>,
 }
 
-impl Lab {
-    /// The API of Nomad's server, asked from the machine's own network.
-    pub fn nomad(&self) -> Nomad {
-        self.nomad_of(Node::Node1)
-    }
-
-    /// The API of a node's Nomad agent.
-    pub fn nomad_of(&self, node: Node) -> Nomad {
-        Nomad(Api {
-            base: format!("{}/v1/", self.topology.nomad_address_of(node)),
-            token_header: NOMAD_TOKEN,
-            index_header: NOMAD_INDEX,
-            token: Access::of(self).ok().map(|access| access.nomad),
-            netns: None,
-        })
-    }
-
-    /// The API of Consul's server.
-    pub fn consul(&self) -> Api {
-        self.consul_of(Node::Node1)
-    }
-
-    /// The API of a node's Consul agent.
-    pub fn consul_of(&self, node: Node) -> Api {
-        Api {
-            base: format!("{}/v1/", self.topology.consul_address_of(node)),
-            token_header: CONSUL_TOKEN,
-            index_header: CONSUL_INDEX,
-            token: Access::of(self).ok().map(|access| access.consul),
+impl Api {
+    /// Of the agent at `address`, asked from the machine's own network.
+    pub(super) fn new(address: &str, headers: Headers, token: Option<Secret>) -> Self {
+        Self {
+            base: format!("{address}/v1/"),
+            headers,
+            token,
             netns: None,
         }
     }
-}
 
-impl Api {
     /// The same, asked from inside a node: the machine may not be joined to the fabric yet, or a cable be pulled.
     #[must_use]
     pub fn inside(self, lab: &Lab, node: Node) -> Self {
@@ -100,7 +73,7 @@ impl Api {
         self.within(|| {
             let request = self.with_token(http::agent(timeout).get(&url));
             let answer = request.call().with_context(|| format!("GET {url}"))?;
-            let index = answer.headers().get(self.index_header);
+            let index = answer.headers().get(self.headers.index);
             let index = index.and_then(|value| value.to_str().ok()?.parse().ok());
             let answer = http::read(answer).with_context(|| format!("GET {url}"))?;
             Ok((answer.json(&format!("GET {url}"))?, index.unwrap_or(0)))
@@ -146,7 +119,7 @@ impl Api {
 
     fn with_token<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
         match &self.token {
-            Some(token) => request.header(self.token_header, token.reveal()),
+            Some(token) => request.header(self.headers.token, token.reveal()),
             None => request,
         }
     }

@@ -13,9 +13,15 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::api::Api;
+use super::api::{Api, Headers};
+use crate::world::access::Access;
 use crate::world::context::Lab;
 use crate::world::topology;
+
+const HEADERS: Headers = Headers {
+    token: "X-Nomad-Token",
+    index: "X-Nomad-Index",
+};
 
 /// How long one answer may take: the server is on this machine.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -180,7 +186,21 @@ impl Node {
 
 /// One agent's API, with its questions.
 #[derive(Debug, Clone)]
-pub struct Nomad(pub(super) Api);
+pub struct Nomad(Api);
+
+impl Lab {
+    /// The API of Nomad's server, asked from the machine's own network.
+    pub fn nomad(&self) -> Nomad {
+        self.nomad_of(topology::Node::Node1)
+    }
+
+    /// The API of a node's Nomad agent.
+    pub fn nomad_of(&self, node: topology::Node) -> Nomad {
+        let token = Access::of(self).ok().map(|access| access.nomad);
+        let address = self.topology.nomad_address_of(node);
+        Nomad(Api::new(&address, HEADERS, token))
+    }
+}
 
 impl Deref for Nomad {
     type Target = Api;

@@ -149,13 +149,7 @@ mod tests {
     #[test]
     fn a_weight_behind_another_vip_is_not_the_jobs() {
         let at: SocketAddr = "198.18.0.11:25000".parse().unwrap();
-        let real = |vip: &str, weight| RealServer {
-            address: at,
-            vip: vip.to_owned(),
-            weight,
-            active: 0,
-            inactive: 0,
-        };
+        let real = |vip: &str, weight| RealServer::idle("198.18.0.11:25000", vip, weight);
         let reals = vec![
             real("tcp://198.18.0.29:80", 1),
             real("tcp://198.18.0.30:80", 0),

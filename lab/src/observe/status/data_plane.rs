@@ -99,13 +99,7 @@ mod tests {
 
     #[test]
     fn only_a_vip_of_ours_with_somebody_to_send_to_is_tried() {
-        let real = |vip: &str, weight| RealServer {
-            address: "198.18.0.11:25000".parse().unwrap(),
-            vip: vip.to_owned(),
-            weight,
-            active: 0,
-            inactive: 0,
-        };
+        let real = |vip: &str, weight| RealServer::idle("198.18.0.11:25000", vip, weight);
         let reals = vec![
             real("tcp://198.18.0.29:80", 1),
             real("tcp://198.18.0.30:80", 0),

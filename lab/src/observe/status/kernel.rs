@@ -106,18 +106,26 @@ fn by_address(reals: Vec<RealServer>) -> Kernel {
 }
 
 #[cfg(test)]
+impl RealServer {
+    /// One without connections.
+    pub(crate) fn idle(address: &str, vip: &str, weight: u32) -> Self {
+        Self {
+            address: address.parse().unwrap(),
+            vip: vip.to_owned(),
+            weight,
+            active: 0,
+            inactive: 0,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_real_server_behind_two_vips_is_there_twice() {
-        let real = |vip: &str, weight| RealServer {
-            address: "198.18.0.11:25000".parse().unwrap(),
-            vip: vip.to_owned(),
-            weight,
-            active: 0,
-            inactive: 0,
-        };
+        let real = |vip: &str, weight| RealServer::idle("198.18.0.11:25000", vip, weight);
         let both = vec![
             real("tcp://198.18.0.29:80", 0),
             real("tcp://198.18.0.30:80", 1),
