@@ -23,19 +23,20 @@ mod direct;
 mod feed;
 mod nodes;
 mod read;
+mod reader;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use syncer_core::model::catalog::{Catalog, CatalogService, Health};
+use syncer_core::model::catalog::{Catalog, Health};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Published, changed, until, whole};
-use crate::http::{Answer, Api, Http, HttpError, SetupError};
+use crate::http::{Api, Http, SetupError};
 use crate::parts::Parts;
 
 pub use read::encoded;
@@ -44,7 +45,8 @@ pub use view::FIRST_VIEW_TIMEOUT;
 use agenda::{Agenda, Outcome, Turn};
 use feed::{Checks, Failing, Feed, Names, News, Tagged};
 use read::Read;
-use view::{Interest, Subject, View};
+use reader::Reader;
+use view::{Subject, View};
 
 /// The header that carries Consul's token.
 pub const TOKEN_HEADER: &str = "X-Consul-Token";
@@ -85,83 +87,6 @@ pub fn start(
         stop.run_until_cancelled(follower.run(confirmations)).await;
     });
     Ok(ConsulSource { published, confirm })
-}
-
-/// What all reads share.
-#[derive(Debug, Clone)]
-struct Reader {
-    http: Http,
-    view: Arc<Mutex<View>>,
-    /// Services of the config file: followed even without an instance.
-    named: watch::Receiver<BTreeSet<Arc<str>>>,
-}
-
-impl Reader {
-    fn lock(&self) -> std::sync::MutexGuard<'_, View> {
-        self.view
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Why a service is followed now.
-    fn interest(&self, name: &str) -> Interest {
-        if self.named.borrow().contains(name) {
-            Interest::Config
-        } else {
-            Interest::Tags
-        }
-    }
-
-    fn known(&self, name: &str) -> Option<Arc<CatalogService>> {
-        self.lock().catalog.services.get(name).map(Arc::clone)
-    }
-
-    fn fail(&self, name: &Arc<str>, error: &HttpError) {
-        self.lock().fail(Subject::Service(Arc::clone(name)), error);
-    }
-
-    /// An error instead, where ACLs hide what was there before: a token that lost its rights takes nothing away.
-    fn unless_hidden(&self, name: &str, read: CatalogService, answer: Answer) -> Read {
-        let has = |address| {
-            read.instances
-                .iter()
-                .any(|instance| instance.address == address)
-        };
-        let hides = |known: &CatalogService| {
-            known
-                .instances
-                .iter()
-                .any(|instance| !has(instance.address))
-        };
-        if read::is_filtered(&answer) && self.known(name).is_some_and(|known| hides(&known)) {
-            return Err(HttpError::Unusable {
-                path: format!("/v1/health/service/{name}"),
-                why: "instances that were there are filtered out by ACLs: does the token still have node:read?"
-                    .to_owned(),
-            });
-        }
-        Ok((read, answer))
-    }
-
-    /// Takes a service as just read; says whether it is gone. An index below `mark` is another history's.
-    fn take(
-        &self,
-        name: &Arc<str>,
-        service: CatalogService,
-        answer: &Answer,
-        mark: Option<u64>,
-        named_at: Instant,
-    ) -> bool {
-        let index = read::index(answer);
-        let interest = self.interest(name);
-        let gone = service.is_empty() && interest == Interest::Tags;
-        let mut view = self.lock();
-        if mark.is_some_and(|mark| index < mark) {
-            view.restart();
-        }
-        view.read(name, service, interest, named_at, (answer.arrived, index));
-        gone
-    }
 }
 
 /// The one loop that decides what is read.
