@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
+use crate::client::docker::docker;
 use crate::host::process::Identity;
 use crate::host::{cgroup, netns};
-use crate::part;
 use crate::report::ui::{Outcome, Ui};
 use crate::world::context::Lab;
 use crate::world::fabric;
@@ -71,7 +71,7 @@ fn stop_containers(lab: &Lab) {
         {
             continue;
         }
-        let Ok(ids) = part::docker::docker(lab, *node, &["ps", "--quiet", "--no-trunc"]) else {
+        let Ok(ids) = docker(lab, *node, &["ps", "--quiet", "--no-trunc"]) else {
             continue;
         };
         let ids: Vec<&str> = ids.lines().collect();
@@ -79,7 +79,7 @@ fn stop_containers(lab: &Lab) {
             let mut args = vec!["kill"];
             args.extend(ids);
             // One that ended meanwhile is no matter; the sweep finds those that didn't.
-            let _ = part::docker::docker(lab, *node, &args);
+            let _ = docker(lab, *node, &args);
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use lab::client::docker::docker;
 use lab::host::process::Identity;
-use lab::part::docker::{self, docker};
+use lab::part::docker;
 use lab::world::context::Lab;
 use lab::world::topology::Node;
 use nix::sys::signal::Signal;

@@ -204,7 +204,7 @@ fn no_file_and_no_socket_of_the_lab_is_open_to_another_account() {
     assert!(tried >= 5, "{tried} of {sockets:?}");
     // The person's own can. A story before may have taken the tasks' containers along, and Nomad starts them again in its time.
     story::eventually("a container in the engine's list", 60, || {
-        let own = lab::part::docker::docker(&lab, Node::Node1, &["ps", "--quiet"]).unwrap();
+        let own = lab::client::docker::docker(&lab, Node::Node1, &["ps", "--quiet"]).unwrap();
         (!own.is_empty()).then_some(()).ok_or(own)
     });
 }

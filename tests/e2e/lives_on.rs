@@ -1,6 +1,6 @@
 //! A task, and every line it writes, lives through the end of all that stands between it and its log.
 
-use lab::part::docker::docker;
+use lab::client::docker::docker;
 use lab::world::topology::Node;
 
 use crate::task::{COUNTING, Recipe, Task, counted};

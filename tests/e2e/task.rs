@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use lab::part::docker::docker;
+use lab::client::docker::docker;
 use lab::world::context::Lab;
 use lab::world::topology::Node;
 use serde_json::Value;

@@ -6,8 +6,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::document;
 use super::http::{self, Answer};
 use crate::host::netns;
 use crate::world::access::Secret;
@@ -67,11 +69,32 @@ impl Api {
         answer.json(&format!("GET {}", self.url(path)))
     }
 
-    /// GET of a JSON document with its index, for the next blocking query.
-    pub fn get_indexed(&self, path: &str, timeout: Duration) -> Result<(Value, u64)> {
+    /// GET of a document of a type.
+    pub fn document<T: DeserializeOwned>(&self, path: &str, timeout: Duration) -> Result<T> {
+        document::typed(self.get_json(path, timeout)?, &self.url(path))
+    }
+
+    /// GET of a list, item by item: one that is not as expected is left out.
+    pub fn list<T: DeserializeOwned>(&self, path: &str, timeout: Duration) -> Result<Vec<T>> {
+        let items = self.document(path, timeout)?;
+        Ok(document::read_each(items))
+    }
+
+    /// GET of a list with its index, for the next blocking query.
+    pub fn list_indexed<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        timeout: Duration,
+    ) -> Result<(Vec<T>, u64)> {
         let url = self.url(path);
+        let (document, index) = self.get_indexed(&url, timeout)?;
+        let items = document::typed(document, &url)?;
+        Ok((document::read_each(items), index))
+    }
+
+    fn get_indexed(&self, url: &str, timeout: Duration) -> Result<(Value, u64)> {
         self.within(|| {
-            let request = self.with_token(http::agent(timeout).get(&url));
+            let request = self.with_token(http::agent(timeout).get(url));
             let answer = request.call().with_context(|| format!("GET {url}"))?;
             let index = answer.headers().get(self.headers.index);
             let index = index.and_then(|value| value.to_str().ok()?.parse().ok());

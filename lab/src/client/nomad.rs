@@ -8,12 +8,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::api::{Api, Headers};
+use super::document;
 use crate::world::access::Access;
 use crate::world::context::Lab;
 use crate::world::topology;
@@ -141,6 +141,23 @@ pub struct Driver {
     pub health_description: String,
 }
 
+/// An agent.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Agent {
+    stats: Stats,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Stats {
+    /// Absent until the agent is a client.
+    client: Option<ClientStats>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct ClientStats {
+    heartbeat_ttl: Option<String>,
+}
+
 impl Allocation {
     /// Wanted, and not on its way out.
     pub fn is_wanted(&self) -> bool {
@@ -174,6 +191,15 @@ impl TaskState {
 impl Port {
     pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.host, self.value)
+    }
+}
+
+impl Agent {
+    /// Whether the server has given it a time to live: it registers its node with it.
+    pub fn has_registered(&self) -> bool {
+        let client = self.stats.client.as_ref();
+        let heartbeat_ttl = client.and_then(|client| client.heartbeat_ttl.as_deref());
+        heartbeat_ttl.is_some_and(|ttl| ttl != "0s")
     }
 }
 
@@ -219,16 +245,16 @@ impl Nomad {
 
     /// Every allocation that Nomad remembers, with its ports.
     pub fn allocations(&self) -> Result<Vec<Allocation>> {
-        self.list("allocations?namespace=*&resources=true")
+        self.list("allocations?namespace=*&resources=true", ANSWER_TIMEOUT)
     }
 
     /// A job's allocations; without ports.
     pub fn allocations_of(&self, job: &str) -> Result<Vec<Allocation>> {
-        self.list(&format!("job/{job}/allocations"))
+        self.list(&format!("job/{job}/allocations"), ANSWER_TIMEOUT)
     }
 
     pub fn allocation(&self, id: &str) -> Result<Allocation> {
-        self.document(&format!("allocation/{id}"))
+        self.document(&format!("allocation/{id}"), ANSWER_TIMEOUT)
     }
 
     /// `None`: Nomad knows no such job.
@@ -238,39 +264,26 @@ impl Nomad {
         if answer.status == 404 {
             return Ok(None);
         }
-        typed(answer.json(&format!("GET {path}"))?, &path).map(Some)
+        document::typed(answer.json(&format!("GET {path}"))?, &path).map(Some)
     }
 
     /// A job's latest deployment, if it has had one.
     pub fn deployment(&self, job: &str) -> Result<Option<Deployment>> {
-        self.document(&format!("job/{job}/deployment"))
+        self.document(&format!("job/{job}/deployment"), ANSWER_TIMEOUT)
     }
 
     pub fn evaluations(&self, job: &str) -> Result<Vec<Evaluation>> {
-        self.list(&format!("job/{job}/evaluations"))
+        self.list(&format!("job/{job}/evaluations"), ANSWER_TIMEOUT)
     }
 
     pub fn nodes(&self) -> Result<Vec<Node>> {
-        self.list("nodes")
+        self.list("nodes", ANSWER_TIMEOUT)
     }
 
-    fn document<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        typed(self.get_json(path, ANSWER_TIMEOUT)?, path)
+    /// What this agent says of itself.
+    pub fn agent(&self) -> Result<Agent> {
+        self.document("agent/self", ANSWER_TIMEOUT)
     }
-
-    fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>> {
-        let items: Vec<Value> = self.document(path)?;
-        Ok(read_each(items))
-    }
-}
-
-fn typed<T: DeserializeOwned>(document: Value, path: &str) -> Result<T> {
-    serde_json::from_value(document).with_context(|| format!("read Nomad's answer to {path}"))
-}
-
-fn read_each<T: DeserializeOwned>(items: Vec<Value>) -> Vec<T> {
-    let read = |item| serde_json::from_value(item).ok();
-    items.into_iter().filter_map(read).collect()
 }
 
 #[cfg(test)]
@@ -286,7 +299,7 @@ mod tests {
             "TaskStates": null, "AllocatedResources": null,
         });
         let odd = json!({ "ID": 7 });
-        let all: Vec<Allocation> = read_each(vec![odd, placed]);
+        let all: Vec<Allocation> = document::read_each(vec![odd, placed]);
         let [placed] = all.as_slice() else {
             panic!("{all:?}")
         };
@@ -319,6 +332,17 @@ mod tests {
         );
         assert_eq!(state.events()[0].display_message, "Task started by client");
         assert_eq!(state.events()[1].kind, "");
+    }
+
+    #[test]
+    fn an_agent_has_registered_once_the_server_has_given_it_a_time_to_live() {
+        let agent = |client| -> Agent {
+            serde_json::from_value(json!({ "stats": { "client": client } })).unwrap()
+        };
+        assert!(agent(json!({ "heartbeat_ttl": "11.399886758s" })).has_registered());
+        let new = json!({ "heartbeat_ttl": "0s", "last_heartbeat": "2562047h47m16.854775807s" });
+        assert!(!agent(new).has_registered());
+        assert!(!agent(json!(null)).has_registered());
     }
 
     #[test]

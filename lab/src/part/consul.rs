@@ -18,9 +18,6 @@ const PART: &str = "consul";
 /// The part and the TCP ports of its agent: Raft, the two gossips, HTTP, gRPC and DNS.
 pub const LISTENS: (&str, &[u16]) = (PART, &[8300, 8301, 8302, 8500, 8502, 8600]);
 
-/// How long one answer may take.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Starts the agent unless it runs; returns when it has a leader and knows its own node.
 pub fn up(lab: &Lab, node: Node, program: &Path) -> Result<Up> {
     service::up(lab, node, &Agent { lab, node, program })
@@ -57,10 +54,8 @@ impl Service for Agent<'_> {
     /// A leader is elected and the agent's own node is in the catalogue: registrations will stay.
     fn ready(&self) -> Result<String> {
         let agent = self.lab.consul_of(self.node).inside(self.lab, self.node);
-        let name = self.node.name();
-        let checks = agent.get_json(&format!("health/node/{name}"), ANSWER_TIMEOUT)?;
-        if checks.as_array().is_none_or(Vec::is_empty) {
-            bail!("the catalogue doesn't know {name} yet");
+        if agent.checks_of(self.node)?.is_empty() {
+            bail!("the catalogue doesn't know {} yet", self.node.name());
         }
         Ok(self.lab.topology.consul_address_of(self.node))
     }

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::service::{self, Launch, Service};
 use super::{Up, iptables};
-use crate::host::{command, programs};
+use crate::client::docker::docker;
+use crate::host::programs;
 use crate::report::ui::Outcome;
 use crate::world::context::Lab;
 use crate::world::topology::Node;
@@ -82,14 +83,6 @@ impl Service for Engine<'_> {
         );
         Ok(format!("{version} in {}", self.node.name()))
     }
-}
-
-/// Runs the docker program against a node's engine.
-pub fn docker(lab: &Lab, node: Node, args: &[&str]) -> Result<String> {
-    let host = lab.docker_host_of(node);
-    let mut all = vec!["--host", host.as_str()];
-    all.extend(args);
-    command::run("docker", &all)
 }
 
 /// Where containers' cgroups go, in every hierarchy, so that they can be removed with the lab.

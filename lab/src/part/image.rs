@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::docker::docker;
+use crate::client::docker::docker;
 use crate::host::command;
 use crate::supply::packages;
 use crate::world::context::Lab;

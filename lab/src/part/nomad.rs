@@ -195,16 +195,10 @@ fn driver_state(lab: &Lab, node: Node, wanted: Driver) -> Result<String> {
     // All that may be what the server remembers of the agent before. A new one is at times refused while the server is
     // being elected, asks again 15 s later, and until then no allocation is said to run.
     let agent = lab.nomad_of(node).inside(lab, node);
-    if !has_registered(&agent.get_json("agent/self", ANSWER_TIMEOUT)?) {
+    if !agent.agent()?.has_registered() {
         bail!("the agent has not registered its node yet");
     }
     Ok(format!("driver docker: {}", wanted.words()))
-}
-
-/// Whether the agent that says this of itself has been given a time to live by the server: it registers its node with it.
-fn has_registered(agent: &serde_json::Value) -> bool {
-    let heartbeat_ttl = agent["stats"]["client"]["heartbeat_ttl"].as_str();
-    heartbeat_ttl.is_some_and(|ttl| ttl != "0s")
 }
 
 fn configuration(lab: &Lab, node: Node, folder: &Path, driver: Driver) -> Result<String> {
@@ -314,18 +308,6 @@ mod tests {
         let ours = |exe: &str| is_installed_as(Path::new(exe), installed);
         assert!(ours("/s/plugins/docker") && ours("/s/plugins/docker (deleted)"));
         assert!(!ours("/s/plugins/docker-ipvs") && !ours("/usr/bin/docker"));
-    }
-
-    #[test]
-    fn an_agent_has_registered_once_the_server_has_given_it_a_time_to_live() {
-        let agent = |client| serde_json::json!({ "stats": { "client": client } });
-        assert!(has_registered(&agent(
-            serde_json::json!({ "heartbeat_ttl": "11.399886758s" })
-        )));
-        assert!(!has_registered(&agent(
-            serde_json::json!({ "heartbeat_ttl": "0s", "last_heartbeat": "2562047h47m16.854775807s" })
-        )));
-        assert!(!has_registered(&agent(serde_json::json!(null))));
     }
 
     #[test]

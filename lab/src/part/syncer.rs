@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::Up;
 use super::service::{self, Launch, Service};
-use crate::client::http;
 use crate::host::process::log_tail;
 use crate::host::wait;
 use crate::world::access::Access;
@@ -76,7 +75,7 @@ impl Service for Registrar<'_> {
     }
 
     fn ready(&self) -> Result<String> {
-        ready(self.lab, self.node)?;
+        self.lab.syncer(self.node).ready()?;
         Ok(format!("registrar on {}", self.node.name()))
     }
 }
@@ -119,7 +118,7 @@ fn director_ready(lab: &Lab, pid: i32) -> Result<()> {
     wait::until(
         "wait for the director's syncer",
         Duration::from_secs(20),
-        || ready(lab, Node::Director),
+        || lab.syncer(Node::Director).ready(),
         || (!lab.kernel.runs(pid, PROGRAM)).then(|| format!("it ended; {}", log_tail(&log, 8))),
     )
 }
@@ -135,17 +134,6 @@ pub fn director_pid(lab: &Lab) -> Option<i32> {
         .trim()
         .parse()
         .ok()
-}
-
-fn ready(lab: &Lab, node: Node) -> Result<()> {
-    let answer = http::get(
-        &format!("{}/ready", lab.topology.syncer_url(node)),
-        Duration::from_secs(2),
-    )?;
-    if answer.status != 200 {
-        bail!("not ready: {}", answer.body.trim());
-    }
-    Ok(())
 }
 
 fn sources(lab: &Lab, folder: &Path, node: Node) -> Result<String> {

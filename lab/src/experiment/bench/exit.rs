@@ -15,15 +15,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
 use super::Series;
 use super::capture::Mark;
 use crate::client::api::Api;
+use crate::client::consul::Entry;
+use crate::client::docker;
+use crate::client::nomad::Allocation;
 use crate::experiment::{Experiment, Measurement, Outcome};
 use crate::host::wait;
 use crate::observe::status;
-use crate::part::{docker, job};
+use crate::part::job;
 use crate::report::ui::{self, Ui};
 use crate::world::context::Lab;
 use crate::world::topology::Node;
@@ -235,19 +238,12 @@ fn processes(lab: &Lab) -> Result<Vec<(SocketAddrV4, i32)>> {
     let node = lab.topology.node_address(Node::Node1);
     let mut found = Vec::new();
     for id in ids.split_whitespace() {
-        let container = docker::docker(lab, Node::Node1, &["inspect", id])?;
-        let container: Value = serde_json::from_str(&container).context("docker inspect")?;
-        let env = container[0]["Config"]["Env"]
-            .as_array()
-            .into_iter()
-            .flatten();
-        let env: Vec<&str> = env.filter_map(Value::as_str).collect();
-        let port = env
-            .iter()
-            .find_map(|pair| pair.strip_prefix("NOMAD_HOST_PORT_www="));
-        let ours = env.contains(&format!("NOMAD_JOB_NAME={JOB}").as_str());
-        let pid = container[0]["State"]["Pid"].as_i64().unwrap_or_default();
-        if let (true, Some(port), Ok(pid)) = (ours, port, i32::try_from(pid)) {
+        let container = docker::inspect(lab, Node::Node1, id)?;
+        let env = container.env();
+        if env.get("NOMAD_JOB_NAME") != Some(&JOB) {
+            continue;
+        }
+        if let (Some(port), Some(pid)) = (env.get("NOMAD_HOST_PORT_www"), container.pid()) {
             let port = port.parse().context("a port")?;
             found.push((SocketAddrV4::new(node, port), pid));
         }
@@ -257,47 +253,41 @@ fn processes(lab: &Lab) -> Result<Vec<(SocketAddrV4, i32)>> {
 
 fn gone_in_consul(lab: &Lab, killed: &Killed, over: &AtomicBool) -> Result<Vec<f64>> {
     let path = format!("health/service/{JOB}");
-    follow(&lab.consul(), &path, over, |answer| {
-        let entries = answer.as_array().into_iter().flatten();
-        let registered: Vec<u64> = entries
-            .filter_map(|entry| entry["Service"]["Port"].as_u64())
-            .collect();
-        killed.take("consul", |real| {
-            !registered.contains(&u64::from(real.port()))
-        })
+    follow(&lab.consul(), &path, over, |entries: &[Entry]| {
+        let ports = entries.iter().filter_map(|entry| entry.service.port);
+        let registered: Vec<u16> = ports.collect();
+        killed.take("consul", |real| !registered.contains(&real.port()))
     })
 }
 
 fn gone_in_nomad(lab: &Lab, killed: &Killed, over: &AtomicBool) -> Result<Vec<f64>> {
     let path = format!("job/{JOB}/allocations?resources=true&task_states=true");
-    follow(&lab.nomad(), &path, over, |answer| {
-        let running = |allocation: &&Value| allocation["TaskStates"]["web"]["State"] == "running";
-        let allocations = answer.as_array().into_iter().flatten().filter(running);
-        let ports = allocations.flat_map(|allocation| {
-            let ports = allocation["AllocatedResources"]["Shared"]["Ports"].as_array();
-            ports
-                .into_iter()
-                .flatten()
-                .filter_map(|port| port["Value"].as_u64())
+    follow(&lab.nomad(), &path, over, |allocations: &[Allocation]| {
+        let running = allocations.iter().filter(|allocation| {
+            let mut tasks = allocation.task_states();
+            tasks.any(|(name, task)| name == "web" && task.state == "running")
         });
-        let allocated: Vec<u64> = ports.collect();
-        killed.take("nomad", |real| !allocated.contains(&u64::from(real.port())))
+        let allocated: Vec<u16> = running
+            .flat_map(Allocation::ports)
+            .map(|port| port.address().port())
+            .collect();
+        killed.take("nomad", |real| !allocated.contains(&real.port()))
     })
 }
 
-/// Blocking queries, one after the other.
-fn follow(
+/// Blocking queries for a list, one after the other.
+fn follow<T: DeserializeOwned>(
     api: &Api,
     base: &str,
     over: &AtomicBool,
-    mut see: impl FnMut(&Value) -> Vec<f64>,
+    mut see: impl FnMut(&[T]) -> Vec<f64>,
 ) -> Result<Vec<f64>> {
     let mut index = 0;
     let mut millis = Vec::new();
     let joint = if base.contains('?') { '&' } else { '?' };
     while !over.load(Ordering::Acquire) {
         let path = format!("{base}{joint}index={index}&wait=1s");
-        let answer = api.get_indexed(&path, Duration::from_secs(5))?;
+        let answer = api.list_indexed(&path, Duration::from_secs(5))?;
         index = answer.1;
         millis.extend(see(&answer.0));
     }

@@ -11,9 +11,10 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::sleepers;
+use crate::client::docker;
 use crate::experiment::{Experiment, Measurement, Outcome};
 use crate::host::wait;
-use crate::part::{docker, nomad};
+use crate::part::nomad;
 use crate::report::ui::Ui;
 use crate::world::context::Lab;
 use crate::world::topology::Node;

@@ -4,21 +4,13 @@
 //! lacks costs that instance alone.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
-use consulrs::client::{ConsulClient, ConsulClientSettingsBuilder};
-use serde_json::Value;
+use anyhow::{Context, Result};
 
 use super::compare::{Instance, Instances};
-use crate::client::api::Api;
-use crate::world::access::Access;
+use crate::client::consul::{Check, NodeServices, Service};
 use crate::world::context::Lab;
-
-/// How long an answer may take.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Consul's and Nomad's own services say nothing about jobs.
 const THEIRS: [&str; 3] = ["consul", "nomad", "nomad-client"];
@@ -29,11 +21,10 @@ const VIP_TAG: &str = "ipvs.vip=";
 /// By service address and port.
 pub(super) fn read(lab: &Lab) -> Result<Instances> {
     let consul = lab.consul();
-    let checks = consul.get_json("health/state/any", ANSWER_TIMEOUT);
-    let worst = worst(&checks.context("ask Consul")?);
+    let worst = worst(consul.checks().context("ask Consul")?);
     let mut found = Instances::new();
-    for node in nodes(lab)? {
-        let services = services(&consul, &node)?;
+    for node in consul.nodes()? {
+        let services = consul.services_of(&node)?;
         for (at, instance) in instances(&node, &services, &worst) {
             found.entry(at).or_default().push(instance);
         }
@@ -41,82 +32,39 @@ pub(super) fn read(lab: &Lab) -> Result<Instances> {
     Ok(found)
 }
 
-/// The names of all nodes.
-fn nodes(lab: &Lab) -> Result<Vec<String>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start a runtime")?;
-    let settings = ConsulClientSettingsBuilder::default()
-        .address(lab.topology.consul_address())
-        .token(Access::of(lab)?.consul.reveal())
-        .build()
-        .context("consulrs settings")?;
-    let client = ConsulClient::new(settings).map_err(|error| anyhow!("consulrs: {error}"))?;
-    // consulrs has no time-out of its own.
-    let asked = async {
-        tokio::time::timeout(ANSWER_TIMEOUT, consulrs::catalog::nodes(&client, None)).await
-    };
-    let nodes = runtime
-        .block_on(asked)
-        .context("ask Consul: no answer in 3 s")?
-        .map_err(|error| anyhow!("ask Consul: {error}"))?;
-    Ok(nodes.response.into_iter().map(|node| node.node).collect())
-}
-
-/// All services of a node: a document of Consul's `catalog/node-services`.
-fn services(consul: &Api, node: &str) -> Result<Value> {
-    let Some(name) = path_segment(node) else {
-        // No path holds it; nobody can ask for it this way.
-        return Ok(Value::Null);
-    };
-    let path = format!("catalog/node-services/{name}");
-    let found = consul.get_json(&path, ANSWER_TIMEOUT);
-    found.with_context(|| format!("ask Consul for node {node}"))
-}
-
-/// What it says of instances, each with its place.
+/// What a node's services say of instances, each with its place.
 fn instances(
     node: &str,
-    document: &Value,
+    services: &NodeServices,
     worst: &BTreeMap<(String, String), String>,
 ) -> Vec<(SocketAddr, Instance)> {
-    let of_node = &document["Node"]["Address"];
-    let services = document["Services"].as_array().into_iter().flatten();
-    let instance = |service: &Value| {
-        let name = service["Service"].as_str()?;
-        if THEIRS.contains(&name) {
+    let of_node = services.address();
+    let instance = |service: &Service| {
+        if THEIRS.contains(&service.name.as_str()) {
             return None;
         }
-        let own = service["Address"].as_str().filter(|own| !own.is_empty());
-        let address: IpAddr = own.or(of_node.as_str())?.parse().ok()?;
-        let port = u16::try_from(service["Port"].as_u64()?).ok()?;
-        let id = service["ID"].as_str().unwrap_or_default();
-        let health = worst.get(&(node.to_owned(), id.to_owned()));
-        let tags = service["Tags"].as_array().into_iter().flatten();
-        let vips = tags.filter_map(|tag| Some(tag.as_str()?.strip_prefix(VIP_TAG)?.to_owned()));
+        let own = Some(service.address.as_str()).filter(|own| !own.is_empty());
+        let address: IpAddr = own.or(of_node)?.parse().ok()?;
+        let health = worst.get(&(node.to_owned(), service.id.clone()));
+        let vips = service.tags().filter_map(|tag| tag.strip_prefix(VIP_TAG));
         let instance = Instance {
-            service: name.to_owned(),
+            service: service.name.clone(),
             health: health.map_or("passing", String::as_str).to_owned(),
-            vips: vips.collect(),
+            vips: vips.map(str::to_owned).collect(),
         };
-        Some((SocketAddr::new(address, port), instance))
+        Some((SocketAddr::new(address, service.port?), instance))
     };
-    services.filter_map(instance).collect()
+    services.services.iter().filter_map(instance).collect()
 }
 
 /// The worst check of each node's services, by node and service id.
-fn worst(checks: &Value) -> BTreeMap<(String, String), String> {
+fn worst(checks: Vec<Check>) -> BTreeMap<(String, String), String> {
     let mut worst: BTreeMap<(String, String), String> = BTreeMap::new();
-    for check in checks.as_array().into_iter().flatten() {
-        let text = |field: &str| check[field].as_str().map(str::to_owned);
-        let (Some(node), Some(id), Some(state)) = (text("Node"), text("ServiceID"), text("Status"))
-        else {
-            continue;
-        };
-        let known = worst.entry((node, id)).or_insert_with(|| state.clone());
-        if severity(&state) > severity(known) {
-            *known = state;
+    for check in checks {
+        let key = (check.node, check.service);
+        let known = worst.entry(key).or_insert_with(|| check.status.clone());
+        if severity(&check.status) > severity(known) {
+            *known = check.status;
         }
     }
     worst
@@ -130,23 +78,6 @@ fn severity(state: &str) -> u8 {
     }
 }
 
-/// A name as one segment of a path; none for those that a path can't hold.
-fn path_segment(name: &str) -> Option<String> {
-    if matches!(name, "" | "." | "..") || name.contains('/') {
-        return None;
-    }
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let mut segment = String::new();
-    for byte in name.bytes() {
-        if plain(byte) {
-            segment.push(char::from(byte));
-        } else {
-            let _ = write!(segment, "%{byte:02X}");
-        }
-    }
-    Some(segment)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -155,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_service_of_any_name_is_read_and_one_that_lacks_something_costs_nobody_else() {
-        let document = json!({
+        let services = serde_json::from_value(json!({
             "Node": { "Address": "198.18.0.11" },
             "Services": [
                 { "ID": "1", "Service": "..", "Port": 1, "Tags": ["ipvs.vip=198.18.0.30:80"] },
@@ -167,14 +98,19 @@ mod tests {
                 { "ID": "7", "Service": "nomad", "Port": 4646 },
                 7,
             ],
-        });
-        let checks = json!([
-            { "Node": "n", "ServiceID": "2", "Status": "warning" },
-            { "Node": "n", "ServiceID": "2", "Status": "passing" },
-            { "Node": "other", "ServiceID": "1", "Status": "critical" },
-            { "ServiceID": "1" },
-        ]);
-        let found = instances("n", &document, &worst(&checks));
+        }))
+        .unwrap();
+        let check = |node: &str, id: &str, status: &str| Check {
+            node: node.to_owned(),
+            service: id.to_owned(),
+            status: status.to_owned(),
+        };
+        let checks = vec![
+            check("n", "2", "warning"),
+            check("n", "2", "passing"),
+            check("other", "1", "critical"),
+        ];
+        let found = instances("n", &services, &worst(checks));
         let rows: Vec<(String, &str, &str)> = found
             .iter()
             .map(|(at, it)| (at.to_string(), it.service.as_str(), it.health.as_str()))
@@ -187,15 +123,5 @@ mod tests {
         ];
         assert_eq!(rows, expected);
         assert!(found[0].1.vips.contains("198.18.0.30:80"));
-    }
-
-    #[test]
-    fn a_node_of_any_name_that_a_path_can_hold_is_asked_for() {
-        assert_eq!(path_segment("node1").as_deref(), Some("node1"));
-        assert_eq!(path_segment("a\nb ä").as_deref(), Some("a%0Ab%20%C3%A4"));
-        assert_eq!(path_segment("a?b#c%").as_deref(), Some("a%3Fb%23c%25"));
-        for name in ["", ".", "..", "a/b"] {
-            assert_eq!(path_segment(name), None, "{name:?}");
-        }
     }
 }

@@ -1,41 +1,31 @@
 //! What the director's syncer says of its real servers: the reasons, never the facts.
 
-use std::time::Duration;
-
-use serde_json::Value;
-
 use super::compare::{Syncer, Words};
-use crate::client::http;
+use crate::client::syncer::Service;
 use crate::world::context::Lab;
 use crate::world::topology::Node;
 
 /// `None` when it doesn't answer; then nothing is explained.
 pub(super) fn read(lab: &Lab) -> Option<Syncer> {
-    let url = format!("{}/v1/status", lab.topology.syncer_url(Node::Director));
-    let status = http::get_json(&url, Duration::from_secs(2)).ok()?;
-    Some(of(&status))
+    let services = lab.syncer(Node::Director).services().ok()?;
+    Some(of(services))
 }
 
-/// A part that is not as expected is left out.
-fn of(status: &Value) -> Syncer {
+fn of(services: Vec<Service>) -> Syncer {
     let mut syncer = Syncer::default();
-    for service in status["services"].as_array().into_iter().flatten() {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let (name, vip) = (text(&service["name"]), text(&service["vip"]));
-        for real in service["real_servers"].as_array().into_iter().flatten() {
-            let Ok(address) = text(&real["address"]).parse() else {
-                continue;
-            };
+    for service in services {
+        let (name, vip) = (service.name, service.vip);
+        for real in service.real_servers {
             let words = Words {
                 service: name.clone(),
-                state: text(&real["state"]),
-                why: text(&real["why"]),
+                state: real.state,
+                why: real.why,
             };
-            syncer.words.insert((address, vip.clone()), words);
+            syncer.words.insert((real.address, vip.clone()), words);
         }
-        match service["declared"].as_str() {
-            Some("tags") => syncer.of_tagged.insert((name, vip)),
-            Some("config" | "disk") => syncer.of_all.insert((name, vip)),
+        match service.declared.as_str() {
+            "tags" => syncer.of_tagged.insert((name, vip)),
+            "config" | "disk" => syncer.of_all.insert((name, vip)),
             _ => false,
         };
     }
@@ -44,7 +34,7 @@ fn of(status: &Value) -> Syncer {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -52,13 +42,17 @@ mod tests {
     fn a_real_server_behind_two_vips_has_words_for_each() {
         let real =
             |state: &str| json!([{ "address": "198.18.0.11:25000", "state": state, "why": "w" }]);
-        let service = |name: &str, vip: &str, declared: &str, reals: Value| json!({ "name": name, "vip": vip, "declared": declared, "real_servers": reals });
-        let syncer = of(&json!({ "services": [
+        let service = |name: &str, vip: &str, declared: &str, reals: Value| {
+            serde_json::from_value(
+                json!({ "name": name, "vip": vip, "declared": declared, "real_servers": reals }),
+            )
+            .unwrap()
+        };
+        let syncer = of(vec![
             service("a", "198.18.0.29:80", "config", real("serving")),
             service("b", "198.18.0.30:80", "tags", real("draining")),
             service("c", "198.18.0.31:80", "gone", json!([{ "address": "?" }])),
-            7,
-        ]}));
+        ]);
         let state = |vip: &str| {
             let at = "198.18.0.11:25000".parse().unwrap();
             syncer.words[&(at, vip.to_owned())].state.as_str()

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::REALS;
-use crate::client::api::Api;
+use crate::client::consul::Consul;
 use crate::world::context::Lab;
 
 /// The nodes' names begin so.
@@ -33,7 +33,7 @@ const FIRST_REAL: u8 = 200;
 /// What is registered.
 pub(super) struct Registry<'a> {
     lab: &'a Lab,
-    consul: Api,
+    consul: Consul,
     /// So many services are registered.
     known: Cell<usize>,
 }
@@ -52,10 +52,8 @@ impl<'a> Registry<'a> {
 
     /// Forgets them all.
     pub(super) fn close(&self) -> Result<()> {
-        let nodes = self.consul.get_json("catalog/nodes", ANSWER_TIMEOUT)?;
-        let names = nodes.as_array().into_iter().flatten();
-        let names = names.filter_map(|node| node["Node"].as_str());
-        for name in names.filter(|name| name.starts_with(NODE)) {
+        let names = self.consul.nodes()?;
+        for name in names.iter().filter(|name| name.starts_with(NODE)) {
             let node = json!({ "Node": name });
             self.consul
                 .put("catalog/deregister", &node, ANSWER_TIMEOUT)

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::client::http;
 use crate::host::netns;
 use crate::world::context::Lab;
 use crate::world::topology::Node;
@@ -81,23 +80,10 @@ pub(super) struct Passes {
 
 /// How long they took, by the syncer's own clock.
 pub(super) fn passes(lab: &Lab) -> Result<Passes> {
-    let url = format!("{}/metrics", lab.topology.syncer_url(Node::Director));
-    let answer = http::get(&url, Duration::from_secs(10))?;
-    ensure!(answer.status == 200, "GET {url} answered {}", answer.status);
-    let of = |name| {
-        let seconds = seconds(&answer.body, name);
-        seconds.with_context(|| format!("the syncer's metrics have no {name}"))
-    };
+    let metrics = lab.syncer(Node::Director).metrics()?;
     Ok(Passes {
-        total: of("passes_seconds_total")?,
-        longest: of("pass_longest_seconds")?,
-    })
-}
-
-fn seconds(metrics: &str, name: &str) -> Option<Duration> {
-    metrics.lines().find_map(|line| {
-        let value = line.strip_prefix("ipvs_syncer_")?.strip_prefix(name)?;
-        Duration::try_from_secs_f64(value.trim().parse().ok()?).ok()
+        total: metrics.seconds("passes_seconds_total")?,
+        longest: metrics.seconds("pass_longest_seconds")?,
     })
 }
 
@@ -130,16 +116,5 @@ mod tests {
         assert!(!of("  0: 0B0012C6:2134 010012C6:9C40 01 00000000:00000000"));
         assert!(!of("  0: 0B0012C6:2135 1C0012C6:9C40 01 00000000:00000000"));
         assert!(!of("sl local_address rem_address st"));
-    }
-
-    #[test]
-    fn a_duration_is_read_by_its_whole_name() {
-        let metrics =
-            "# HELP ipvs_syncer_a_total x\nipvs_syncer_a_total_more 7\nipvs_syncer_a_total 0.25\n";
-        assert_eq!(
-            seconds(metrics, "a_total"),
-            Some(Duration::from_millis(250))
-        );
-        assert_eq!(seconds(metrics, "b_total"), None);
     }
 }
