@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "nomad/structs.proto",
     "nomad/hclspec.proto",
     "nomad/base.proto",
@@ -10,6 +10,7 @@ const FILES: [&str; 7] = [
     "goplugin/plugin.proto",
     "syncer.proto",
     "hints.proto",
+    "real_server.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use nomad_driver_sdk::value::DriverNetwork;
 use nomad_ipvs_proto::syncer::director_outcome::Outcome;
 use nomad_ipvs_proto::syncer::syncer_client::SyncerClient;
 use nomad_ipvs_proto::syncer::{
@@ -56,12 +57,17 @@ impl Announcer {
         }
     }
 
-    /// The task runs; `pid` is its init process. Nobody waits for the syncer here, but the next hint does.
-    pub async fn announce(&self, pid: Option<i32>) {
+    /// The task runs; `pid` is its init process, `network` its container's own. Nobody waits for the syncer here, but the next
+    /// hint does.
+    pub async fn announce(&self, pid: Option<i32>, network: Option<&DriverNetwork>) {
+        let address = network.map(|network| network.address.clone());
+        let address = address.unwrap_or_default();
         let port = |port: &PublishedPort| Port {
             label: port.label.clone(),
             host_ip: port.host_ip.clone(),
             host_port: u32::from(port.host_port),
+            container_ip: address.clone(),
+            container_port: u32::from(port.container_port),
         };
         let request = AnnounceRequest {
             alloc_id: self.subject.alloc_id.clone(),

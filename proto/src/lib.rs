@@ -55,6 +55,11 @@ pub mod hints {
     tonic::include_proto!("nomad_ipvs.hints");
 }
 
+/// Our own: what directors ask of nodes whose instances answer clients themselves.
+pub mod real_server {
+    tonic::include_proto!("nomad_ipvs.real_server");
+}
+
 pub use hashicorp::nomad::plugins::base::proto as base;
 pub use hashicorp::nomad::plugins::drivers::proto as driver;
 pub use hashicorp::nomad::plugins::shared::{hclspec, structs};

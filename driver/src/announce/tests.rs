@@ -95,7 +95,7 @@ async fn the_syncer_hears_of_a_tasks_whole_life() {
     let server = tokio::spawn(server.serve_with_incoming(incoming));
 
     let announcer = Announcer::new(&socket, subject());
-    announcer.announce(Some(4711)).await;
+    announcer.announce(Some(4711), None).await;
     assert_eq!(
         announcer.withdraw(Duration::from_secs(30)).await,
         "lb1: drained"
@@ -165,7 +165,7 @@ async fn a_start_does_not_wait_for_a_syncer_that_hangs_and_the_end_does_not_over
     let _silent = UnixListener::bind(&socket).unwrap();
     let announcer = Announcer::new(&socket, subject());
     let begin = tokio::time::Instant::now();
-    announcer.announce(Some(4711)).await;
+    announcer.announce(Some(4711), None).await;
     assert_eq!(begin.elapsed(), Duration::ZERO);
     announcer.report_exit().await;
     assert!(

@@ -48,7 +48,8 @@ impl<E: ContainerEngine> DockerDriver<E> {
             cty::from_slice(&config.msgpack_driver_config).unwrap_or_default();
         let announcer = self.announcer(&config, &options);
         if container.is_alive() {
-            announcer.announce(container.pid).await;
+            let network = state.network.as_ref();
+            announcer.announce(container.pid, network).await;
         }
         let cancel = CancellationToken::new();
         let pump = match self.pump(&engine, &config, &container.id).await {

@@ -197,7 +197,7 @@ impl<E: ContainerEngine> DockerDriver<E> {
         }
         .into_handle(task.clone());
         let announcer = self.announcer(task, options);
-        announcer.announce(container.pid).await;
+        announcer.announce(container.pid, network.as_ref()).await;
         let parts = Parts {
             config: task.clone(),
             network: network.clone(),
