@@ -20,6 +20,7 @@ use ipvs::{
 use ipvs_syncer::admin::{Admin, Count, DirectorView};
 use ipvs_syncer::dataplane::{DataPlane, DataPlaneError};
 use ipvs_syncer::hints::Barrier;
+use ipvs_syncer::offer::Offers;
 use ipvs_syncer::reconcile::{Inputs, Reconciler};
 use ipvs_syncer::source::Published;
 use ipvs_syncer::source::driver::{Board, Hint, Speaker};
@@ -193,6 +194,7 @@ impl World {
             confirm: mpsc::channel(1).0,
             sources: watch::channel(Arc::default()).1,
             board: board.clone(),
+            offers: Offers::default(),
         };
         let (store, memory) = Store::open(state).unwrap();
         let audit = Duration::from_hours(1);
@@ -218,6 +220,7 @@ impl World {
             nomad: None,
             director: Some(DirectorView::of(&reconciler, Arc::clone(&count))),
             registrar: None,
+            real_server: None,
             warnings: watch::channel(Vec::new()).1,
         };
         let mut passes = reconciler.passes();
@@ -226,6 +229,7 @@ impl World {
             fleet,
             passes: passes.clone(),
             count,
+            offers: Offers::default(),
         };
         tokio::spawn(reconciler.run(stop));
         passes.wait_for(|state| state.complete).await.unwrap();

@@ -19,6 +19,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use ipvs::ServiceId;
 use syncer_core::model::LeftOut;
 use syncer_core::model::catalog::Catalog;
 use syncer_core::model::fleet::Fleet;
@@ -31,11 +32,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use counts::{Count, Recent};
 
+use crate::real_server::Standing;
 use crate::reconcile::Reconciler;
 use crate::registrar::RegistrarStatus;
 use crate::source::{self, Published};
 use crate::status::{
-    Failure, Health, Held, Pass, Rejection, Source, SourceHealth, Status, metrics, services, text,
+    Failure, Health, Held, Pass, PlaceView, Rejection, Source, SourceHealth, Status, TakeView,
+    metrics, services, text,
 };
 use crate::terminal::escaped;
 
@@ -47,6 +50,7 @@ pub struct Admin {
     pub nomad: Option<(String, watch::Receiver<Published<Fleet>>)>,
     pub director: Option<DirectorView>,
     pub registrar: Option<watch::Receiver<RegistrarStatus>>,
+    pub real_server: Option<watch::Receiver<Standing>>,
     /// What the config allows and an operator should know of.
     pub warnings: watch::Receiver<Vec<String>>,
 }
@@ -196,6 +200,19 @@ impl Admin {
                 .unready
                 .push("the node's registrations have not been compared yet".to_owned());
         }
+        if let Some(real_server) = &self.real_server {
+            let standing = real_server.borrow();
+            let error = standing.error.iter();
+            health.unready.extend(
+                error.map(|error| format!("packets to VIPs are not taken as offered: {error}")),
+            );
+            if standing.unheard > 0 {
+                let unheard = standing.unheard;
+                health
+                    .unwell
+                    .push(format!("{unheard} directors have not offered anything yet"));
+            }
+        }
         health
     }
 
@@ -205,6 +222,7 @@ impl Admin {
         let mut roles = Vec::new();
         roles.extend(self.director.is_some().then(|| "director".to_owned()));
         roles.extend(self.registrar.is_some().then(|| "registrar".to_owned()));
+        roles.extend(self.real_server.is_some().then(|| "real_server".to_owned()));
         let mut status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             roles,
@@ -228,6 +246,17 @@ impl Admin {
             status
                 .registrations
                 .clone_from(&registrar.borrow().registrations);
+        }
+        if let Some(real_server) = &self.real_server {
+            let standing = real_server.borrow();
+            status.takes = standing.taken.iter().map(take_view).collect();
+            let refused = standing.refused.iter();
+            status
+                .rejected
+                .extend(refused.map(|(service, reason)| Rejection {
+                    service: service.clone(),
+                    reason: reason.clone(),
+                }));
         }
         status
     }
@@ -275,6 +304,17 @@ impl Admin {
             sources.push(source("nomad", address, &fleet.borrow()));
         }
         sources
+    }
+}
+
+fn take_view((id, places): (&ServiceId, &Vec<(SocketAddr, u32)>)) -> TakeView {
+    let view = |(address, share): &(SocketAddr, u32)| PlaceView {
+        address: address.to_string(),
+        share: *share,
+    };
+    TakeView {
+        vip: id.to_string(),
+        instances: places.iter().map(view).collect(),
     }
 }
 

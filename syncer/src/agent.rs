@@ -15,7 +15,9 @@ use ipvs_syncer::dataplane::KernelDataPlane;
 use ipvs_syncer::files;
 use ipvs_syncer::hints::{self, Barrier};
 use ipvs_syncer::lock;
+use ipvs_syncer::offer::Offers;
 use ipvs_syncer::parts::Parts;
+use ipvs_syncer::real_server::{self, Containers};
 use ipvs_syncer::reconcile::{Inputs, Reconciler};
 use ipvs_syncer::registrar;
 use ipvs_syncer::source::driver::Board;
@@ -80,6 +82,7 @@ pub(crate) async fn run(path: PathBuf, config: Config) -> anyhow::Result<()> {
             .zip(fleet.clone()),
         director: None,
         registrar: None,
+        real_server: None,
         warnings: warnings.subscribe(),
     };
     let channels = config.director.as_ref().map(Channels::new);
@@ -109,7 +112,16 @@ pub(crate) async fn run(path: PathBuf, config: Config) -> anyhow::Result<()> {
     if let Some(hints) = &config.hints
         && let Some(relay) = &hints.relay
     {
-        hints::serve(relay, hints.tls.as_ref(), &mut parts, &stop)?;
+        let tls = hints.tls.as_ref();
+        let mut containers = Containers::default();
+        if let Some(settings) = &config.real_server {
+            let folder = relay.socket.parent().unwrap_or("/".as_ref());
+            containers = Containers::open(folder);
+            let directors = (relay.directors.as_slice(), tls);
+            let role = real_server::start(settings, directors, &containers, &mut parts, &stop);
+            admin.real_server = Some(role.await?);
+        }
+        hints::serve(relay, tls, containers, &mut parts, &stop)?;
     }
     if let Some(listener) = listener {
         let served = admin::serve(listener, admin, stop.clone());
@@ -167,6 +179,7 @@ fn direct(
             as Pin<Box<dyn Future<Output = Counts> + Send>>
     });
     let board = Board::default();
+    let offers = Offers::default();
     admin.consul.1 = Some(source.published.clone());
     let nomad = config.nomad.as_ref();
     let sources = [
@@ -179,6 +192,7 @@ fn direct(
         confirm: source.confirm,
         sources: place::follow(&sources, parts, stop.clone()),
         board: board.clone(),
+        offers: offers.clone(),
     };
     let reconciler = Reconciler::new(
         director,
@@ -191,11 +205,16 @@ fn direct(
     .following(channels.policy.subscribe());
     admin.director = Some(DirectorView::of(&reconciler, Arc::clone(&count)));
     let passes = reconciler.passes();
+    parts.spawn(
+        "what offers VIPs to nodes",
+        offers.clone().follow(passes.clone()),
+    );
     let barrier = fleet.map(|fleet| Barrier {
         board,
         fleet,
         passes,
         count,
+        offers,
     });
     let stop = stop.clone();
     parts.spawn(DIRECTOR, async move {

@@ -23,7 +23,7 @@ pub enum CommandError {
 }
 
 /// Runs a program to its end and gives what it wrote.
-pub(super) async fn run(
+pub(crate) async fn run(
     program: &str,
     arguments: &[&str],
     input: Option<&str>,

@@ -21,6 +21,7 @@ use std::time::Duration;
 pub use hints::{Hints, HostPort, Relay};
 pub use tls::Tls;
 
+use ipnet::IpNet;
 use syncer_core::model::policy::{Ownership, Policy, ServiceBlock};
 use syncer_core::plan::AddressKeeper;
 
@@ -73,6 +74,15 @@ pub struct RegistrarConfig {
     pub check_interval: Duration,
 }
 
+/// The role of a node whose instances answer clients themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RealServerConfig {
+    /// Directors' packets come in here.
+    pub interface: String,
+    /// VIPs that this node takes packets to, whatever directors offer.
+    pub own: Vec<IpNet>,
+}
+
 /// A whole config, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -83,6 +93,7 @@ pub struct Config {
     pub status: Option<SocketAddr>,
     pub director: Option<DirectorConfig>,
     pub registrar: Option<RegistrarConfig>,
+    pub real_server: Option<RealServerConfig>,
     pub hints: Option<Hints>,
     /// What the config allows and an operator should know of.
     pub warnings: Vec<String>,

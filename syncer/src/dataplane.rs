@@ -5,7 +5,6 @@
 //! it works. Only what is ours is touched: own table or chain, own addresses, virtual services inside our ranges.
 
 pub mod address;
-mod command;
 mod counter;
 pub mod flow;
 mod kernel;
@@ -30,7 +29,7 @@ use tracing::debug;
 
 use crate::error::chain;
 
-pub use command::CommandError;
+pub use crate::command::CommandError;
 pub use counter::Counter;
 pub use kernel::KernelDataPlane;
 pub use neighbour::NeighbourError;

@@ -17,6 +17,7 @@ mod prompt;
 mod rate;
 mod relay;
 mod socket;
+mod takers;
 mod wire;
 
 use std::time::Duration;

@@ -12,6 +12,8 @@
 
 pub mod admin;
 pub mod backoff;
+pub mod channel;
+pub mod command;
 pub mod config;
 pub mod connections;
 pub mod credential;
@@ -23,8 +25,10 @@ pub mod fuzz;
 pub mod hints;
 pub mod http;
 pub mod lock;
+pub mod offer;
 pub mod parts;
 pub mod rate;
+pub mod real_server;
 pub mod reconcile;
 pub mod registrar;
 pub mod source;

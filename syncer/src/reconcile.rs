@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::dataplane::{DataPlane, DataPlaneError};
+use crate::offer::Offers;
 use crate::source::driver::Board;
 use crate::source::{self, Published, changed, until};
 use crate::store::Store;
@@ -43,6 +44,8 @@ pub struct Inputs {
     pub sources: watch::Receiver<Arc<Holders>>,
     /// Drivers' hints.
     pub board: Board,
+    /// What nodes are asked to take.
+    pub offers: Offers,
 }
 
 /// The loop, and what it drives.
@@ -80,7 +83,7 @@ impl<D: DataPlane> Reconciler<D> {
         store: Store,
         memory: Memory,
     ) -> Self {
-        let (prober, warmed) = Prober::new();
+        let (prober, warmed) = Prober::new(inputs.offers.clone());
         let hinted = inputs.board.subscribe();
         let director = Director::new(policy, audit, memory, now());
         let (publisher, _) = watch::channel(Arc::new(director.state()));
@@ -273,11 +276,12 @@ impl<D: DataPlane> Reconciler<D> {
         if let Some(memory) = finish.memory {
             self.store.remember(memory);
         }
-        if let Some(probes) = finish.probes {
-            self.prober.want(&probes);
-        }
         self.wake = finish.wake.map(Instant::from_std);
+        // Before trials end: what they have offered is offered as what it has become.
         self.publisher.send_replace(finish.state);
+        if let Some(trials) = finish.trials {
+            self.prober.want(&trials);
+        }
     }
 
     fn tell(&mut self) {

@@ -40,6 +40,9 @@ pub struct Status {
     pub services: Vec<Service>,
     pub rejected: Vec<Rejection>,
     pub registrations: Vec<RegistrationView>,
+    /// VIPs whose packets this node gives to its own instances.
+    #[serde(default)]
+    pub takes: Vec<TakeView>,
     pub held: Option<Held>,
     pub errors: Vec<Failure>,
     pub kernel_ack: AckLatency,
@@ -128,6 +131,21 @@ pub struct RegistrationView {
     /// registered, failed, or held: not wanted, but Nomad does not say that it is over.
     pub state: String,
     pub error: Option<String>,
+}
+
+/// A VIP whose packets this node gives to its own instances.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TakeView {
+    pub vip: String,
+    /// Empty: nothing new is taken.
+    pub instances: Vec<PlaceView>,
+}
+
+/// Where packets go, and what share of them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PlaceView {
+    pub address: String,
+    pub share: u32,
 }
 
 /// What the shrink guard holds back.

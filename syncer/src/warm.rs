@@ -1,18 +1,22 @@
-//! One TCP connection before the first packet: where no check says that a server listens, the director tries.
+//! Trials before the first packet: where no check says that a server listens, the director tries; where answers by-pass the
+//! director, the server's node has to take packets to the VIP as well.
 //!
 //! Each wanted endpoint has a task that connects, bounded in time, again and again until it succeeds or is not wanted
 //! any more. A success is told once. Only so many connect at a time, for each takes a file; who tries the first time does
 //! not wait for those that have tried in vain.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipvs::Protocol;
 use syncer_core::backoff::Backoff;
-use syncer_core::pass::Key;
+use syncer_core::pass::{Key, Trials};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
+
+use crate::offer::Offers;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 
@@ -29,6 +33,7 @@ pub struct Prober {
     tasks: JoinSet<()>,
     under_way: BTreeMap<Key, AbortHandle>,
     turns: Turns,
+    offers: Offers,
     succeeded: mpsc::UnboundedSender<Key>,
 }
 
@@ -40,8 +45,8 @@ struct Turns {
 }
 
 impl Prober {
-    /// Makes a prober, and the channel of its successes: at most one for each wanted endpoint.
-    pub fn new() -> (Self, mpsc::UnboundedReceiver<Key>) {
+    /// Makes a prober, and the channel of its successes: at most one for each endpoint on trial. Nodes are asked by `offers`.
+    pub fn new(offers: Offers) -> (Self, mpsc::UnboundedReceiver<Key>) {
         let (succeeded, successes) = mpsc::unbounded_channel();
         let turns = Turns {
             first: Arc::new(Semaphore::new(FIRST_TRIES)),
@@ -52,6 +57,7 @@ impl Prober {
                 tasks: JoinSet::new(),
                 under_way: BTreeMap::new(),
                 turns,
+                offers,
                 succeeded,
             },
             successes,
@@ -59,26 +65,41 @@ impl Prober {
     }
 
     /// Tries exactly these from now on.
-    pub fn want(&mut self, wanted: &BTreeSet<Key>) {
+    pub fn want(&mut self, trials: &Trials) {
+        let Trials { probes, untaken } = trials;
         self.under_way.retain(|key, task| {
-            let keep = wanted.contains(key);
+            let keep = probes.contains(key) || untaken.contains(key);
             if !keep {
                 task.abort();
             }
             keep
         });
         while self.tasks.try_join_next().is_some() {}
-        for key in wanted {
-            if !self.under_way.contains_key(key) {
-                let (turns, succeeded) = (self.turns.clone(), self.succeeded.clone());
-                let task = self.tasks.spawn(until_it_listens(*key, turns, succeeded));
-                self.under_way.insert(*key, task);
+        for &key in probes.union(untaken) {
+            if self.under_way.contains_key(&key) {
+                continue;
             }
+            let (turns, offers) = (self.turns.clone(), self.offers.clone());
+            let (succeeded, is_direct) = (self.succeeded.clone(), untaken.contains(&key));
+            let task = self.tasks.spawn(async move {
+                if key.0.protocol() == Some(Protocol::Tcp) {
+                    until_it_listens(key, turns).await;
+                }
+                if !is_direct {
+                    let _ = succeeded.send(key);
+                    return;
+                }
+                let _offering = offers.until_taken(key).await;
+                let _ = succeeded.send(key);
+                // Until it is on trial no more.
+                std::future::pending::<()>().await;
+            });
+            self.under_way.insert(key, task);
         }
     }
 }
 
-async fn until_it_listens(key: Key, turns: Turns, succeeded: mpsc::UnboundedSender<Key>) {
+async fn until_it_listens(key: Key, turns: Turns) {
     let mut backoff = BACKOFF;
     let mut turn = &turns.first;
     loop {
@@ -88,7 +109,6 @@ async fn until_it_listens(key: Key, turns: Turns, succeeded: mpsc::UnboundedSend
         let connected = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(key.1)).await;
         drop(permit);
         if let Ok(Ok(_connection)) = connected {
-            let _ = succeeded.send(key);
             return;
         }
         turn = &turns.more;
@@ -98,7 +118,16 @@ async fn until_it_listens(key: Key, turns: Turns, succeeded: mpsc::UnboundedSend
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    fn probes(probes: BTreeSet<Key>) -> Trials {
+        Trials {
+            probes,
+            ..Trials::default()
+        }
+    }
 
     #[tokio::test]
     async fn an_endpoint_is_told_once_it_listens_and_not_before() {
@@ -106,8 +135,8 @@ mod tests {
         reserved.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = reserved.local_addr().unwrap();
         let key = ("198.18.0.29:80".parse().unwrap(), address);
-        let (mut prober, mut successes) = Prober::new();
-        prober.want(&[key].into());
+        let (mut prober, mut successes) = Prober::new(Offers::default());
+        prober.want(&probes([key].into()));
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(successes.try_recv().is_err());
         let _listener = reserved.listen(16).unwrap();
@@ -131,8 +160,8 @@ mod tests {
             (id.parse().unwrap(), address)
         };
         let mut wanted: BTreeSet<Key> = (0..3000).map(|number| key(number, dead)).collect();
-        let (mut prober, mut successes) = Prober::new();
-        prober.want(&wanted);
+        let (mut prober, mut successes) = Prober::new(Offers::default());
+        prober.want(&probes(wanted.clone()));
         let port = format!(":{:04X} ", dead.port());
         let sockets = || {
             let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
@@ -151,7 +180,7 @@ mod tests {
         wanted.retain(|(id, _)| *id.to_string() < *"tcp://198.18.1");
         wanted.insert(live);
         tokio::time::sleep(CONNECT_LIMIT).await;
-        prober.want(&wanted);
+        prober.want(&probes(wanted.clone()));
         let found = tokio::time::timeout(Duration::from_secs(5), successes.recv()).await;
         assert_eq!(found.unwrap(), Some(live));
     }

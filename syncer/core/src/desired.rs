@@ -50,7 +50,7 @@ pub struct Snapshots<'a> {
     /// `None` until the catalogue has been read once in this process's life.
     pub catalog: Option<&'a Arc<Catalog>>,
     pub fleet: FleetView<'a>,
-    /// Endpoints that took one connection from the director.
+    /// Endpoints that have passed their trial: they took one connection from the director, or their nodes take the VIP.
     pub warmed: &'a BTreeSet<(ServiceId, SocketAddr)>,
     /// What was applied last, from the disk; used while `catalog` is `None`.
     pub last: &'a SavedTable,
@@ -230,7 +230,7 @@ fn service(
             rejected.push((Arc::clone(name), Rejected::because(reason)));
             continue;
         }
-        let endpoint = endpoint::endpoint(instance, &vip.id, snapshots);
+        let endpoint = endpoint::endpoint(instance, &vip.id, vip.forwarding, snapshots);
         match endpoints.last_mut() {
             // Two registrations of one address are one real server: a leftover does not speak for who lives there now.
             Some(last) if last.address == endpoint.address => {

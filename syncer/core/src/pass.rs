@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use ipvs::{Command, ServiceId, Table};
 
 pub use act::{Confirmation, Failure, Pass};
-pub use finish::Finish;
+pub use finish::{Finish, Trials};
 pub use latency::AckLatency;
 pub use look::{Look, PassStart};
 pub use notice::Notice;

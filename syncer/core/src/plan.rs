@@ -55,6 +55,8 @@ pub struct Plan {
     pub wake_at: Option<Moment>,
     /// Endpoints that want one connection before they serve.
     pub probes: Vec<(ServiceId, SocketAddr)>,
+    /// Endpoints whose nodes have to take packets to the VIP before they serve.
+    pub untaken: Vec<(ServiceId, SocketAddr)>,
     /// What the next plan has to look at, although nothing new may be known of it, once all steps are done.
     pub next: Scope,
 }

@@ -9,7 +9,7 @@ mod spelling;
 
 use std::time::Duration;
 
-use ipvs::{Forwarding, Scheduler, ServiceFlags, ServiceId, ServiceSettings};
+use ipvs::{Family, Forwarding, Scheduler, ServiceFlags, ServiceId, ServiceSettings};
 
 use crate::model::catalog::Tags;
 use crate::model::policy::{Ask, Rejected, VipPolicy, usable};
@@ -99,13 +99,14 @@ impl Words {
         let id = self
             .vip
             .ok_or_else(|| Rejected::because("tags ipvs.* without ipvs.vip=IP:PORT"))?;
-        Ok(assemble(
+        assemble(
             id,
             self.scheduler,
             self.forwarding,
             self.snat.unwrap_or(false),
             self.drain,
-        ))
+        )
+        .map_err(Rejected::because)
     }
 }
 
@@ -136,36 +137,46 @@ fn once<T: PartialEq>(slot: &mut Option<T>, value: Result<T, String>) -> Result<
     }
 }
 
-/// Makes a policy, with the defaults for what was not said.
+/// Makes a policy, with the defaults for what was not said; the error says what does not go together.
 pub fn assemble(
     id: ServiceId,
     scheduler: Option<Scheduler>,
     forwarding: Option<Forwarding>,
     snat: bool,
     drain: Option<Duration>,
-) -> VipPolicy {
+) -> Result<VipPolicy, String> {
+    let forwarding = forwarding.unwrap_or(Forwarding::Masquerade);
+    if forwarding == Forwarding::DirectRouting {
+        if snat {
+            return Err(
+                "dr and snat exclude each other: answers by-pass the director, which could not rewrite them back".into(),
+            );
+        }
+        if id.family() == Family::V6 {
+            return Err("dr is for IPv4 VIPs; masq is there for IPv6".into());
+        }
+    }
     let settings = ServiceSettings {
         scheduler: scheduler.unwrap_or(Scheduler::WRR),
         flags: ServiceFlags::default(),
         persistence: None,
     };
-    VipPolicy {
+    Ok(VipPolicy {
         id,
         settings,
-        forwarding: forwarding.unwrap_or(Forwarding::Masquerade),
+        forwarding,
         snat,
         drain,
-    }
+    })
 }
 
 /// Reads a forwarding method by its word.
 pub fn forwarding_of(word: &str) -> Result<Forwarding, String> {
     match word {
         "masq" => Ok(Forwarding::Masquerade),
-        "dr" | "tun" => Err(format!(
-            "forwarding method {word} is not available yet; masq is"
-        )),
-        _ => Err("expected masq".into()),
+        "dr" => Ok(Forwarding::DirectRouting),
+        "tun" => Err("forwarding method tun is not available yet; masq and dr are".into()),
+        _ => Err("expected masq or dr".into()),
     }
 }
 
@@ -238,7 +249,10 @@ mod tests {
             reason(&["ipvs.vip=198.18.0.29:80", "ipvs.vip=198.18.0.30:80"]).contains("contradicts")
         );
         assert!(reason(&["ipvs.scheduler=rr"]).contains("without ipvs.vip"));
-        assert!(reason(&["ipvs.vip=198.18.0.29:80", "ipvs.forward=dr"]).contains("not available"));
+        assert!(reason(&["ipvs.vip=198.18.0.29:80", "ipvs.forward=tun"]).contains("not available"));
+        let snat = "ipvs.snat=true";
+        assert!(reason(&["ipvs.vip=198.18.0.29:80", "ipvs.forward=dr", snat]).contains("exclude"));
+        assert!(reason(&["ipvs.vip=[2001:db8::5]:80", "ipvs.forward=dr"]).contains("IPv4"));
         assert!(reason(&["ipvs.vip"]).contains("KEY=VALUE"));
     }
 

@@ -22,6 +22,7 @@ fn admin(state: PassState, trouble: Option<&str>) -> Admin {
         nomad: None,
         director: Some(director),
         registrar: None,
+        real_server: None,
         warnings: watch::channel(vec!["a token is exposed".to_owned()]).1,
     }
 }

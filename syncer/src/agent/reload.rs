@@ -141,6 +141,12 @@ fn fixed(next: &mut Config, current: &Config) -> Vec<&'static str> {
         &mut next.registrar,
         &current.registrar,
     );
+    keep(
+        &mut keys,
+        "real_server",
+        &mut next.real_server,
+        &current.real_server,
+    );
     keep(&mut keys, "hints", &mut next.hints, &current.hints);
     match (&mut next.director, &current.director) {
         (Some(next), Some(current)) => fixed_of_director(next, current, &mut keys),

@@ -17,7 +17,7 @@ use super::api::api;
 use super::hints::hints;
 use super::read::{Problems, Section, root};
 use super::value::{Unfit, boolean, number, parsed, text, texts};
-use super::{Config, DirectorConfig, Problem, RegistrarConfig, SnatBackend};
+use super::{Config, DirectorConfig, Problem, RealServerConfig, RegistrarConfig, SnatBackend};
 
 const DRAIN_DEADLINE: Duration = Duration::from_mins(1);
 const AUDIT_INTERVAL: Duration = Duration::from_secs(2);
@@ -58,9 +58,10 @@ fn file(mut file: Section) -> Option<Config> {
     }
     let director = director.map(|section| self::director(section, services));
     let registrar = file.block("registrar").map(registrar);
-    if director.is_none() && registrar.is_none() {
+    let real_server = file.block("real_server");
+    if director.is_none() && registrar.is_none() && real_server.is_none() {
         file.problem(
-            "the file needs a block director or registrar: without a role there is nothing to do",
+            "the file needs a block director, registrar or real_server: without a role there is nothing to do",
         );
     }
     if registrar.is_some() && nomad.is_none() {
@@ -69,6 +70,24 @@ fn file(mut file: Section) -> Option<Config> {
     let hints = file
         .block("hints")
         .map(|section| hints(section, director.is_some(), nomad.is_some()));
+    let is_told = hints.as_ref().is_none_or(|hints| {
+        // Where the block is unusable, the problem is noted.
+        hints.as_ref().is_none_or(|hints| hints.relay.is_some())
+    });
+    if let Some(real_server) = &real_server
+        && (hints.is_none() || !is_told)
+    {
+        real_server.problem(
+            "block real_server needs a block hints with directors: they say which packets come here",
+        );
+    }
+    if let (Some(real_server), Some(_)) = (&real_server, &director) {
+        real_server.problem(
+            "block real_server and block director exclude each other: packets to a VIP would be given to this machine's own \
+             instances before the director sees them",
+        );
+    }
+    let real_server = real_server.map(self::real_server);
     file.end();
     // Where a block is there and unusable, the problem is noted: the file is refused whatever stands here.
     Some(Config {
@@ -79,6 +98,7 @@ fn file(mut file: Section) -> Option<Config> {
         status: status.flatten(),
         director: director.flatten(),
         registrar,
+        real_server: real_server.flatten(),
         hints: hints.flatten(),
         warnings: Vec::new(),
     })
@@ -251,9 +271,13 @@ fn service(
     let snat = section.value("snat", boolean).unwrap_or(false);
     let drain = section.value("drain_deadline", parsed(tags::duration));
     let only_tags = section.value("only_tags", words).unwrap_or_default();
+    let vip = id.and_then(|id| {
+        let vip = tags::assemble(id, scheduler, forwarding, snat, drain);
+        vip.map_err(|why| section.problem(why)).ok()
+    });
     section.end();
     Some(ServiceBlock {
-        vips: vec![tags::assemble(id?, scheduler, forwarding, snat, drain)],
+        vips: vec![vip?],
         only_tags,
     })
 }
@@ -268,4 +292,14 @@ fn registrar(mut section: Section) -> RegistrarConfig {
         node,
         check_interval,
     }
+}
+
+fn real_server(mut section: Section) -> Option<RealServerConfig> {
+    let interface = section.required("interface", parsed(interface));
+    let own = section.required("own", ranges);
+    section.end();
+    Some(RealServerConfig {
+        interface: interface?,
+        own: own?,
+    })
 }

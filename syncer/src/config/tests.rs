@@ -138,8 +138,8 @@ fn wrong_values_say_what_was_expected() {
         ),
         (
             "forward = \"masq\"",
-            "forward = \"dr\"",
-            "14:13: forward: forwarding method dr is not available yet",
+            "forward = \"tun\"",
+            "14:13: forward: forwarding method tun is not available yet",
         ),
         (
             "vip = \"198",

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use ipvs::ServiceId;
 
 use super::DataPlaneError;
-use super::command::{CommandError, run};
+use crate::command::{CommandError, run};
 use crate::error::chain;
 
 /// Only flows of this virtual service to this real server; never more.

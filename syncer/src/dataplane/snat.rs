@@ -13,7 +13,7 @@ use std::sync::Arc;
 use syncer_core::plan::SnatSet;
 use tracing::info;
 
-use super::command::CommandError;
+use crate::command::CommandError;
 use crate::config::SnatBackend;
 
 /// What came of it, some time.

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admin::Count;
+use crate::offer::Offers;
 use crate::source::Published;
 use crate::source::driver::{Board, Hint, Refusal, Speaker};
 
@@ -64,6 +65,8 @@ pub struct Barrier {
     pub passes: watch::Receiver<Arc<PassState>>,
     /// Counts connections beside the loop.
     pub count: Count,
+    /// What nodes give to instances that answer past this director.
+    pub offers: Offers,
 }
 
 impl std::fmt::Debug for Barrier {
@@ -217,7 +220,10 @@ impl Barrier {
         if own.is_empty() {
             return Traffic::None;
         }
-        if own.iter().any(|(_, _, weight)| weight.serves()) {
+        let is_fed = |(id, address, weight): &OwnReal| {
+            weight.serves() || self.offers.is_fed(&(*id, *address))
+        };
+        if own.iter().any(is_fed) {
             return Traffic::Flowing;
         }
         let ids: BTreeSet<ServiceId> = own.iter().map(|(id, _, _)| *id).collect();

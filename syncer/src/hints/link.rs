@@ -18,10 +18,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_stream::StreamExt;
 use tracing::{debug, info, warn};
 
-use self::open::{OpenError, Stream, open};
+use self::open::{Stream, open};
 use self::pending::{Order, PENDING_LIMIT, Pending};
 use super::Outcome;
 use crate::backoff::Backoff;
+use crate::channel::OpenError;
 use crate::config::{HostPort, Tls};
 use crate::error::chain;
 use crate::source::driver::Hint;

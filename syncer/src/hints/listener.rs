@@ -1,4 +1,4 @@
-//! The director's side: an address of its own, where nodes open their streams.
+//! The director's side: an address of its own, where nodes open their streams, for hints and to take packets to VIPs.
 //!
 //! Each hint goes to the [`Barrier`] as it comes; a withdrawal waits beside what comes after it, so answers come in any
 //! order. A hint that can't be taken is answered as such, and its stream goes on. What a node can make the director keep
@@ -20,11 +20,12 @@ use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TlsConnectInfo;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Extensions, Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
 use super::guest::{Call, Guest, guests};
 use super::rate::{Origin, Rates};
+use super::takers::Takers;
 use super::{Barrier, HintRefusal, wire};
 use crate::config::Tls;
 use crate::connections::Connections;
@@ -110,6 +111,11 @@ impl Listener {
         barrier: Barrier,
         stop: CancellationToken,
     ) -> Result<(), tonic::transport::Error> {
+        let takers = Takers {
+            offers: barrier.offers.clone(),
+            fleet: barrier.fleet.clone(),
+            stop: stop.clone(),
+        };
         let director = HintsService {
             barrier,
             rates: Rates::default(),
@@ -125,6 +131,7 @@ impl Listener {
         let incoming = guests(self.socket, accept, self.connections, "hints.listen");
         self.server
             .add_service(service)
+            .add_service(takers.service())
             .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
             .await
     }
@@ -145,22 +152,13 @@ impl Hints for HintsService {
         &self,
         request: Request<Streaming<Message>>,
     ) -> Result<Response<Self::TellStream>, Status> {
-        let guest = request.extensions().get::<Guest>();
-        let address = guest.and_then(Guest::address);
-        let call = guest.map(Guest::call);
-        let certificate = request
-            .extensions()
-            .get::<TlsConnectInfo<Guest>>()
-            .and_then(TlsConnectInfo::peer_certs)
-            .and_then(|chain| chain.first().cloned().map(Arc::new));
+        let Caller {
+            address,
+            speaker,
+            origin,
+            call,
+        } = Caller::of(request.extensions());
         debug!(?address, "a node's stream of hints is open");
-        let (speaker, origin) = match certificate {
-            Some(certificate) => (
-                Speaker::Node(Arc::clone(&certificate)),
-                Origin::Certificate(certificate),
-            ),
-            None => (Speaker::Anybody, Origin::Address(address.map(|at| at.ip()))),
-        };
         let (answers, outgoing) = mpsc::channel(ANSWERS);
         let node = Node {
             barrier: self.barrier.clone(),
@@ -181,6 +179,38 @@ impl Hints for HintsService {
         let stop = self.stop.clone();
         tokio::spawn(async move { stop.run_until_cancelled(node.hear(hints, answers)).await });
         Ok(Response::new(ReceiverStream::new(outgoing)))
+    }
+}
+
+/// Who has opened a stream.
+pub(super) struct Caller {
+    pub(super) address: Option<SocketAddr>,
+    pub(super) speaker: Speaker,
+    pub(super) origin: Origin,
+    pub(super) call: Option<Call>,
+}
+
+impl Caller {
+    pub(super) fn of(extensions: &Extensions) -> Self {
+        let guest = extensions.get::<Guest>();
+        let address = guest.and_then(Guest::address);
+        let certificate = extensions
+            .get::<TlsConnectInfo<Guest>>()
+            .and_then(TlsConnectInfo::peer_certs)
+            .and_then(|chain| chain.first().cloned().map(Arc::new));
+        let (speaker, origin) = match certificate {
+            Some(certificate) => (
+                Speaker::Node(Arc::clone(&certificate)),
+                Origin::Certificate(certificate),
+            ),
+            None => (Speaker::Anybody, Origin::Address(address.map(|at| at.ip()))),
+        };
+        Self {
+            address,
+            speaker,
+            origin,
+            call: guest.map(Guest::call),
+        }
     }
 }
 

@@ -26,6 +26,7 @@ use super::{Outcome, prompt, wire};
 use crate::config::{self, Tls};
 use crate::connections::Connections;
 use crate::parts::Parts;
+use crate::real_server::Containers;
 use crate::source::driver::Hint;
 
 /// Connections of drivers at a time.
@@ -41,6 +42,7 @@ type Answers = Vec<(String, Result<Outcome, NoAnswer>)>;
 pub fn serve(
     relay: &config::Relay,
     tls: Option<&Tls>,
+    containers: Containers,
     parts: &mut Parts,
     stop: &CancellationToken,
 ) -> Result<(), SocketError> {
@@ -61,6 +63,7 @@ pub fn serve(
     }
     let relay = Relay {
         links: links.into(),
+        containers,
     };
     let server = tonic::transport::Server::builder().add_service(SyncerServer::new(relay));
     let stop = stop.clone();
@@ -83,6 +86,8 @@ pub fn serve(
 #[derive(Debug, Clone)]
 struct Relay {
     links: Arc<[Link]>,
+    /// For the node's own role as a real server.
+    containers: Containers,
 }
 
 impl Relay {
@@ -140,7 +145,14 @@ impl Syncer for Relay {
         request: Request<AnnounceRequest>,
     ) -> Result<Response<AnnounceResponse>, Status> {
         let _call = call(&request);
-        let AnnounceRequest { alloc_id, task, .. } = request.into_inner();
+        let AnnounceRequest {
+            alloc_id,
+            task,
+            ports,
+            ..
+        } = request.into_inner();
+        let ports = ports.iter().filter_map(wire::places).collect();
+        self.containers.note(&alloc_id, &task, ports);
         self.tell_behind(&alloc_id, &task, Hint::Running);
         Ok(Response::new(AnnounceResponse {}))
     }
@@ -151,6 +163,7 @@ impl Syncer for Relay {
     ) -> Result<Response<ExitedResponse>, Status> {
         let _call = call(&request);
         let ExitedRequest { alloc_id, task } = request.into_inner();
+        self.containers.forget(&alloc_id, &task);
         self.tell_behind(&alloc_id, &task, Hint::Exited);
         Ok(Response::new(ExitedResponse {}))
     }

@@ -4,3 +4,4 @@ mod certificates;
 pub(super) mod harness;
 mod refusing;
 mod streaming;
+mod takers;

@@ -1,9 +1,11 @@
 //! Our words in the stream's messages, and back.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use nomad_ipvs_proto::hints::Outcome as Wire;
 use nomad_ipvs_proto::hints::hint::Kind;
+use nomad_ipvs_proto::syncer::Port;
 
 use super::{Outcome, WITHDRAWAL_LIMIT};
 use crate::source::driver::Hint;
@@ -44,6 +46,17 @@ pub(super) fn outcome(wire: Wire) -> Option<Outcome> {
         Wire::Drained => Some(Outcome::Drained),
         Wire::TimedOut => Some(Outcome::TimedOut),
     }
+}
+
+/// Reads a port's two places, on the host and in the container; `None` where the container has none of its own.
+pub(super) fn places(port: &Port) -> Option<(SocketAddr, SocketAddr)> {
+    let place = |ip: &str, port: u32| {
+        let port = u16::try_from(port).ok().filter(|port| *port > 0)?;
+        Some(SocketAddr::new(ip.parse().ok()?, port))
+    };
+    let host = place(&port.host_ip, port.host_port)?;
+    let own = place(&port.container_ip, port.container_port)?;
+    (host.is_ipv4() == own.is_ipv4()).then_some((host, own))
 }
 
 /// Reads a deadline that somebody else wrote; without one it is zero, and there is a longest one.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::Status;
+use super::{PlaceView, Status};
 use crate::terminal::escaped;
 
 /// What `ipvs-syncer status` prints. Each line is one line, whatever names and messages hold.
@@ -84,6 +84,15 @@ pub fn text(status: &Status) -> String {
             "{} {} {}{error}",
             registration.state, registration.name, registration.address
         ));
+    }
+    for take in &status.takes {
+        let place = |place: &PlaceView| format!("{} ({})", place.address, place.share);
+        let places: Vec<String> = take.instances.iter().map(place).collect();
+        let places = match places.as_slice() {
+            [] => "nothing new".to_owned(),
+            places => places.join(", "),
+        };
+        line(format!("takes {} -> {places}", take.vip));
     }
     for failure in &status.errors {
         line(format!("error {} ms ago: {}", failure.age_ms, failure.what));

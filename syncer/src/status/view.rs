@@ -30,11 +30,19 @@ fn view(
     now: Moment,
 ) -> Service {
     let actual = service.actual.as_ref();
+    let forwarding = forwarding(service);
     let drain = |address| service.drain(address);
     let mut reals: BTreeMap<SocketAddr, RealServerView> = BTreeMap::new();
     for real in actual.map(|actual| actual.reals()).unwrap_or_default() {
         let endpoint = leaving(outline, real);
-        let view = endpoint_view(outline, &endpoint, Some(real), drain(real.address), now);
+        let view = endpoint_view(
+            outline,
+            forwarding,
+            &endpoint,
+            Some(real),
+            drain(real.address),
+            now,
+        );
         reals.insert(real.address, view);
     }
     let wanted = service.wanted.as_ref();
@@ -43,7 +51,14 @@ fn view(
         .unwrap_or_default()
     {
         let real = actual.and_then(|actual| actual.real(endpoint.address));
-        let mut view = endpoint_view(outline, endpoint, real, drain(endpoint.address), now);
+        let mut view = endpoint_view(
+            outline,
+            forwarding,
+            endpoint,
+            real,
+            drain(endpoint.address),
+            now,
+        );
         if actual.is_none() && matches!(endpoint.want, Want::Serve(_) | Want::Warm(_)) {
             // It is the first thing that a pass does for it: nothing is tried before it is there.
             "failed".clone_into(&mut view.state);
@@ -66,7 +81,7 @@ fn view(
             .map(|wanted| wanted.settings.scheduler)
             .or(actual.map(|actual| actual.settings.scheduler))
             .unwrap_or(Scheduler::WRR),
-        forward: forward(forwarding(service)).to_owned(),
+        forward: forward(forwarding).to_owned(),
         snat: service.snat,
         declared: declared(wanted.map(|wanted| &**wanted)).to_owned(),
         real_servers: reals.into_values().collect(),
@@ -120,6 +135,7 @@ fn leaving(outline: &Desired, real: &RealServer) -> Endpoint {
 
 fn endpoint_view(
     outline: &Desired,
+    forwarding: Forwarding,
     endpoint: &Endpoint,
     real: Option<&RealServer>,
     drain: Option<&Drain>,
@@ -141,6 +157,9 @@ fn endpoint_view(
     let state = state(endpoint, real, drain);
     let mut why = format!("{}, {consul}", nomad.unwrap_or("not from Nomad"));
     match state {
+        "warming" if forwarding == Forwarding::DirectRouting => why.push_str(
+            ": it does not listen yet, or its node does not take packets to the VIP (real_server)",
+        ),
         "warming" => why.push_str(": takes no connection yet"),
         "held" => why.push_str(": held until two more reads agree"),
         "waiting" if matches!(endpoint.want, Want::Keep) => {

@@ -118,6 +118,7 @@ impl Lab {
             nomad: Some((nomad_at.address.to_string(), fleet.clone())),
             director: None,
             registrar: None,
+            real_server: None,
             warnings: watch::channel(Vec::new()).1,
         };
         let inputs = Inputs {
@@ -126,6 +127,7 @@ impl Lab {
             confirm: source.confirm,
             sources: watch::channel(Arc::default()).1,
             board: self.board.clone(),
+            offers: ipvs_syncer::offer::Offers::default(),
         };
         let (store, memory) = Store::open(&PathBuf::from(self.state.path())).unwrap();
         let director = self.director.clone();

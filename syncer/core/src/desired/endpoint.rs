@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use ipvs::{Protocol, ServiceId, Weight};
+use ipvs::{Forwarding, Protocol, ServiceId, Weight};
 
 use super::{FleetView, Snapshots, rule};
 use crate::model::AllocId;
@@ -14,7 +14,8 @@ use crate::model::fleet::Phase;
 pub enum Want {
     /// It is there, with that weight.
     Serve(Weight),
-    /// The same, once it takes a connection. Until then a new one is not added, and one that serves keeps its weight.
+    /// The same, once it has passed its trial: it takes a connection, or, where answers by-pass the director, its node takes
+    /// packets to the VIP. Until then a new one is not added, and one that serves keeps its weight.
     Warm(Weight),
     /// A new one is not added, a known one gets weight 0; connections are kept.
     Quiesce,
@@ -56,6 +57,7 @@ impl Endpoint {
 pub(super) fn endpoint(
     instance: &Instance,
     service: &ServiceId,
+    forwarding: Forwarding,
     snapshots: &Snapshots<'_>,
 ) -> Endpoint {
     let alloc = instance.origin.as_ref().map(|origin| origin.alloc);
@@ -69,8 +71,13 @@ pub(super) fn endpoint(
     let phase = snapshots.hints.get(&instance.address).copied().or(phase);
     let mut want = rule::want(phase, Some(rule::Facts::of(instance)));
     if let Want::Serve(weight) = want
-        && (!instance.checked || !known)
-        && service.protocol() == Some(Protocol::Tcp)
+        && match forwarding {
+            // Whatever its checks say: they do not go by way of the VIP.
+            Forwarding::DirectRouting | Forwarding::Tunnel(_) => true,
+            Forwarding::Masquerade | Forwarding::Local | Forwarding::Bypass => {
+                (!instance.checked || !known) && service.protocol() == Some(Protocol::Tcp)
+            }
+        }
         && !snapshots.warmed.contains(&(*service, instance.address))
     {
         want = Want::Warm(weight);

@@ -42,7 +42,10 @@ impl Director {
                 &Scope::Whole,
                 now.wall,
             );
-            let same = |plan: &Plan| (plan.drains.clone(), plan.wake_at, plan.probes.clone());
+            let same = |plan: &Plan| {
+                let trials = (plan.probes.clone(), plan.untaken.clone());
+                (plan.drains.clone(), plan.wake_at, trials)
+            };
             assert_eq!(part.steps, whole.steps, "{scope:?}");
             assert_eq!(same(part), same(&whole), "{scope:?}");
         }

@@ -22,10 +22,19 @@ pub struct Finish {
     pub state: Arc<PassState>,
     /// What has to be on the disk; `None` where there was nothing to plan against.
     pub memory: Option<Memory>,
-    /// Endpoints that want one connection before they serve; `None`: as before.
-    pub probes: Option<BTreeSet<Key>>,
+    /// Endpoints that are on trial; `None`: as before.
+    pub trials: Option<Trials>,
     /// When to run a pass although nothing happened; an audit may be due before.
     pub wake: Option<Instant>,
+}
+
+/// Endpoints that have to show something before they serve.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trials {
+    /// They take one connection from the director.
+    pub probes: BTreeSet<Key>,
+    /// Their nodes take packets to the VIP, for answers by-pass the director.
+    pub untaken: BTreeSet<Key>,
 }
 
 impl Director {
@@ -39,7 +48,7 @@ impl Director {
         Finish {
             state: self.conclude(start, progress, false, now),
             memory: None,
-            probes: None,
+            trials: None,
             wake: Some(wake),
         }
     }
@@ -61,7 +70,7 @@ impl Director {
         }
         self.acknowledge(&view, progress, now);
         let memory = self.remember(desired, &plan, &scope);
-        let probes = self.probes(&plan);
+        self.forget_trials();
         let wake = self.wake(&plan, progress, &view, now);
         let whole =
             progress.failed == progress.refused && self.trust == Trust::Current && !progress.cut;
@@ -69,7 +78,10 @@ impl Director {
         Finish {
             state: self.conclude(start, progress, whole, now),
             memory: Some(memory),
-            probes: Some(probes),
+            trials: Some(Trials {
+                probes: plan.probes.into_iter().collect(),
+                untaken: plan.untaken.into_iter().collect(),
+            }),
             wake,
         }
     }
@@ -99,21 +111,25 @@ impl Director {
         }
     }
 
-    /// Gives the endpoints to probe. One that serves, or that nobody wants any more, has to prove itself anew next time.
-    fn probes(&mut self, plan: &Plan) -> BTreeSet<Key> {
+    /// One that serves as it should, or that nobody wants any more, has to prove itself anew next time.
+    fn forget_trials(&mut self) {
         self.warmed.retain(|(id, address)| {
-            let service = self.mirror.table.get(id);
-            let serves = service.and_then(|service| service.real(*address));
-            let wanted = self.desired.services.get(id).and_then(|service| {
-                let endpoints = &service.endpoints;
-                let at = endpoints.binary_search_by_key(address, |endpoint| endpoint.address);
-                endpoints.get(at.ok()?)
+            let Some(service) = self.desired.services.get(id) else {
+                return false;
+            };
+            let endpoints = &service.endpoints;
+            let at = endpoints.binary_search_by_key(address, |endpoint| endpoint.address);
+            let wanted = at.is_ok_and(|at| {
+                let endpoint = endpoints.get(at);
+                endpoint
+                    .is_some_and(|endpoint| matches!(endpoint.want, Want::Serve(_) | Want::Warm(_)))
             });
-            let wanted = wanted
-                .is_some_and(|endpoint| matches!(endpoint.want, Want::Serve(_) | Want::Warm(_)));
-            wanted && !serves.is_some_and(|real| real.weight.serves())
+            let current = self.mirror.table.get(id);
+            let serves = current
+                .and_then(|current| current.real(*address))
+                .is_some_and(|real| real.weight.serves() && real.forwarding == service.forwarding);
+            wanted && !serves
         });
-        plan.probes.iter().copied().collect()
     }
 
     fn wake(&mut self, plan: &Plan, progress: Progress, view: &View, now: Now) -> Option<Instant> {

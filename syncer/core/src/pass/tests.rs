@@ -232,7 +232,7 @@ fn a_pass_that_cannot_read_plans_nothing_and_waits_longer_each_time() {
         assert_eq!(look, Look::Read);
         assert!(!director.read(Err("no answer".to_owned()), now.steady, now));
         let finish = director.give_up(start, now);
-        assert!(finish.memory.is_none() && finish.probes.is_none() && !is_whole(&finish));
+        assert!(finish.memory.is_none() && finish.trials.is_none() && !is_whole(&finish));
         let next = finish.wake.unwrap() - now.steady;
         assert!(next > wait, "{next:?}");
         wait = next;

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ipvs::{Command, Protocol, RealServer, ServiceId, Thresholds, VirtualService, Weight};
+use ipvs::{
+    Command, Forwarding, Protocol, RealServer, ServiceId, Thresholds, VirtualService, Weight,
+};
 
 use super::drain::{COUNT_INTERVAL, Drains, Next};
 use super::order::Phases;
@@ -26,6 +28,7 @@ pub(super) struct Merge<'a> {
     kept: Drains,
     wake_at: Option<Moment>,
     probes: Vec<(ServiceId, SocketAddr)>,
+    untaken: Vec<(ServiceId, SocketAddr)>,
     /// Virtual services where something is to be done, or where the walk looked at more than the service itself.
     open: BTreeSet<ServiceId>,
 }
@@ -47,6 +50,7 @@ impl<'a> Merge<'a> {
             kept,
             wake_at: None,
             probes: Vec::new(),
+            untaken: Vec::new(),
             open: BTreeSet::new(),
         }
     }
@@ -148,6 +152,7 @@ impl<'a> Merge<'a> {
             drains: self.kept,
             wake_at: self.wake_at,
             probes: self.probes,
+            untaken: self.untaken,
             next,
         }
     }
@@ -166,7 +171,7 @@ impl<'a> Merge<'a> {
                     .raise
                     .push(Step::Ipvs(Command::AddReal(*id, real)));
             }
-            Want::Warm(_) => self.probe(id, endpoint),
+            Want::Warm(_) => self.try_out(id, wanted, endpoint),
             Want::Quiesce | Want::Drain | Want::Remove | Want::Keep => {}
         }
     }
@@ -178,12 +183,15 @@ impl<'a> Merge<'a> {
         endpoint: &Endpoint,
         real: &RealServer,
     ) {
-        let weight = match endpoint.want {
-            Want::Serve(weight) => weight,
-            Want::Warm(weight) if real.weight.serves() => weight,
+        let (weight, forwarding) = match endpoint.want {
+            Want::Serve(weight) => (weight, wanted.forwarding),
+            Want::Warm(weight) if real.weight.serves() && real.forwarding == wanted.forwarding => {
+                (weight, real.forwarding)
+            }
+            // By another way than before it serves only once it is known to.
             Want::Warm(_) => {
-                self.probe(id, endpoint);
-                real.weight
+                self.try_out(id, wanted, endpoint);
+                (real.weight, real.forwarding)
             }
             Want::Quiesce | Want::Drain | Want::Remove | Want::Keep => {
                 self.leave(id, Some(wanted), real, endpoint.want);
@@ -192,7 +200,7 @@ impl<'a> Merge<'a> {
         };
         let target = RealServer {
             weight,
-            forwarding: wanted.forwarding,
+            forwarding,
             ..*real
         };
         if target != *real {
@@ -300,9 +308,13 @@ impl<'a> Merge<'a> {
         true
     }
 
-    fn probe(&mut self, id: &ServiceId, endpoint: &Endpoint) {
+    fn try_out(&mut self, id: &ServiceId, wanted: &DesiredService, endpoint: &Endpoint) {
         self.open.insert(*id);
-        self.probes.push((*id, endpoint.address));
+        let trials = match wanted.forwarding {
+            Forwarding::DirectRouting | Forwarding::Tunnel(_) => &mut self.untaken,
+            Forwarding::Masquerade | Forwarding::Local | Forwarding::Bypass => &mut self.probes,
+        };
+        trials.push((*id, endpoint.address));
     }
 
     fn wake(&mut self, at: Moment) {

@@ -37,7 +37,8 @@ pub(crate) struct Machine {
 pub(crate) struct Daemon {
     pub(crate) catalog: Option<Arc<Catalog>>,
     pub(crate) fleet: Option<Arc<Fleet>>,
-    pub(crate) probes: BTreeSet<Key>,
+    /// Endpoints that have to show something before they serve.
+    pub(crate) trials: BTreeSet<Key>,
     director: Director,
     state: Arc<PassState>,
     reason: Reason,
@@ -60,7 +61,7 @@ impl Daemon {
         Self {
             catalog: None,
             fleet: None,
-            probes: BTreeSet::new(),
+            trials: BTreeSet::new(),
             director: director.comparing_parts_with_the_whole(),
             state: Arc::default(),
             reason: Reason::Startup,
@@ -132,11 +133,12 @@ impl Daemon {
         let Finish {
             state,
             memory,
-            probes,
+            trials,
             ..
         } = self.director.finish(pass, now);
         machine.disk = memory.unwrap();
-        self.probes = probes.unwrap();
+        let trials = trials.unwrap();
+        self.trials = trials.probes.union(&trials.untaken).copied().collect();
         self.state = state;
         self.director.notices().for_each(drop);
         PassEnd::Alive(plan)

@@ -51,7 +51,11 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let settings = ServiceSettings::new("rr".parse().unwrap());
         let one = |(number, name): (usize, &&str)| {
-            let (forwarding, snat) = (Forwarding::Masquerade, number == 0);
+            let forwarding = match number {
+                1 => Forwarding::DirectRouting,
+                _ => Forwarding::Masquerade,
+            };
+            let snat = number == 0;
             (
                 Arc::from(*name),
                 VipPolicy {
@@ -258,8 +262,8 @@ impl World {
     }
 
     fn warm(&mut self) {
-        let probes: Vec<(ServiceId, SocketAddr)> = self.daemon.probes.iter().copied().collect();
-        if let Some(key) = self.random.pick(&probes) {
+        let trials: Vec<(ServiceId, SocketAddr)> = self.daemon.trials.iter().copied().collect();
+        if let Some(key) = self.random.pick(&trials) {
             self.daemon.warm(*key);
         }
     }
@@ -336,7 +340,7 @@ impl World {
             self.truth.confirm();
             self.deliver_nomad();
             self.daemon.catalog = Some(Arc::new(self.truth.catalog()));
-            for key in std::mem::take(&mut self.daemon.probes) {
+            for key in std::mem::take(&mut self.daemon.trials) {
                 self.daemon.warm(key);
             }
             self.pass(None);

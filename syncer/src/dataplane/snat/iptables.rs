@@ -9,7 +9,7 @@ use ipvs::{Family, Protocol, ServiceId};
 use syncer_core::plan::SnatSet;
 
 use super::{Later, Snat};
-use crate::dataplane::command::{CommandError, run};
+use crate::command::{CommandError, run};
 
 const CHAIN: &str = "NOMAD-IPVS-SNAT";
 

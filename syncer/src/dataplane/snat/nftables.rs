@@ -11,7 +11,7 @@ use serde_json::Value;
 use syncer_core::plan::SnatSet;
 
 use super::{Later, Snat};
-use crate::dataplane::command::{CommandError, run};
+use crate::command::{CommandError, run};
 
 const TABLE: &str = "nomad_ipvs";
 const KINDS: [(Family, Protocol); 6] = [

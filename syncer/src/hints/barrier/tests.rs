@@ -129,6 +129,7 @@ pub(in crate::hints) fn around(weight: Option<u32>) -> Around {
         fleet: fleet_feed,
         passes,
         count,
+        offers: Offers::default(),
     };
     Around {
         barrier,

@@ -28,7 +28,7 @@ async fn driver(
         directors: directors.iter().map(director).collect(),
     };
     let (mut parts, stop) = (Parts::default(), CancellationToken::new());
-    serve(&relay, None, &mut parts, &stop).unwrap();
+    serve(&relay, None, Containers::default(), &mut parts, &stop).unwrap();
     let channel = Endpoint::from_shared(format!("unix://{}", socket.display()))
         .unwrap()
         .connect()

@@ -3,6 +3,7 @@
 //! A node is known by its certificate. Among the certificate's subject alternative names has to be what Nomad calls the
 //! node, by name or by id, or the host address of the allocation's ports. The common name counts for nothing.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -33,6 +34,19 @@ impl Speaker {
         let mut names = names.filter_map(|name| ServerName::try_from(&**name).ok());
         let hosts = alloc.ports.iter().map(|port| port.address.ip());
         names.any(is_named) || hosts.map(ServerName::from).any(is_named)
+    }
+
+    /// Whether the node that speaks is at that address, where Nomad calls whoever is there `name`.
+    pub fn is_at(&self, address: IpAddr, name: Option<&str>) -> bool {
+        let Self::Node(certificate) = self else {
+            return true;
+        };
+        let Ok(certificate) = EndEntityCert::try_from(&**certificate) else {
+            return false;
+        };
+        let name = name.and_then(|name| ServerName::try_from(name).ok());
+        let mut names = name.into_iter().chain([ServerName::from(address)]);
+        names.any(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok())
     }
 }
 
@@ -90,6 +104,17 @@ mod tests {
             assert_eq!(speaker(names).speaks_for(&alloc()), speaks, "{names:?}");
         }
         assert!(Speaker::Anybody.speaks_for(&alloc()));
+        let address = "198.18.0.11".parse().unwrap();
+        for (names, name, is_there) in [
+            (&["198.18.0.11"], None, true),
+            (&["node1"], Some("node1"), true),
+            (&["node1"], None, false),
+            (&["node2"], Some("node1"), false),
+            (&["198.18.0.12"], Some("node1"), false),
+        ] {
+            assert_eq!(speaker(names).is_at(address, name), is_there, "{names:?}");
+        }
+        assert!(Speaker::Anybody.is_at(address, None));
         let broken = Speaker::Node(Arc::new(CertificateDer::from(vec![1, 2, 3])));
         assert!(!broken.speaks_for(&alloc()));
     }

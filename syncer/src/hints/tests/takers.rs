@@ -1,0 +1,131 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipvs::Weight;
+use nomad_ipvs_proto::real_server::real_servers_client::RealServersClient;
+use nomad_ipvs_proto::real_server::{Offer, Refusal, Taken};
+use syncer_core::pass::Key;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use super::harness::{Listening, director};
+use crate::offer::{Instance, NodeOffer, Offered};
+
+const SOON: Duration = Duration::from_secs(5);
+
+struct Stream {
+    answers: mpsc::Sender<Taken>,
+    offers: Streaming<Offer>,
+}
+
+async fn node(director: &Listening, addresses: &[&str]) -> Stream {
+    let place = format!("http://{}", director.address);
+    let mut client = RealServersClient::connect(place).await.unwrap();
+    let (answers, outgoing) = mpsc::channel(4);
+    let stream = Stream {
+        answers,
+        offers: client
+            .take(ReceiverStream::new(outgoing))
+            .await
+            .unwrap()
+            .into_inner(),
+    };
+    stream.say(0, addresses, &[]).await;
+    stream
+}
+
+impl Stream {
+    async fn say(&self, number: u64, addresses: &[&str], refused: &[&str]) {
+        let refusal = |id: &&str| Refusal {
+            id: (*id).to_owned(),
+            reason: "no".to_owned(),
+        };
+        let taken = Taken {
+            number,
+            addresses: addresses.iter().map(|one| (*one).to_owned()).collect(),
+            refused: refused.iter().map(refusal).collect(),
+        };
+        self.answers.send(taken).await.unwrap();
+    }
+
+    async fn offer(&mut self) -> Offer {
+        let offer = timeout(SOON, self.offers.message()).await;
+        offer.unwrap().unwrap().unwrap()
+    }
+}
+
+fn key(port: u16) -> Key {
+    let address = SocketAddr::from(([198, 18, 0, 11], port));
+    ("198.18.0.31:80".parse().unwrap(), address)
+}
+
+fn offered(weights: &[(u16, u32)]) -> Offered {
+    let instance = |(port, weight): &(u16, u32)| Instance {
+        address: key(*port).1,
+        weight: Weight::saturating(*weight),
+    };
+    let own: NodeOffer = [(key(0).0, weights.iter().map(instance).collect())].into();
+    let other = own.clone();
+    let at = |address: &str| address.parse().unwrap();
+    [(at("198.18.0.11"), own), (at("198.18.0.12"), other)].into()
+}
+
+#[tokio::test]
+async fn a_node_is_offered_what_is_its_own_and_an_instance_is_taken_once_the_node_says_so() {
+    let director = director("127.0.0.1:0", None, None).await;
+    let offers = director.around.barrier.offers.clone();
+    let mut node = node(&director, &["198.18.0.11"]).await;
+    let early = timeout(Duration::from_millis(100), node.offers.message()).await;
+    assert!(early.is_err(), "nothing is offered before all is known");
+    offers.offer(offered(&[(20_000, 1)]));
+    let offer = node.offer().await;
+    assert_eq!((offer.number, offer.services.len()), (1, 1));
+    assert_eq!(offer.services[0].instances.len(), 1);
+    let taken = timeout(Duration::from_millis(100), offers.until_taken(key(20_000))).await;
+    assert!(taken.is_err(), "not before the node has said so");
+    node.say(1, &[], &[]).await;
+    drop(
+        timeout(SOON, offers.until_taken(key(20_000)))
+            .await
+            .unwrap(),
+    );
+    assert!(offers.is_fed(&key(20_000)));
+    offers.offer(offered(&[(20_000, 0), (20_001, 1)]));
+    let number = node.offer().await.number;
+    assert!(offers.is_fed(&key(20_000)), "its node still feeds it");
+    node.say(number, &[], &[]).await;
+    drop(
+        timeout(SOON, offers.until_taken(key(20_001)))
+            .await
+            .unwrap(),
+    );
+    assert!(!offers.is_fed(&key(20_000)));
+    director.end().await;
+}
+
+#[tokio::test]
+async fn what_a_node_refuses_is_not_taken_and_an_answer_to_an_older_offer_says_nothing() {
+    let director = director("127.0.0.1:0", None, None).await;
+    let offers = director.around.barrier.offers.clone();
+    let mut node = node(&director, &["198.18.0.11"]).await;
+    offers.offer(offered(&[(20_000, 1)]));
+    let number = node.offer().await.number;
+    node.say(number, &[], &["tcp://198.18.0.31:80"]).await;
+    node.say(number + 7, &[], &[]).await;
+    let taken = timeout(Duration::from_millis(200), offers.until_taken(key(20_000))).await;
+    assert!(taken.is_err());
+    director.end().await;
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_say_where_it_is_gets_an_error() {
+    let director = director("127.0.0.1:0", None, None).await;
+    for addresses in [&[][..], &["host"]] {
+        let mut node = node(&director, addresses).await;
+        let answer = timeout(SOON, node.offers.message()).await.unwrap();
+        assert!(answer.unwrap_err().message().contains("addresses"));
+    }
+    director.end().await;
+}

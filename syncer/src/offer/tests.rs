@@ -1,0 +1,98 @@
+//! What is offered follows what passes leave behind.
+
+use std::time::Duration;
+
+use ipvs::{Forwarding, RealServer, ServiceSettings, Table, Thresholds, VirtualService, Weight};
+use syncer_core::desired::{Declared, Desired, DesiredService, Endpoint, Want};
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn key() -> Key {
+    (
+        "198.18.0.31:80".parse().unwrap(),
+        "198.18.0.11:20000".parse().unwrap(),
+    )
+}
+
+fn state(want: Want, real: Option<u32>) -> Arc<PassState> {
+    let settings = ServiceSettings::new("rr".parse().unwrap());
+    let forwarding = Forwarding::DirectRouting;
+    let service = DesiredService {
+        name: "web".into(),
+        settings,
+        forwarding,
+        snat: false,
+        drain: Duration::ZERO,
+        declared: Declared::Tags,
+        complete: true,
+        endpoints: vec![Endpoint {
+            address: key().1,
+            want,
+            phase: None,
+            health: None,
+            alloc: None,
+            held: false,
+        }],
+    };
+    let mut desired = Desired::default();
+    desired.services.insert(key().0, Arc::new(service));
+    desired.complete = true;
+    let reals = real.map(|weight| RealServer {
+        address: key().1,
+        weight: Weight::saturating(weight),
+        forwarding,
+        thresholds: Thresholds::default(),
+    });
+    let service = VirtualService::new(settings, reals.into_iter().collect());
+    let table: Table = [(key().0, service)].into_iter().collect();
+    let mut state = PassState::default();
+    state.complete = true;
+    state.follow_whole(&desired, &table);
+    Arc::new(state)
+}
+
+/// The weights that the instance's node is offered, once that differs from `before`.
+async fn next(offered: &mut watch::Receiver<Option<Arc<Offered>>>) -> Option<Vec<u32>> {
+    tokio::time::timeout(SOON, offered.changed())
+        .await
+        .unwrap()
+        .unwrap();
+    let offered = offered.borrow_and_update().clone().unwrap();
+    let node = offered.get(&key().1.ip())?;
+    Some(
+        node.values()
+            .flatten()
+            .map(|instance| instance.weight.get())
+            .collect(),
+    )
+}
+
+#[tokio::test]
+async fn an_instance_is_offered_from_its_trial_on_until_the_kernel_has_let_go_of_it() {
+    let offers = Offers::default();
+    let one = Weight::ONE;
+    let (passes, following) = watch::channel(Arc::new(PassState::default()));
+    let mut offered = offers.subscribe();
+    tokio::spawn(offers.clone().follow(following));
+    passes.send_replace(state(Want::Warm(one), None));
+    assert_eq!(next(&mut offered).await, None, "it is not known to listen");
+    let trial = tokio::spawn({
+        let offers = offers.clone();
+        async move { offers.until_taken(key()).await }
+    });
+    assert_eq!(next(&mut offered).await, Some(vec![1]));
+    offers.take(key().1.ip(), [(key(), one)].into());
+    let offering = tokio::time::timeout(SOON, trial).await.unwrap().unwrap();
+    passes.send_replace(state(Want::Serve(one), Some(1)));
+    drop(offering);
+    passes.send_replace(state(Want::Drain, Some(0)));
+    loop {
+        if next(&mut offered).await == Some(vec![0]) {
+            break;
+        }
+    }
+    passes.send_replace(state(Want::Drain, None));
+    assert_eq!(next(&mut offered).await, None);
+}
