@@ -2,6 +2,7 @@
 //! programs. Fetched or built once, and kept outside of the clone.
 
 pub mod agents;
+pub mod nftables;
 pub mod packages;
 pub mod products;
 pub mod tools;

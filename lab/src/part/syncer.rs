@@ -9,6 +9,7 @@ use super::Up;
 use super::service::{self, Launch, Service};
 use crate::host::process::log_tail;
 use crate::host::wait;
+use crate::supply::nftables;
 use crate::world::access::Access;
 use crate::world::certificates::{self, Files, Purpose};
 use crate::world::context::Lab;
@@ -188,6 +189,7 @@ fn registrar_configuration(lab: &Lab, node: Node, folder: &Path) -> Result<Strin
         r#"{sources}
 registrar {{}}
 
+{real_server}
 hints {{
   socket    = "{socket}"
   directors = ["{director}"]
@@ -195,10 +197,27 @@ hints {{
 }}
 "#,
         sources = sources(lab, folder, node)?,
+        real_server = real_server(lab),
         socket = socket(lab, node).display(),
         director = lab.topology.hints_address(Node::Director),
         tls = tls(lab, node)?,
     ))
+}
+
+/// The role that direct routing needs, where the machine has what it takes.
+fn real_server(lab: &Lab) -> String {
+    if !nftables::works() {
+        return String::new();
+    }
+    format!(
+        r#"
+real_server {{
+  interface = "eth0"
+  own       = {own:?}
+}}
+"#,
+        own = lab.topology.vip_ranges(),
+    )
 }
 
 fn director_configuration(lab: &Lab, folder: &Path) -> Result<String> {

@@ -4,7 +4,6 @@
 //! for any person. Those of a module `nftables` need the program and a kernel that takes its rules, besides.
 
 use std::process::Command;
-use std::time::Duration;
 
 use nix::unistd::Uid;
 
@@ -15,6 +14,7 @@ use super::libtest::Reader;
 use super::tally::Verdict;
 use super::unit::failure_text;
 use crate::host::stream::{self, Tail};
+use crate::supply::nftables;
 
 const PREFIX: &str = "root";
 
@@ -42,7 +42,7 @@ pub(super) fn run(bench: &Bench<'_>, show: &mut dyn FnMut(&str)) -> Verdict {
             tests: binaries.iter().map(|binary| count(binary, "")).sum(),
         };
     }
-    let without = (!has_nftables()).then_some(NFTABLES);
+    let without = (!nftables::works()).then_some(NFTABLES);
     run_all(&binaries, without, show)
 }
 
@@ -84,12 +84,6 @@ fn run_all(binaries: &[Binary], without: Option<&str>, show: &mut dyn FnMut(&str
         String::new()
     };
     Verdict::Ran { tally, failures }
-}
-
-fn has_nftables() -> bool {
-    let mut command = Command::new("unshare");
-    command.args(["--net", "nft", "add", "table", "inet", "nomad_ipvs_lab"]);
-    stream::answer(&mut command, Duration::from_secs(20)).is_some()
 }
 
 #[cfg(test)]

@@ -150,6 +150,11 @@ impl Topology {
         SocketAddrV4::new(self.address(30), 80)
     }
 
+    /// One whose servers answer their clients themselves.
+    pub fn direct_vip(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address(32), 80)
+    }
+
     /// A third, for measuring.
     pub fn third_vip(&self) -> Ipv4Addr {
         self.address(31)
@@ -232,6 +237,7 @@ mod tests {
         let vips = [
             *topology.vip().ip(),
             *topology.second_vip().ip(),
+            *topology.direct_vip().ip(),
             topology.third_vip(),
         ];
         assert!(vips.into_iter().all(inside));
