@@ -164,11 +164,12 @@ impl World {
     fn passes(&self) -> Took {
         let warmed = BTreeSet::new();
         let (last, hints) = (SavedTable::default(), HintPhases::new());
-        let occupied = Arc::default();
+        let (occupied, refusals) = (Arc::default(), Arc::default());
         let snapshots = |catalog| Snapshots {
             catalog: Some(catalog),
             fleet: FleetView::Known(&self.fleet),
             warmed: &warmed,
+            refusals: &refusals,
             last: &last,
             hints: &hints,
             occupied: &occupied,

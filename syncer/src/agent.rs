@@ -113,13 +113,14 @@ pub(crate) async fn run(path: PathBuf, config: Config) -> anyhow::Result<()> {
         && let Some(relay) = &hints.relay
     {
         let tls = hints.tls.as_ref();
-        let mut containers = Containers::default();
+        let containers = Containers::default();
         if let Some(settings) = &config.real_server {
             let folder = relay.socket.parent().unwrap_or("/".as_ref());
-            containers = Containers::open(folder);
-            let directors = (relay.directors.as_slice(), tls);
-            let role = real_server::start(settings, directors, &containers, &mut parts, &stop);
+            let (directors, known) = ((relay.directors.as_slice(), tls), (&containers, folder));
+            let role = real_server::start(settings, directors, known, &mut parts, &stop);
             admin.real_server = Some(role.await?);
+        } else {
+            real_server::clear().await;
         }
         hints::serve(relay, tls, containers, &mut parts, &stop)?;
     }

@@ -9,7 +9,7 @@
 //! An offer is the whole of what a node shall take, so that a message that is lost, or a node that comes back, costs time and
 //! nothing else. Nothing is offered before this director knows all that there should be: a node drops what an offer lacks.
 
-mod offered;
+mod direct;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -19,33 +19,36 @@ use ipvs::Weight;
 use syncer_core::pass::{Key, PassState};
 use tokio::sync::watch;
 
-pub use offered::{Instance, NodeOffer, Offered};
+pub use direct::{Instance, NodeOffer, NodeOffers};
 
-use offered::Direct;
+use direct::Direct;
 
 /// What is offered, and what is taken; clones share it.
 #[derive(Debug, Clone)]
 pub struct Offers {
     /// Instances that listen, and whose nodes may be asked.
-    listening: watch::Sender<BTreeSet<Key>>,
+    listeners: watch::Sender<BTreeSet<Key>>,
     /// By address of the node; `None` before all that there should be is known.
-    offered: watch::Sender<Option<Arc<Offered>>>,
+    by_node: watch::Sender<Option<Arc<NodeOffers>>>,
     /// What each address's node has said last, kept while its stream is away.
-    taken: watch::Sender<BTreeMap<IpAddr, Taken>>,
+    shares: watch::Sender<BTreeMap<IpAddr, Shares>>,
+    /// Instances whose nodes say that they do not take the VIP, until they open another stream or take it.
+    refusals: watch::Sender<Arc<BTreeSet<Key>>>,
 }
 
 impl Default for Offers {
     fn default() -> Self {
         Self {
-            listening: watch::Sender::new(BTreeSet::new()),
-            offered: watch::Sender::new(None),
-            taken: watch::Sender::new(BTreeMap::new()),
+            listeners: watch::Sender::new(BTreeSet::new()),
+            by_node: watch::Sender::new(None),
+            shares: watch::Sender::new(BTreeMap::new()),
+            refusals: watch::Sender::new(Arc::default()),
         }
     }
 }
 
 /// What a node takes, each instance with the share that it has of what comes there.
-pub type Taken = BTreeMap<Key, Weight>;
+pub type Shares = BTreeMap<Key, Weight>;
 
 /// An instance that is offered for as long as this lives.
 #[derive(Debug)]
@@ -54,7 +57,7 @@ pub struct Offering(Offers, Key);
 
 impl Drop for Offering {
     fn drop(&mut self) {
-        self.0.listening.send_modify(|all| {
+        self.0.listeners.send_modify(|all| {
             all.remove(&self.1);
         });
     }
@@ -63,25 +66,38 @@ impl Drop for Offering {
 impl Offers {
     /// Makes offers of what each pass leaves behind, until the passes end.
     pub async fn follow(self, mut passes: watch::Receiver<Arc<PassState>>) {
-        let mut listening = self.listening.subscribe();
+        let mut listeners = self.listeners.subscribe();
         let mut direct = Direct::default();
         loop {
+            // In this order: a pass is published before what it has let serve is on trial no more.
+            let trials = listeners.borrow_and_update().clone();
             let state = Arc::clone(&passes.borrow_and_update());
             direct.follow(&state);
-            if state.complete {
-                self.offer(direct.offered(&listening.borrow_and_update()));
+            if state.complete && state.outline.complete && !state.outline.awaited {
+                self.offer(direct.offered(&trials));
             }
             // Cancel-safe: a change that is not seen here is in what is read next.
             tokio::select! {
                 changed = passes.changed() => if changed.is_err() { return },
-                changed = listening.changed() => if changed.is_err() { return },
+                changed = listeners.changed() => if changed.is_err() { return },
             }
         }
     }
 
     /// From now on this is what nodes shall take.
-    pub(crate) fn offer(&self, made: Offered) {
-        self.offered.send_if_modified(|before| {
+    pub(crate) fn offer(&self, made: NodeOffers) {
+        // What is not offered any more says nothing about what is offered there next.
+        self.shares.send_modify(|all| {
+            for (node, taken) in all {
+                let offer = made.get(node);
+                taken.retain(|(id, address), _| {
+                    let instances = offer.and_then(|offer| offer.get(id));
+                    let mut instances = instances.into_iter().flatten();
+                    instances.any(|instance| instance.address == *address)
+                });
+            }
+        });
+        self.by_node.send_if_modified(|before| {
             let differs = before.as_deref() != Some(&made);
             if differs {
                 *before = Some(Arc::new(made));
@@ -92,29 +108,45 @@ impl Offers {
 
     /// Offers an instance that listens, and waits until its node takes it. To be kept until a pass has let it serve: an offer
     /// without it would have the node drop what comes.
-    pub async fn until_taken(&self, key: Key) -> Offering {
-        self.listening.send_modify(|all| {
+    pub async fn trial(&self, key: Key) -> Offering {
+        self.listeners.send_modify(|all| {
             all.insert(key);
         });
         let offering = Offering(self.clone(), key);
         let node = key.1.ip();
-        let mut taken = self.taken.subscribe();
-        let takes = |all: &BTreeMap<IpAddr, Taken>| {
-            all.get(&node).is_some_and(|taken| taken.contains_key(&key))
+        let mut shares = self.shares.subscribe();
+        let takes = |all: &BTreeMap<IpAddr, Shares>| {
+            let weight = all.get(&node).and_then(|taken| taken.get(&key));
+            weight.is_some_and(|weight| weight.serves())
         };
         // The sender is ours: it does not end.
-        let _ = taken.wait_for(takes).await;
+        let _ = shares.wait_for(takes).await;
         offering
     }
 
     /// What is offered by now, and each change of it.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Arc<Offered>>> {
-        self.offered.subscribe()
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<Arc<NodeOffers>>> {
+        self.by_node.subscribe()
     }
 
-    /// Notes what the node at that address takes, all of it.
-    pub(crate) fn take(&self, node: IpAddr, taken: Taken) {
-        self.taken.send_if_modified(|all| {
+    /// Instances whose nodes say that they do not take the VIP.
+    pub fn refusals(&self) -> watch::Receiver<Arc<BTreeSet<Key>>> {
+        self.refusals.subscribe()
+    }
+
+    /// Notes what the node at that address takes, all of it, and what of its offer it does not.
+    pub(crate) fn take(&self, node: IpAddr, taken: Shares, refused: BTreeSet<Key>) {
+        self.refusals.send_if_modified(|all| {
+            let takes = |key: &Key| taken.contains_key(key);
+            let differs = !refused.is_subset(all) || all.iter().any(takes);
+            if differs {
+                let all = Arc::make_mut(all);
+                all.retain(|key| !takes(key));
+                all.extend(refused);
+            }
+            differs
+        });
+        self.shares.send_if_modified(|all| {
             let differs = all.get(&node) != Some(&taken);
             if differs {
                 all.insert(node, taken);
@@ -123,11 +155,25 @@ impl Offers {
         });
     }
 
-    /// Whether its node may still give new connections to that instance, as far as the node has said.
+    /// The node at that address has begun anew: what it refused before it may take now.
+    pub(crate) fn forgive(&self, node: IpAddr) {
+        self.refusals.send_if_modified(|all| {
+            let of_node = |key: &Key| key.1.ip() == node;
+            let differs = all.iter().any(of_node);
+            if differs {
+                Arc::make_mut(all).retain(|key| !of_node(key));
+            }
+            differs
+        });
+    }
+
+    /// Whether its node may still give new connections to that instance. One that has not said anything to this process may.
     pub(crate) fn is_fed(&self, key: &Key) -> bool {
-        let taken = self.taken.borrow();
-        let weight = taken.get(&key.1.ip()).and_then(|taken| taken.get(key));
-        weight.is_some_and(|weight| weight.serves())
+        let taken = self.shares.borrow();
+        taken.get(&key.1.ip()).is_none_or(|taken| {
+            let weight = taken.get(key);
+            weight.is_some_and(|weight| weight.serves())
+        })
     }
 }
 

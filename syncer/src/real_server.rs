@@ -17,31 +17,39 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use ipvs::ServiceId;
-use nomad_ipvs_proto::real_server::{Refusal as RefusalMessage, Taken};
+use ipvs::{Protocol, ServiceId};
+use nomad_ipvs_proto::real_server::{Answer, Refusal as RefusalMessage};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 pub use containers::Containers;
 
+use containers::{Tasks, places};
 use link::{Incoming, link};
 use rules::{Refusal, Rules, rules};
 use table::TableError;
 
 use crate::backoff::Backoff;
 use crate::config::{HostPort, RealServerConfig as Settings, Tls};
+use crate::dataplane::flow::forget_of;
 use crate::offer::NodeOffer;
 use crate::parts::Parts;
+
+/// The file of containers' addresses, beside the socket for hints.
+const CONTAINERS: &str = "containers.json";
 
 /// How often the table is compared with what was set.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// After the start: what a director wanted before it is heard again stays until then, or until it has had this long.
+/// What a director wanted stays for so long while it can't be heard: after the start of this process, and after its stream is gone. For
+/// ever if no other is heard.
 const DIRECTORS_WAIT: Duration = Duration::from_secs(15);
 
 /// How the role stands.
@@ -69,7 +77,7 @@ pub enum StartError {
 pub async fn start(
     settings: &Settings,
     (directors, tls): (&[HostPort], Option<&Tls>),
-    containers: &Containers,
+    (containers, folder): (&Containers, &Path),
     parts: &mut Parts,
     stop: &CancellationToken,
 ) -> Result<watch::Receiver<Standing>, StartError> {
@@ -78,6 +86,8 @@ pub async fn start(
         return Err(StartError::NoAddress(settings.interface.clone()));
     }
     table::probe().await?;
+    let file = folder.join(CONTAINERS);
+    containers.read(&file);
     let (inbox, incoming) = mpsc::channel(directors.len().max(1));
     for (director, place) in directors.iter().enumerate() {
         let line = link(
@@ -92,13 +102,17 @@ pub async fn start(
             stop.run_until_cancelled(line).await;
         });
     }
-    let (publisher, standing) = watch::channel(Standing::default());
+    let (publisher, standing) = watch::channel(Standing {
+        unheard: directors.len(),
+        ..Standing::default()
+    });
     let role = RealServer {
         interface: settings.interface.clone(),
         own: settings.own.clone(),
         containers: containers.subscribe(),
+        file,
         incoming,
-        offers: directors.iter().map(|_| None).collect(),
+        offers: directors.iter().map(|_| Hearing::Nothing).collect(),
         answers: BTreeMap::new(),
         started: Instant::now(),
         set: None,
@@ -116,20 +130,59 @@ fn addresses(interface: &str) -> Vec<IpAddr> {
     let Ok(all) = nix::ifaddrs::getifaddrs() else {
         return Vec::new();
     };
-    let own = all.filter(|one| one.interface_name == interface);
-    own.filter_map(|one| Some(IpAddr::from(one.address?.as_sockaddr_in()?.ip())))
+    let own = all.filter(|entry| entry.interface_name == interface);
+    own.filter_map(|entry| Some(IpAddr::from(entry.address?.as_sockaddr_in()?.ip())))
         .collect()
+}
+
+/// The tracker keeps a UDP flow for as long as its client sends: of instances that take nothing any more they are forgotten.
+async fn forget_flows(before: &Rules, now: &Rules) {
+    for (id, places) in &before.services {
+        if id.protocol() != Some(Protocol::Udp) {
+            continue;
+        }
+        let stays = now.services.get(id).map(Vec::as_slice).unwrap_or_default();
+        for (place, _) in places {
+            if stays.iter().any(|(other, _)| other == place) {
+                continue;
+            }
+            if let Err(error) = forget_of(id, *place).await {
+                warn!(%id, %place, error = error.chain(), "flows to an instance that is gone are not forgotten");
+            }
+        }
+    }
+}
+
+/// What was heard of a director.
+enum Hearing {
+    Nothing,
+    /// Its stream is open, and this is its last offer.
+    Offer(NodeOffer),
+    /// Its stream is gone since then; this was its last offer.
+    Gone(NodeOffer, Instant),
+}
+
+/// Takes away what an earlier process with the role has left; a machine without nftables has nothing of it.
+pub async fn clear() {
+    if let Err(error) = table::remove().await {
+        debug!(
+            error = crate::error::chain(&error),
+            "no table of direct routing is taken away"
+        );
+    }
 }
 
 struct RealServer {
     interface: String,
     own: Vec<IpNet>,
-    containers: watch::Receiver<BTreeMap<SocketAddr, SocketAddr>>,
+    containers: watch::Receiver<Arc<Tasks>>,
+    /// Where they are written down.
+    file: PathBuf,
     incoming: mpsc::Receiver<Incoming>,
-    /// The last offer of each director; `None` before it is heard.
-    offers: Vec<Option<NodeOffer>>,
+    /// Of each director.
+    offers: Vec<Hearing>,
     /// Offers that wait for their answer, by director.
-    answers: BTreeMap<usize, (u64, mpsc::Sender<Taken>)>,
+    answers: BTreeMap<usize, (u64, mpsc::Sender<Answer>)>,
     started: Instant,
     /// What was set, and what the kernel lists of it.
     set: Option<(Rules, String)>,
@@ -150,7 +203,13 @@ impl RealServer {
                     }
                     None => return,
                 },
-                changed = self.containers.changed() => if changed.is_err() { return } else { false },
+                changed = self.containers.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.write_down().await;
+                    false
+                }
                 () = tokio::time::sleep_until(due) => true,
             };
             let pause = match self.pass(audit).await {
@@ -172,33 +231,77 @@ impl RealServer {
 
     fn hear(&mut self, incoming: Incoming) {
         let mut next = Some(incoming);
-        while let Some(Incoming {
-            director,
-            number,
-            offer,
-            answer,
-        }) = next
-        {
-            self.answers.insert(director, (number, answer));
-            if let Some(known) = self.offers.get_mut(director) {
-                *known = Some(offer);
+        while let Some(incoming) = next {
+            match incoming {
+                Incoming::Offer {
+                    director,
+                    number,
+                    offer,
+                    answer,
+                } => {
+                    self.answers.insert(director, (number, answer));
+                    if let Some(heard) = self.offers.get_mut(director) {
+                        *heard = Hearing::Offer(offer);
+                    }
+                }
+                Incoming::Gone { director } => {
+                    self.answers.remove(&director);
+                    if let Some(heard) = self.offers.get_mut(director)
+                        && let Hearing::Offer(offer) = heard
+                    {
+                        *heard = Hearing::Gone(std::mem::take(offer), Instant::now());
+                    }
+                }
             }
             next = self.incoming.try_recv().ok();
         }
     }
 
+    async fn write_down(&mut self) {
+        let tasks = Arc::clone(&self.containers.borrow_and_update());
+        if let Err(error) = containers::write(&self.file, &tasks).await {
+            warn!(file = %self.file.display(), %error, "containers' addresses are not written down");
+        }
+    }
+
+    /// The offers that count; `None` while a director may still want what another does not know of.
+    fn current_offers(&self) -> Option<Vec<&NodeOffer>> {
+        let is_late = |since: Instant| since.elapsed() >= DIRECTORS_WAIT;
+        let unheard = |heard: &&Hearing| matches!(heard, Hearing::Nothing);
+        let some_are_unheard = self.offers.iter().any(|heard| unheard(&heard));
+        if some_are_unheard && !is_late(self.started) {
+            return None;
+        }
+        let is_offered = self
+            .offers
+            .iter()
+            .any(|heard| matches!(heard, Hearing::Offer(_)));
+        let counts = |heard| match heard {
+            &Hearing::Nothing => None,
+            Hearing::Offer(offer) => Some(offer),
+            Hearing::Gone(offer, since) => (!is_offered || !is_late(*since)).then_some(offer),
+        };
+        let offers: Vec<&NodeOffer> = self.offers.iter().filter_map(counts).collect();
+        (!offers.is_empty()).then_some(offers)
+    }
+
+    fn unheard(&self) -> usize {
+        let offers = self.offers.iter();
+        offers
+            .filter(|heard| !matches!(heard, Hearing::Offer(_)))
+            .count()
+    }
+
     /// Brings the table to what the offers want, and answers them.
     async fn pass(&mut self, audit: bool) -> Result<(), TableError> {
-        let unheard = self.offers.iter().filter(|offer| offer.is_none()).count();
-        if unheard > 0 && (self.started.elapsed() < DIRECTORS_WAIT || unheard == self.offers.len())
-        {
+        let unheard = self.unheard();
+        let Some(offers) = self.current_offers() else {
             self.publisher
                 .send_modify(|standing| standing.unheard = unheard);
             return Ok(());
-        }
-        let containers = self.containers.borrow_and_update().clone();
-        let offers = self.offers.iter().flatten();
-        let (wanted, refused) = rules(offers, &containers, &self.own);
+        };
+        let containers = places(&self.containers.borrow());
+        let (wanted, refused) = rules(offers.into_iter(), &containers, &self.own);
         let listed = match &self.set {
             Some((set, listed)) if *set == wanted => Some(listed),
             _ => None,
@@ -215,8 +318,11 @@ impl RealServer {
             None => false,
         };
         if !as_set {
-            self.set = None;
+            let before = self.set.take();
             table::set(&wanted, &self.interface).await?;
+            if let Some((before, _)) = before {
+                forget_flows(&before, &wanted).await;
+            }
             let listed = table::list().await?.unwrap_or_default();
             info!(
                 services = wanted.services.len(),
@@ -244,12 +350,15 @@ impl RealServer {
                 id: refusal.id.to_string(),
                 reason: refusal.reason.clone(),
             });
-            // A stream that is full or gone: its director offers again.
-            let _ = answer.try_send(Taken {
+            // A stream that is full or gone ends, and the next begins with an offer.
+            let _ = answer.try_send(Answer {
                 number,
                 addresses: Vec::new(),
-                refused: refused.collect(),
+                refusals: refused.collect(),
             });
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@
 //! The first event runs a pass at once; what comes meanwhile is seen by the next one, for snapshots are whole. No failure
 //! ends the loop; on exit everything stays as it is.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ pub struct Reconciler<D> {
     prober: Prober,
     hinted: watch::Receiver<u64>,
     warmed: mpsc::UnboundedReceiver<Key>,
+    refusals: watch::Receiver<Arc<BTreeSet<Key>>>,
     /// When to run a pass although nothing happened.
     wake: Option<Instant>,
     publisher: watch::Sender<Arc<PassState>>,
@@ -85,6 +87,7 @@ impl<D: DataPlane> Reconciler<D> {
     ) -> Self {
         let (prober, warmed) = Prober::new(inputs.offers.clone());
         let hinted = inputs.board.subscribe();
+        let refusals = inputs.offers.refusals();
         let director = Director::new(policy, audit, memory, now());
         let (publisher, _) = watch::channel(Arc::new(director.state()));
         Self {
@@ -96,6 +99,7 @@ impl<D: DataPlane> Reconciler<D> {
             prober,
             hinted,
             warmed,
+            refusals,
             wake: None,
             publisher,
         }
@@ -141,6 +145,7 @@ impl<D: DataPlane> Reconciler<D> {
             () = changed(Some(&mut self.hinted)) => Some(Reason::Driver),
             // The audit goes on: what it left to be found out is found out.
             () = self.dataplane.differs() => Some(Reason::Audit),
+            () = changed(Some(&mut self.refusals)) => Some(Reason::Warmed),
             () = changed(self.policies.as_mut()) => {
                 self.adopt_policy();
                 Some(Reason::Config)
@@ -243,6 +248,7 @@ impl<D: DataPlane> Reconciler<D> {
             hints,
             hint_ends: self.inputs.board.next_end().map(Instant::into_std),
             sources: Arc::clone(&self.inputs.sources.borrow()),
+            refusals: Arc::clone(&self.refusals.borrow_and_update()),
             nomad,
         }
     }

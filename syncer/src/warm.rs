@@ -31,10 +31,18 @@ const MORE_TRIES: usize = 128;
 #[derive(Debug)]
 pub struct Prober {
     tasks: JoinSet<()>,
-    under_way: BTreeMap<Key, AbortHandle>,
+    under_way: BTreeMap<Key, (Way, AbortHandle)>,
     turns: Turns,
     offers: Offers,
     succeeded: mpsc::UnboundedSender<Key>,
+}
+
+/// What an endpoint has to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Connection,
+    /// And its node takes packets to the VIP.
+    Offer,
 }
 
 /// Who may connect now.
@@ -66,35 +74,43 @@ impl Prober {
 
     /// Tries exactly these from now on.
     pub fn want(&mut self, trials: &Trials) {
-        let Trials { probes, untaken } = trials;
-        self.under_way.retain(|key, task| {
-            let keep = probes.contains(key) || untaken.contains(key);
+        let Trials { probes, offers_due } = trials;
+        self.under_way.retain(|key, (way, task)| {
+            let keep = match way {
+                Way::Connection => probes.contains(key),
+                Way::Offer => offers_due.contains(key),
+            };
             if !keep {
                 task.abort();
             }
             keep
         });
         while self.tasks.try_join_next().is_some() {}
-        for &key in probes.union(untaken) {
+        for &key in probes.union(offers_due) {
             if self.under_way.contains_key(&key) {
                 continue;
             }
             let (turns, offers) = (self.turns.clone(), self.offers.clone());
-            let (succeeded, is_direct) = (self.succeeded.clone(), untaken.contains(&key));
+            let succeeded = self.succeeded.clone();
+            let way = if offers_due.contains(&key) {
+                Way::Offer
+            } else {
+                Way::Connection
+            };
             let task = self.tasks.spawn(async move {
                 if key.0.protocol() == Some(Protocol::Tcp) {
                     until_it_listens(key, turns).await;
                 }
-                if !is_direct {
+                if way == Way::Connection {
                     let _ = succeeded.send(key);
                     return;
                 }
-                let _offering = offers.until_taken(key).await;
+                let _offering = offers.trial(key).await;
                 let _ = succeeded.send(key);
                 // Until it is on trial no more.
                 std::future::pending::<()>().await;
             });
-            self.under_way.insert(key, task);
+            self.under_way.insert(key, (way, task));
         }
     }
 }

@@ -52,6 +52,8 @@ pub struct Snapshots<'a> {
     pub fleet: FleetView<'a>,
     /// Endpoints that have passed their trial: they took one connection from the director, or their nodes take the VIP.
     pub warmed: &'a BTreeSet<(ServiceId, SocketAddr)>,
+    /// Endpoints whose nodes say that they do not take the VIP.
+    pub refusals: &'a Arc<BTreeSet<(ServiceId, SocketAddr)>>,
     /// What was applied last, from the disk; used while `catalog` is `None`.
     pub last: &'a SavedTable,
     /// Phases that drivers' hints say ahead of Nomad.

@@ -209,7 +209,7 @@ impl Director {
         self.scope = Scope::Whole;
     }
 
-    /// Notes that these endpoints took a connection.
+    /// Notes that these endpoints have passed their trial.
     pub fn warm(&mut self, endpoints: impl IntoIterator<Item = Key>) {
         self.warmed.extend(endpoints);
     }

@@ -56,7 +56,7 @@ pub struct Plan {
     /// Endpoints that want one connection before they serve.
     pub probes: Vec<(ServiceId, SocketAddr)>,
     /// Endpoints whose nodes have to take packets to the VIP before they serve.
-    pub untaken: Vec<(ServiceId, SocketAddr)>,
+    pub offers_due: Vec<(ServiceId, SocketAddr)>,
     /// What the next plan has to look at, although nothing new may be known of it, once all steps are done.
     pub next: Scope,
 }

@@ -152,6 +152,11 @@ pub fn assemble(
                 "dr and snat exclude each other: answers by-pass the director, which could not rewrite them back".into(),
             );
         }
+        if id.vip().is_none() {
+            return Err(
+                "dr needs a VIP: a firewall mark is no address that packets come to".into(),
+            );
+        }
         if id.family() == Family::V6 {
             return Err("dr is for IPv4 VIPs; masq is there for IPv6".into());
         }

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use hcl::Value;
 use ipnet::IpNet;
-use ipvs::ServiceId;
-use syncer_core::model::policy::{Ownership, ServiceBlock};
+use ipvs::{Forwarding, ServiceId};
+use syncer_core::model::policy::{Ownership, ServiceBlock, VipPolicy};
 use syncer_core::plan::AddressKeeper;
 use syncer_core::tags;
 
 use super::api::api;
-use super::hints::hints;
+use super::hints::{Hints, hints};
 use super::read::{Problems, Section, root};
 use super::value::{Unfit, boolean, number, parsed, text, texts};
 use super::{Config, DirectorConfig, Problem, RealServerConfig, RegistrarConfig, SnatBackend};
@@ -79,6 +79,20 @@ fn file(mut file: Section) -> Option<Config> {
     {
         real_server.problem(
             "block real_server needs a block hints with directors: they say which packets come here",
+        );
+    }
+    let is_direct = |vip: &VipPolicy| vip.forwarding == Forwarding::DirectRouting;
+    let director_of = director.as_ref().and_then(Option::as_ref);
+    let mut blocks = director_of
+        .iter()
+        .flat_map(|director| director.services.values());
+    let hears_nodes =
+        |hints: &Option<Hints>| hints.as_ref().is_some_and(|hints| hints.listen.is_some());
+    if blocks.any(|block| block.vips.iter().any(is_direct))
+        && !hints.as_ref().is_some_and(hears_nodes)
+    {
+        file.problem(
+            "forward = \"dr\" needs a block hints with listen: nodes say there that they take packets to a VIP",
         );
     }
     if let (Some(real_server), Some(_)) = (&real_server, &director) {
@@ -297,6 +311,11 @@ fn registrar(mut section: Section) -> RegistrarConfig {
 fn real_server(mut section: Section) -> Option<RealServerConfig> {
     let interface = section.required("interface", parsed(interface));
     let own = section.required("own", ranges);
+    if let Some(own) = &own
+        && !own.iter().any(|range| matches!(range, IpNet::V4(_)))
+    {
+        section.problem("own of block real_server needs an IPv4 range: the VIPs that this node takes packets to");
+    }
     section.end();
     Some(RealServerConfig {
         interface: interface?,

@@ -11,7 +11,7 @@ use crate::command::{CommandError, run};
 use crate::error::chain;
 
 /// Only flows of this virtual service to this real server; never more.
-pub(super) async fn forget_of(id: &ServiceId, real: SocketAddr) -> Result<(), DataPlaneError> {
+pub(crate) async fn forget_of(id: &ServiceId, real: SocketAddr) -> Result<(), DataPlaneError> {
     let ServiceId::Address { protocol, address } = id else {
         return Ok(());
     };

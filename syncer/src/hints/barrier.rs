@@ -221,7 +221,8 @@ impl Barrier {
             return Traffic::None;
         }
         let is_fed = |(id, address, weight): &OwnReal| {
-            weight.serves() || self.offers.is_fed(&(*id, *address))
+            let is_fed = || self.offers.is_fed(&(*id, *address));
+            weight.serves() || (state.is_direct(id, *address) && is_fed())
         };
         if own.iter().any(is_fed) {
             return Traffic::Flowing;

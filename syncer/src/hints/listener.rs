@@ -42,7 +42,7 @@ const ALL_WITHDRAWALS: usize = 1024;
 /// Answers that are ready and not yet read by the node; behind them, its hints wait.
 const ANSWERS: usize = 64;
 
-/// Connections at a time: one a node, and those that are left over. Fewer where half of the process's files are fewer.
+/// Connections at a time: two a node, and those that are left over. Fewer where half of the process's files are fewer.
 const CONNECTIONS: usize = 4096;
 
 /// How many of these connections may be without a stream: half-open, or in their handshake.
@@ -111,14 +111,16 @@ impl Listener {
         barrier: Barrier,
         stop: CancellationToken,
     ) -> Result<(), tonic::transport::Error> {
+        let rates = Arc::new(Rates::default());
         let takers = Takers {
+            rates: Arc::clone(&rates),
             offers: barrier.offers.clone(),
             fleet: barrier.fleet.clone(),
             stop: stop.clone(),
         };
         let director = HintsService {
             barrier,
-            rates: Rates::default(),
+            rates,
             room: Arc::new(Semaphore::new(ALL_WITHDRAWALS)),
             stop: stop.clone(),
         };
@@ -139,7 +141,7 @@ impl Listener {
 
 struct HintsService {
     barrier: Barrier,
-    rates: Rates,
+    rates: Arc<Rates>,
     room: Arc<Semaphore>,
     stop: CancellationToken,
 }

@@ -151,9 +151,9 @@ impl Syncer for Relay {
             ports,
             ..
         } = request.into_inner();
+        self.tell_behind(&alloc_id, &task, Hint::Running);
         let ports = ports.iter().filter_map(wire::places).collect();
         self.containers.note(&alloc_id, &task, ports);
-        self.tell_behind(&alloc_id, &task, Hint::Running);
         Ok(Response::new(AnnounceResponse {}))
     }
 
@@ -163,8 +163,8 @@ impl Syncer for Relay {
     ) -> Result<Response<ExitedResponse>, Status> {
         let _call = call(&request);
         let ExitedRequest { alloc_id, task } = request.into_inner();
-        self.containers.forget(&alloc_id, &task);
         self.tell_behind(&alloc_id, &task, Hint::Exited);
+        self.containers.forget(&alloc_id, &task);
         Ok(Response::new(ExitedResponse {}))
     }
 

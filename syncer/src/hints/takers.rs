@@ -3,30 +3,39 @@
 //! A node is believed about its own addresses only: a stranger's "taken" would send packets to a node that drops them, and an
 //! offer says where others' instances are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipvs::ServiceId;
 use nomad_ipvs_proto::real_server::real_servers_server::{RealServers, RealServersServer};
 use nomad_ipvs_proto::real_server::{
-    Instance as InstanceMessage, Offer as Message, Service as ServiceMessage, Taken,
+    Answer, Instance as InstanceMessage, Offer as Message, Service as ServiceMessage,
 };
 use syncer_core::model::fleet::Fleet;
+use syncer_core::pass::Key;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
 use super::guest::Call;
 use super::listener::Caller;
-use crate::offer::{self, Instance, NodeOffer, Offered, Offers};
+use super::rate::Rates;
+use crate::offer::{self, Instance, NodeOffer, NodeOffers, Offers};
 use crate::source::Published;
 use crate::source::driver::Speaker;
 
-/// The longest message of a node: a refusal with its reason for each of some hundred services.
-const MESSAGE_LIMIT: usize = 64 << 10;
+/// The longest message of a node: a refusal with its reason for each of some thousand services.
+const MESSAGE_LIMIT: usize = 1 << 20;
+
+/// Offers on their way to a node: of one that answers more slowly than that the oldest count no more.
+const UNANSWERED: usize = 16;
+
+/// Refusals of one answer that the log names.
+const NAMED: usize = 16;
 
 /// Addresses that one node may say are its own.
 const ADDRESSES: usize = 64;
@@ -36,6 +45,8 @@ const ADDRESSES: usize = 64;
 pub(super) struct Takers {
     pub(super) offers: Offers,
     pub(super) fleet: watch::Receiver<Published<Fleet>>,
+    /// The same allowance as for hints.
+    pub(super) rates: Arc<Rates>,
     pub(super) stop: CancellationToken,
 }
 
@@ -51,7 +62,7 @@ impl RealServers for Takers {
 
     async fn take(
         &self,
-        request: Request<Streaming<Taken>>,
+        request: Request<Streaming<Answer>>,
     ) -> Result<Response<Self::TakeStream>, Status> {
         let caller = Caller::of(request.extensions());
         let (messages, outgoing) = mpsc::channel(1);
@@ -59,11 +70,22 @@ impl RealServers for Takers {
             offers: self.offers.clone(),
             fleet: self.fleet.clone(),
             speaker: caller.speaker,
-            addresses: BTreeSet::new(),
-            sent: (0, NodeOffer::new()),
+            claims: BTreeSet::new(),
+            own: BTreeSet::new(),
+            number: 0,
+            sent: VecDeque::new(),
+            refusals: BTreeSet::new(),
             _call: caller.call,
         };
-        let (stop, answers) = (self.stop.clone(), request.into_inner());
+        let turns = self.rates.of(caller.origin);
+        let answers = Box::pin(request.into_inner().then(move |answer| {
+            let turns = turns.clone();
+            async move {
+                turns.next().await;
+                answer
+            }
+        }));
+        let stop = self.stop.clone();
         tokio::spawn(async move {
             stop.run_until_cancelled(node.serve(answers, messages))
                 .await
@@ -77,9 +99,15 @@ struct Node {
     offers: Offers,
     fleet: watch::Receiver<Published<Fleet>>,
     speaker: Speaker,
-    addresses: BTreeSet<IpAddr>,
-    /// The last offer that was sent, with its number.
-    sent: (u64, NodeOffer),
+    /// What it says are its addresses.
+    claims: BTreeSet<IpAddr>,
+    /// Those of them that are its own by its certificate, once that was seen on this stream.
+    own: BTreeSet<IpAddr>,
+    number: u64,
+    /// Offers on their way, the newest last; of those that were answered the last one.
+    sent: VecDeque<(u64, NodeOffer)>,
+    /// What it refused last, for the log.
+    refusals: BTreeSet<ServiceId>,
     _call: Option<Call>,
 }
 
@@ -87,100 +115,140 @@ impl Node {
     /// Serves the stream until either side has gone.
     async fn serve(
         mut self,
-        mut answers: Streaming<Taken>,
+        mut answers: impl Stream<Item = Result<Answer, Status>> + Unpin,
         messages: mpsc::Sender<Result<Message, Status>>,
     ) {
-        let Ok(Some(first)) = answers.message().await else {
+        let Some(Ok(first)) = answers.next().await else {
             return;
         };
         let parsed = first.addresses.iter().map(|address| address.parse());
         match parsed.collect::<Result<BTreeSet<IpAddr>, _>>() {
-            Ok(addresses) if !addresses.is_empty() && addresses.len() <= ADDRESSES => {
-                self.addresses = addresses;
-            }
+            Ok(addresses) if (1..=ADDRESSES).contains(&addresses.len()) => self.claims = addresses,
             _ => {
                 let why = format!("the first message names 1 to {ADDRESSES} addresses");
                 let _ = messages.send(Err(Status::invalid_argument(why))).await;
                 return;
             }
         }
-        info!(addresses = ?self.addresses, "a node takes packets to VIPs");
         let mut offered = self.offers.subscribe();
         loop {
+            self.prove();
             let newest = offered.borrow_and_update().clone();
             if let Some(message) = newest.and_then(|offered| self.next(&offered))
                 && messages.send(Ok(message)).await.is_err()
             {
                 return;
             }
-            // Both are cancel-safe.
+            // All are cancel-safe.
             tokio::select! {
                 changed = offered.changed() => if changed.is_err() { return },
-                answer = answers.message() => match answer {
-                    Ok(Some(answer)) => self.note(&answer),
-                    Ok(None) | Err(_) => return,
+                // Whose addresses are whose is Nomad's word.
+                changed = self.fleet.changed(), if self.own.len() < self.claims.len() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                answer = answers.next() => match answer {
+                    Some(Ok(answer)) => self.note(&answer),
+                    Some(Err(_)) | None => return,
                 },
             }
         }
     }
 
-    /// The next message, if it differs from the one before or is the first.
-    fn next(&mut self, offered: &Offered) -> Option<Message> {
+    /// Looks which of the claims addresses are the node's own. One that was stays so: an offer that lacks its instances would have
+    /// the node drop what comes to them.
+    fn prove(&mut self) {
+        if self.own.len() == self.claims.len() {
+            return;
+        }
+        let published = self.fleet.borrow_and_update();
+        let fleet = published.view.as_deref();
+        for address in self.claims.difference(&self.own.clone()) {
+            let host = fleet.and_then(|fleet| fleet.host(*address));
+            let names = host.iter().flat_map(|host| [&*host.name, &*host.id]);
+            if self.speaker.is_at(*address, names) {
+                info!(%address, "a node takes packets to VIPs");
+                self.own.insert(*address);
+                self.offers.forgive(*address);
+            }
+        }
+    }
+
+    /// The next message, if it differs from the one before or is the first. None for a node of which nothing is proven: an offer
+    /// is the whole of what it shall take.
+    fn next(&mut self, offered: &NodeOffers) -> Option<Message> {
+        if self.own.is_empty() {
+            return None;
+        }
         let mut offer = NodeOffer::new();
-        for address in self.own() {
-            for (id, instances) in offered.get(&address).into_iter().flatten() {
+        for address in &self.own {
+            for (id, instances) in offered.get(address).into_iter().flatten() {
                 offer.entry(*id).or_default().extend(instances);
             }
         }
-        let (number, before) = &mut self.sent;
-        if *number > 0 && *before == offer {
+        if self.sent.back().is_some_and(|(_, before)| *before == offer) {
             return None;
         }
-        *number += 1;
-        *before = offer;
-        Some(message(*number, before))
+        self.number += 1;
+        let message = message(self.number, &offer);
+        if self.sent.len() == UNANSWERED {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((self.number, offer));
+        Some(message)
     }
 
-    /// The addresses that are the node's own by its certificate.
-    fn own(&self) -> Vec<IpAddr> {
-        let published = self.fleet.borrow();
-        let names: BTreeMap<IpAddr, &Arc<str>> = published
-            .view
-            .iter()
-            .flat_map(|fleet| fleet.hosts())
-            .collect();
-        let is_own = |address: &IpAddr| {
-            let name = names.get(address).map(|name| &***name);
-            self.speaker.is_at(*address, name)
-        };
-        self.addresses.iter().copied().filter(is_own).collect()
-    }
-
-    fn note(&self, answer: &Taken) {
-        if answer.number != self.sent.0 {
-            // About an offer before the last: what it says of the last is on its way.
+    /// Takes an answer in: it is true of the offer that it is about, however many came after that.
+    fn note(&mut self, answer: &Answer) {
+        while self
+            .sent
+            .front()
+            .is_some_and(|(number, _)| *number < answer.number)
+        {
+            self.sent.pop_front();
+        }
+        let Some((_, offer)) = self
+            .sent
+            .front()
+            .filter(|(number, _)| *number == answer.number)
+        else {
             return;
-        }
-        for refusal in &answer.refused {
-            warn!(service = refusal.id, reason = refusal.reason, addresses = ?self.addresses, "a node does not take a service");
-        }
-        let refused = |id: &ServiceId| {
-            let mut refused = answer.refused.iter();
-            let id = id.to_string();
-            refused.any(|refusal| refusal.id == id)
         };
-        let mut taken: BTreeMap<IpAddr, offer::Taken> = BTreeMap::new();
-        let all = self.sent.1.iter().filter(|(id, _)| !refused(id));
-        for (id, instances) in all {
-            for instance in instances {
-                let of_address = taken.entry(instance.address.ip()).or_default();
-                of_address.insert((*id, instance.address), instance.weight);
+        let ids = answer.refusals.iter();
+        let refused: BTreeSet<ServiceId> = ids.filter_map(|one| one.id.parse().ok()).collect();
+        if refused != self.refusals {
+            for refusal in answer.refusals.iter().take(NAMED) {
+                let addresses = &self.own;
+                warn!(
+                    service = refusal.id,
+                    reason = refusal.reason,
+                    ?addresses,
+                    "a node does not take a service"
+                );
             }
         }
-        for address in self.own() {
-            let taken = taken.remove(&address).unwrap_or_default();
-            self.offers.take(address, taken);
+        let mut by_node: BTreeMap<IpAddr, (offer::Shares, BTreeSet<Key>)> = BTreeMap::new();
+        by_node.extend(
+            self.own
+                .iter()
+                .map(|address| (*address, Default::default())),
+        );
+        for (id, instances) in offer {
+            for instance in instances {
+                let key = (*id, instance.address);
+                let node = by_node.entry(instance.address.ip()).or_default();
+                if refused.contains(id) {
+                    node.1.insert(key);
+                } else {
+                    node.0.insert(key, instance.weight);
+                }
+            }
         }
+        for (address, (taken, refused)) in by_node {
+            self.offers.take(address, taken, refused);
+        }
+        self.refusals = refused;
     }
 }
 

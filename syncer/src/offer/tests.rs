@@ -54,7 +54,7 @@ fn state(want: Want, real: Option<u32>) -> Arc<PassState> {
 }
 
 /// The weights that the instance's node is offered, once that differs from `before`.
-async fn next(offered: &mut watch::Receiver<Option<Arc<Offered>>>) -> Option<Vec<u32>> {
+async fn next(offered: &mut watch::Receiver<Option<Arc<NodeOffers>>>) -> Option<Vec<u32>> {
     tokio::time::timeout(SOON, offered.changed())
         .await
         .unwrap()
@@ -72,20 +72,20 @@ async fn next(offered: &mut watch::Receiver<Option<Arc<Offered>>>) -> Option<Vec
 #[tokio::test]
 async fn an_instance_is_offered_from_its_trial_on_until_the_kernel_has_let_go_of_it() {
     let offers = Offers::default();
-    let one = Weight::ONE;
+    let weight = Weight::ONE;
     let (passes, following) = watch::channel(Arc::new(PassState::default()));
     let mut offered = offers.subscribe();
     tokio::spawn(offers.clone().follow(following));
-    passes.send_replace(state(Want::Warm(one), None));
+    passes.send_replace(state(Want::Warm(weight), None));
     assert_eq!(next(&mut offered).await, None, "it is not known to listen");
     let trial = tokio::spawn({
         let offers = offers.clone();
-        async move { offers.until_taken(key()).await }
+        async move { offers.trial(key()).await }
     });
     assert_eq!(next(&mut offered).await, Some(vec![1]));
-    offers.take(key().1.ip(), [(key(), one)].into());
+    offers.take(key().1.ip(), [(key(), weight)].into(), BTreeSet::new());
     let offering = tokio::time::timeout(SOON, trial).await.unwrap().unwrap();
-    passes.send_replace(state(Want::Serve(one), Some(1)));
+    passes.send_replace(state(Want::Serve(weight), Some(1)));
     drop(offering);
     passes.send_replace(state(Want::Drain, Some(0)));
     loop {

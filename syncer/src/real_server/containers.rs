@@ -1,94 +1,66 @@
 //! Where instances are behind their host ports: the containers' own addresses, as the node's drivers say.
 //!
 //! Kept in a file below `/run`, which a restart of the syncer outlives and one of the machine does not. What is not known costs the
-//! client's address in the server's log, for packets then take the way of the engine's published port.
+//! client's address in the server's log, for packets then take the way of the engine's published port. Noting is quick, for it is done on
+//! the way of a hint; writing is the role's business.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use tracing::warn;
 
-const FILE: &str = "containers.json";
+/// Places by host address, of each task.
+pub(super) type Tasks = BTreeMap<String, Vec<(SocketAddr, SocketAddr)>>;
 
 /// All that is known; clones share it.
 #[derive(Debug, Clone)]
-pub struct Containers {
-    file: Option<Arc<Path>>,
-    tasks: Arc<std::sync::Mutex<BTreeMap<String, Task>>>,
-    published: watch::Sender<BTreeMap<SocketAddr, SocketAddr>>,
-}
-
-/// A task's ports: host address, and the container's own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Task {
-    ports: Vec<(SocketAddr, SocketAddr)>,
-}
+pub struct Containers(watch::Sender<Arc<Tasks>>);
 
 impl Default for Containers {
     fn default() -> Self {
-        Self {
-            file: None,
-            tasks: Arc::default(),
-            published: watch::Sender::new(BTreeMap::new()),
-        }
+        Self(watch::Sender::new(Arc::default()))
     }
 }
 
 impl Containers {
-    /// What an earlier process wrote into that folder, and each change from now on.
-    pub fn open(folder: &Path) -> Self {
-        let file: PathBuf = folder.join(FILE);
-        let known = std::fs::read(&file).ok();
-        let tasks: BTreeMap<String, Task> = known
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default();
-        let containers = Self {
-            file: Some(file.into()),
-            tasks: Arc::new(std::sync::Mutex::new(tasks)),
-            ..Self::default()
-        };
-        containers.change(|_| {});
-        containers
+    /// With what an earlier process wrote into that file; nothing where it can't be read.
+    pub(super) fn read(&self, file: &Path) {
+        let bytes = std::fs::read(file).ok();
+        let tasks = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        self.0.send_replace(Arc::new(tasks.unwrap_or_default()));
     }
 
     /// A task runs with these ports: host address, and the container's own.
     pub fn note(&self, alloc: &str, task: &str, ports: Vec<(SocketAddr, SocketAddr)>) {
-        self.change(|tasks| {
-            tasks.insert(key(alloc, task), Task { ports });
+        self.0.send_modify(|tasks| {
+            let tasks = Arc::make_mut(tasks);
+            // Whoever had a port before has ended, though nobody was there to hear it.
+            let is_taken = |host: &SocketAddr| ports.iter().any(|(other, _)| other == host);
+            for places in tasks.values_mut() {
+                places.retain(|(host, _)| !is_taken(host));
+            }
+            tasks.retain(|_, places| !places.is_empty());
+            tasks.insert(key(alloc, task), ports);
         });
     }
 
     /// A task has ended.
     pub fn forget(&self, alloc: &str, task: &str) {
-        self.change(|tasks| {
-            tasks.remove(&key(alloc, task));
+        let key = key(alloc, task);
+        self.0.send_if_modified(|tasks| {
+            let known = tasks.contains_key(&key);
+            if known {
+                Arc::make_mut(tasks).remove(&key);
+            }
+            known
         });
     }
 
-    /// By host address.
-    pub fn subscribe(&self) -> watch::Receiver<BTreeMap<SocketAddr, SocketAddr>> {
-        self.published.subscribe()
-    }
-
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Task>)) {
-        let mut tasks = self
-            .tasks
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let before = tasks.clone();
-        change(&mut tasks);
-        if *tasks != before
-            && let Some(file) = &self.file
-            && let Err(error) = write(file, &tasks)
-        {
-            warn!(file = %file.display(), %error, "containers' addresses are not written down");
-        }
-        let ports = tasks.values().flat_map(|task| task.ports.iter().copied());
-        self.published.send_replace(ports.collect());
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<Tasks>> {
+        self.0.subscribe()
     }
 }
 
@@ -96,35 +68,57 @@ fn key(alloc: &str, task: &str) -> String {
     format!("{alloc}/{task}")
 }
 
-fn write(file: &Path, tasks: &BTreeMap<String, Task>) -> std::io::Result<()> {
+/// The containers' own addresses, by host address.
+pub(super) fn places(tasks: &Tasks) -> BTreeMap<SocketAddr, SocketAddr> {
+    tasks.values().flatten().copied().collect()
+}
+
+/// Replaces the file.
+pub(super) async fn write(file: &Path, tasks: &Tasks) -> io::Result<()> {
     let new = file.with_extension("new");
-    std::fs::write(&new, serde_json::to_vec(tasks)?)?;
-    std::fs::rename(new, file)
+    tokio::fs::write(&new, serde_json::to_vec(tasks)?).await?;
+    tokio::fs::rename(new, file).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_was_noted_is_there_after_a_restart_until_the_task_ends() {
+    fn known(containers: &Containers) -> Vec<(SocketAddr, SocketAddr)> {
+        let tasks = Arc::clone(&containers.subscribe().borrow());
+        places(&tasks).into_iter().collect()
+    }
+
+    #[tokio::test]
+    async fn what_was_noted_is_there_after_a_restart_until_the_task_ends() {
         let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("containers.json");
         let at = |text: &str| -> SocketAddr { text.parse().unwrap() };
         let (host, own) = (at("198.18.0.11:20000"), at("172.17.0.2:8001"));
-        let containers = Containers::open(folder.path());
+        let containers = Containers::default();
         containers.note("a", "web", vec![(host, own)]);
-        let again = Containers::open(folder.path());
-        assert_eq!(again.subscribe().borrow().get(&host), Some(&own));
+        let tasks = Arc::clone(&containers.subscribe().borrow());
+        write(&file, &tasks).await.unwrap();
+        let again = Containers::default();
+        again.read(&file);
         again.forget("a", "other");
-        assert_eq!(again.subscribe().borrow().len(), 1);
+        assert_eq!(known(&again), [(host, own)]);
         again.forget("a", "web");
-        assert!(again.subscribe().borrow().is_empty());
-        std::fs::write(folder.path().join(FILE), b"{").unwrap();
-        assert!(
-            Containers::open(folder.path())
-                .subscribe()
-                .borrow()
-                .is_empty()
-        );
+        assert_eq!(known(&again), []);
+        std::fs::write(&file, b"{").unwrap();
+        again.read(&file);
+        assert_eq!(known(&again), []);
+    }
+
+    #[test]
+    fn a_port_is_whose_that_said_so_last_though_nobody_heard_the_end_of_the_other() {
+        let at = |text: &str| -> SocketAddr { text.parse().unwrap() };
+        let (host, next) = (at("198.18.0.11:20000"), at("172.17.0.3:8001"));
+        let containers = Containers::default();
+        containers.note("z", "web", vec![(host, at("172.17.0.2:8001"))]);
+        containers.note("a", "web", vec![(host, next)]);
+        assert_eq!(known(&containers), [(host, next)]);
+        containers.forget("z", "web");
+        assert_eq!(known(&containers), [(host, next)]);
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use ipvs::{ServiceId, Weight};
 use nomad_ipvs_proto::real_server::real_servers_client::RealServersClient;
-use nomad_ipvs_proto::real_server::{Offer as Message, Taken};
+use nomad_ipvs_proto::real_server::{Answer, Offer as Message};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 use tracing::{info, warn};
 
 use crate::backoff::Backoff;
@@ -27,14 +27,17 @@ const STEADY_STREAM: Duration = Duration::from_secs(1);
 /// The longest message: thousands of services with some instances each.
 const MESSAGE_LIMIT: usize = 16 << 20;
 
-/// An offer that came in.
+/// What a link hears, with the director's place among the configured ones.
 #[derive(Debug)]
-pub(super) struct Incoming {
-    /// Which of the configured directors.
-    pub(super) director: usize,
-    pub(super) number: u64,
-    pub(super) offer: NodeOffer,
-    pub(super) answer: mpsc::Sender<Taken>,
+pub(super) enum Incoming {
+    Offer {
+        director: usize,
+        number: u64,
+        offer: NodeOffer,
+        answer: mpsc::Sender<Answer>,
+    },
+    /// Its stream is gone.
+    Gone { director: usize },
 }
 
 /// Keeps the stream open for as long as it is run.
@@ -55,8 +58,16 @@ pub(super) async fn link(
                     info!(director = %place, "the director offers VIPs again");
                 }
                 let since = Instant::now();
-                if converse(director, offers, answers, &inbox).await.is_err() {
+                let conversed = converse(director, offers, answers, &inbox).await;
+                let gone = Incoming::Gone { director };
+                if inbox.send(gone).await.is_err() {
                     return;
+                }
+                if let Err(status) = conversed
+                    && trouble.as_deref() != Some(status.message())
+                {
+                    warn!(director = %place, error = chain(&status), "the stream of a director's offers ended");
+                    trouble = Some(status.message().to_owned());
                 }
                 if since.elapsed() >= STEADY_STREAM {
                     backoff.reset();
@@ -78,40 +89,42 @@ async fn open(
     place: &HostPort,
     tls: Option<&Tls>,
     addresses: &[IpAddr],
-) -> Result<(Streaming<Message>, mpsc::Sender<Taken>), OpenError> {
+) -> Result<(Streaming<Message>, mpsc::Sender<Answer>), OpenError> {
     let client = RealServersClient::new(connect(place, tls).await?);
     let mut client = client.max_decoding_message_size(MESSAGE_LIMIT);
     let (answers, outgoing) = mpsc::channel(ANSWERS);
     // There is room: it is the first.
-    let _ = answers.try_send(Taken {
+    let _ = answers.try_send(Answer {
         number: 0,
         addresses: addresses.iter().map(ToString::to_string).collect(),
-        refused: Vec::new(),
+        refusals: Vec::new(),
     });
     let offers = client.take(ReceiverStream::new(outgoing)).await;
     let offers = offers.map_err(|status| OpenError::Refused(Box::new(status)))?;
     Ok((offers.into_inner(), answers))
 }
 
-/// Until the stream ends; an error: nobody is left who takes offers.
+/// Until the stream ends; the error says why, where the director does.
 async fn converse(
     director: usize,
     mut offers: Streaming<Message>,
-    answers: mpsc::Sender<Taken>,
+    answers: mpsc::Sender<Answer>,
     inbox: &mpsc::Sender<Incoming>,
-) -> Result<(), ()> {
-    while let Ok(Some(message)) = offers.message().await {
+) -> Result<(), Status> {
+    while let Some(message) = offers.message().await? {
         let number = message.number;
         match read(message) {
             Ok(offer) => {
                 let answer = answers.clone();
-                let incoming = Incoming {
+                let incoming = Incoming::Offer {
                     director,
                     number,
                     offer,
                     answer,
                 };
-                inbox.send(incoming).await.map_err(drop)?;
+                if inbox.send(incoming).await.is_err() {
+                    return Ok(());
+                }
             }
             Err(what) => {
                 warn!(

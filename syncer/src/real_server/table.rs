@@ -6,6 +6,7 @@
 //! - `rest`: what a director sent here and nobody takes is dropped: forwarded, it would come back from the director for ever.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 
 use ipvs::{Protocol, ServiceId};
 use serde_json::Value;
@@ -29,13 +30,30 @@ pub enum TableError {
 /// Asks the kernel for all that the table needs, by one that comes and goes.
 pub(super) async fn probe() -> Result<(), TableError> {
     let name = format!("{TABLE}_probe");
-    let script = script(&name, &Rules::default(), "lo") + &format!("delete table ip {name}\n");
+    // Addresses for documentation: nobody has them.
+    let vip = SocketAddr::from(([192, 0, 2, 1], 9));
+    let places = [2, 3].map(|host| (SocketAddr::from(([192, 0, 2, host], 9)), 1));
+    let id = ServiceId::Address {
+        protocol: Protocol::Tcp,
+        address: vip,
+    };
+    let rules = Rules {
+        services: [(id, places.to_vec())].into(),
+    };
+    let script = script(&name, &rules, "lo") + &format!("delete table ip {name}\n");
     let tried = run("nft", &["-f", "-"], Some(&script)).await;
     tried.map(drop).map_err(TableError::Unusable)
 }
 
 pub(super) async fn set(rules: &Rules, interface: &str) -> Result<(), TableError> {
     let script = script(TABLE, rules, interface);
+    let done = run("nft", &["-f", "-"], Some(&script)).await;
+    done.map(drop).map_err(TableError::Failed)
+}
+
+/// Takes the table away, if it is there.
+pub(super) async fn remove() -> Result<(), TableError> {
+    let script = format!("add table ip {TABLE}\ndelete table ip {TABLE}\n");
     let done = run("nft", &["-f", "-"], Some(&script)).await;
     done.map(drop).map_err(TableError::Failed)
 }
@@ -121,7 +139,7 @@ fn add_sets(sets: &mut String, protocol: Protocol, rules: &Rules) {
     );
 }
 
-fn add_choice(choices: &mut String, id: &ServiceId, places: &[(std::net::SocketAddr, u32)]) {
+fn add_choice(choices: &mut String, id: &ServiceId, places: &[(SocketAddr, u32)]) {
     let ServiceId::Address { protocol, address } = id else {
         return;
     };

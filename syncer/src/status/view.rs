@@ -200,7 +200,7 @@ fn state(endpoint: &Endpoint, real: Option<&RealServer>, drain: Option<&Drain>) 
     match endpoint.want {
         _ if endpoint.held => "held",
         Want::Drain if real.is_some() => "draining",
-        Want::Keep if drain.is_some() => "draining",
+        Want::Keep | Want::Remove if drain.is_some() => "draining",
         _ if serves => "active",
         Want::Warm(_) => "warming",
         Want::Serve(_) => "failed",

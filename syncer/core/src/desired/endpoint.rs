@@ -70,6 +70,11 @@ pub(super) fn endpoint(
     };
     let phase = snapshots.hints.get(&instance.address).copied().or(phase);
     let mut want = rule::want(phase, Some(rule::Facts::of(instance)));
+    if matches!(want, Want::Serve(_)) && snapshots.refusals.contains(&(*service, instance.address))
+    {
+        // Packets that are sent there all the same come back, or are lost.
+        want = Want::Quiesce;
+    }
     if let Want::Serve(weight) = want
         && match forwarding {
             // Whatever its checks say: they do not go by way of the VIP.

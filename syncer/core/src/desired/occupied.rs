@@ -74,8 +74,8 @@ pub(super) fn nodes(catalog: &Catalog, snapshots: &Snapshots<'_>, policy: &Polic
         let own = fleet
             .hosts()
             .filter(|(ip, _)| policy.ownership.contains(*ip));
-        nodes.extend(own.map(|(ip, name)| {
-            let name = Arc::clone(name);
+        nodes.extend(own.map(|(ip, host)| {
+            let name = Arc::clone(&host.name);
             (ip, Holder::NomadNode { name })
         }));
     }

@@ -47,6 +47,7 @@ impl Scope {
 pub(crate) struct Basis {
     catalog: Arc<Catalog>,
     warmed: BTreeSet<(ServiceId, SocketAddr)>,
+    refusals: Arc<BTreeSet<(ServiceId, SocketAddr)>>,
     occupied: Arc<Holders>,
     nodes: Arc<Holders>,
 }
@@ -65,6 +66,7 @@ impl Basis {
         plain.then(|| Self {
             catalog: Arc::clone(catalog),
             warmed: snapshots.warmed.clone(),
+            refusals: Arc::clone(snapshots.refusals),
             occupied: Arc::clone(snapshots.occupied),
             nodes: Arc::clone(nodes),
         })
@@ -93,7 +95,8 @@ fn renewed(
         ids: BTreeSet::new(),
     };
     let trials = basis.warmed.symmetric_difference(snapshots.warmed);
-    let trials = trials.map(|(id, _)| *id);
+    let refusals = basis.refusals.symmetric_difference(snapshots.refusals);
+    let trials = trials.chain(refusals).map(|(id, _)| *id);
     let ids: BTreeSet<ServiceId> = trials.chain(hinted(&before, snapshots.hints)).collect();
     for id in ids {
         if let Some(service) = before.services.get(&id) {
@@ -113,6 +116,7 @@ fn renewed(
     before.basis = Some(Basis {
         catalog: Arc::clone(catalog),
         warmed: snapshots.warmed.clone(),
+        refusals: Arc::clone(snapshots.refusals),
         ..basis
     });
     Some((before, anew.ids))

@@ -91,7 +91,8 @@ impl SavedService {
     pub(super) fn endpoints(&self) -> Vec<Endpoint> {
         let endpoint = |real: &RealServer| Endpoint {
             address: real.address,
-            want: if real.weight.serves() {
+            // One that was on its way to another method has not shown yet that it can be reached so.
+            want: if real.weight.serves() && real.forwarding == self.forwarding {
                 Want::Serve(real.weight)
             } else {
                 Want::Keep

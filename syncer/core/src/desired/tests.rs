@@ -156,6 +156,7 @@ impl Case {
                 catalog: Some(&Arc::new(self.catalog.clone())),
                 fleet,
                 warmed: &BTreeSet::new(),
+                refusals: &Arc::default(),
                 last: &self.last,
                 hints: &HintPhases::new(),
                 occupied: &self.occupied,
@@ -383,23 +384,34 @@ fn a_service_that_was_not_read_is_unknown_and_not_empty() {
 #[test]
 fn before_the_catalogue_is_read_the_table_on_disk_is_what_should_be() {
     let policy = Case::new().policy;
-    let last = [saved("web", VIP, &[1, 0]), saved("theirs", OUTSIDE, &[1])];
+    let mut on_its_way = saved("api", OTHER, &[1]);
+    on_its_way.forwarding = Forwarding::DirectRouting;
+    let last = [
+        saved("web", VIP, &[1, 0]),
+        saved("theirs", OUTSIDE, &[1]),
+        on_its_way,
+    ];
     let last = last.into_iter().collect();
     let snapshots = Snapshots {
         catalog: None,
         fleet: FleetView::Awaited,
         warmed: &BTreeSet::new(),
+        refusals: &Arc::default(),
         last: &last,
         hints: &HintPhases::new(),
         occupied: &Arc::default(),
     };
     let desired = desired(&snapshots, &policy);
     assert!(!desired.complete);
-    assert_eq!(desired.services.len(), 1);
-    let wants: Vec<Want> = desired.services[&id(VIP)]
-        .endpoints
-        .iter()
-        .map(|endpoint| endpoint.want)
-        .collect();
-    assert_eq!(wants, [Want::Serve(Weight::ONE), Want::Keep]);
+    assert_eq!(desired.services.len(), 2);
+    let wants = |vip: &str| -> Vec<Want> {
+        let endpoints = desired.services[&id(vip)].endpoints.iter();
+        endpoints.map(|endpoint| endpoint.want).collect()
+    };
+    assert_eq!(wants(VIP), [Want::Serve(Weight::ONE), Want::Keep]);
+    assert_eq!(
+        wants(OTHER),
+        [Want::Keep],
+        "it goes by another method still"
+    );
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ipvs::{Forwarding, RealServer, ServiceId, ServiceSettings};
+use ipvs::{RealServer, ServiceId, ServiceSettings};
 
 use super::{Evidence, Key};
 use crate::desired::{Declared, Desired, DesiredService, Endpoint, SavedTable, Want};
@@ -37,7 +37,7 @@ impl Loss {
                     |saved| Arc::clone(&saved.name),
                 ),
                 settings: self.settings,
-                forwarding: saved.map_or(Forwarding::Masquerade, |saved| saved.forwarding),
+                forwarding: saved.map_or(self.real.forwarding, |saved| saved.forwarding),
                 snat: saved.is_some_and(|saved| saved.snat),
                 drain: saved.and_then(|saved| saved.drain).unwrap_or(policy.drain),
                 declared: Declared::Disk,

@@ -138,6 +138,13 @@ impl Allocation {
     }
 }
 
+/// What Nomad calls a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    pub name: Arc<str>,
+    pub id: Arc<str>,
+}
+
 /// Namespace, job and group.
 type Group = (Arc<str>, Arc<str>, Arc<str>);
 
@@ -150,8 +157,8 @@ pub struct Fleet {
     claims: HashMap<SocketAddr, AllocId>,
     /// Allocations that are wanted and not over, by group.
     wanted: HashMap<Group, Vec<AllocId>>,
-    /// Addresses of hosts where ports are, each with its node's name.
-    hosts: BTreeMap<IpAddr, Arc<str>>,
+    /// Addresses of hosts where ports are.
+    hosts: BTreeMap<IpAddr, Host>,
     /// Of Nomad's list, what can't be used: Consul alone decides about it.
     pub left_out: Vec<LeftOut>,
 }
@@ -170,7 +177,10 @@ impl Fleet {
             }
             for port in &allocation.ports {
                 let host = fleet.hosts.entry(port.address.ip());
-                host.or_insert_with(|| Arc::clone(&allocation.node_name));
+                host.or_insert_with(|| Host {
+                    name: Arc::clone(&allocation.node_name),
+                    id: Arc::clone(&allocation.node_id),
+                });
                 let rank = |a: &Allocation| {
                     (
                         !a.phase(port.address).over() && a.client != ClientStatus::Lost,
@@ -223,9 +233,14 @@ impl Fleet {
         self.get(*self.claims.get(&address)?)
     }
 
-    /// Addresses of the hosts where allocations have ports, each with its node's name, in order.
-    pub fn hosts(&self) -> impl Iterator<Item = (IpAddr, &Arc<str>)> {
-        self.hosts.iter().map(|(ip, name)| (*ip, name))
+    /// Addresses of the hosts where allocations have ports, in order.
+    pub fn hosts(&self) -> impl Iterator<Item = (IpAddr, &Host)> {
+        self.hosts.iter().map(|(ip, host)| (*ip, host))
+    }
+
+    /// Whose that address is, if an allocation has a port there.
+    pub fn host(&self, address: IpAddr) -> Option<&Host> {
+        self.hosts.get(&address)
     }
 
     /// Whether another allocation of the same group is wanted and alive, or about to be.

@@ -43,7 +43,7 @@ impl Director {
                 now.wall,
             );
             let same = |plan: &Plan| {
-                let trials = (plan.probes.clone(), plan.untaken.clone());
+                let trials = (plan.probes.clone(), plan.offers_due.clone());
                 (plan.drains.clone(), plan.wake_at, trials)
             };
             assert_eq!(part.steps, whole.steps, "{scope:?}");

@@ -43,6 +43,7 @@ impl Director {
             catalog: view.catalog.as_ref(),
             fleet: view.nomad.fleet(since_start),
             warmed: &self.warmed,
+            refusals: &view.refusals,
             last: &self.last,
             hints: &view.hinted,
             occupied: &self.occupied,

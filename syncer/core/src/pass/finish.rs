@@ -34,7 +34,7 @@ pub struct Trials {
     /// They take one connection from the director.
     pub probes: BTreeSet<Key>,
     /// Their nodes take packets to the VIP, for answers by-pass the director.
-    pub untaken: BTreeSet<Key>,
+    pub offers_due: BTreeSet<Key>,
 }
 
 impl Director {
@@ -80,7 +80,7 @@ impl Director {
             memory: Some(memory),
             trials: Some(Trials {
                 probes: plan.probes.into_iter().collect(),
-                untaken: plan.untaken.into_iter().collect(),
+                offers_due: plan.offers_due.into_iter().collect(),
             }),
             wake,
         }

@@ -21,7 +21,7 @@ use crate::model::AllocId;
 use crate::model::policy::{Ownership, Rejected};
 use crate::plan::{Drain, Drains};
 use imbl::OrdMap;
-use ipvs::{ServiceId, Table, VirtualService, Weight};
+use ipvs::{Forwarding, ServiceId, Table, VirtualService, Weight};
 use places::{Number, Places};
 
 /// How things stand after a pass.
@@ -240,6 +240,16 @@ impl PassState {
             let service = self.services.get(&id)?.actual.as_ref()?;
             Some((id, service.real(address)?.weight))
         })
+    }
+
+    /// Whether the kernel's real server there answers past the director.
+    pub fn is_direct(&self, id: &ServiceId, address: SocketAddr) -> bool {
+        let service = self
+            .services
+            .get(id)
+            .and_then(|service| service.actual.as_ref());
+        let real = service.and_then(|service| service.real(address));
+        real.is_some_and(|real| real.forwarding == Forwarding::DirectRouting)
     }
 
     /// Lists the real servers that are of that allocation, as the catalogue has it.

@@ -60,6 +60,7 @@ fn view() -> View {
         hinted: crate::desired::HintPhases::new(),
         hints: 0,
         hint_ends: None,
+        refusals: Arc::default(),
         sources: Arc::default(),
     }
 }

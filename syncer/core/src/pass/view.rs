@@ -1,8 +1,10 @@
 //! What the sources say as a pass begins.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Key;
 use crate::desired::{FleetView, HintPhases, Holders};
 use crate::model::catalog::Catalog;
 use crate::model::fleet::Fleet;
@@ -24,6 +26,8 @@ pub struct View {
     pub hints: u64,
     /// When the next hint expires.
     pub hint_ends: Option<Instant>,
+    /// Endpoints whose nodes say that they do not take the VIP.
+    pub refusals: Arc<BTreeSet<Key>>,
     /// Where the sources themselves are: no VIP may be there.
     pub sources: Arc<Holders>,
 }

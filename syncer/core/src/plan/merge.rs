@@ -28,7 +28,7 @@ pub(super) struct Merge<'a> {
     kept: Drains,
     wake_at: Option<Moment>,
     probes: Vec<(ServiceId, SocketAddr)>,
-    untaken: Vec<(ServiceId, SocketAddr)>,
+    offers_due: Vec<(ServiceId, SocketAddr)>,
     /// Virtual services where something is to be done, or where the walk looked at more than the service itself.
     open: BTreeSet<ServiceId>,
 }
@@ -50,7 +50,7 @@ impl<'a> Merge<'a> {
             kept,
             wake_at: None,
             probes: Vec::new(),
-            untaken: Vec::new(),
+            offers_due: Vec::new(),
             open: BTreeSet::new(),
         }
     }
@@ -152,7 +152,7 @@ impl<'a> Merge<'a> {
             drains: self.kept,
             wake_at: self.wake_at,
             probes: self.probes,
-            untaken: self.untaken,
+            offers_due: self.offers_due,
             next,
         }
     }
@@ -236,9 +236,9 @@ impl<'a> Merge<'a> {
                 }
                 false
             }
-            Want::Remove => self.remove(id, real),
-            Want::Drain => {
-                if real.weight.serves() && self.bridges(id, wanted, real) {
+            Want::Remove if !self.shares_node(id, real) => self.remove(id, real),
+            Want::Drain | Want::Remove => {
+                if want == Want::Drain && real.weight.serves() && self.bridges(id, wanted, real) {
                     return false;
                 }
                 // For the same reason.
@@ -282,6 +282,22 @@ impl<'a> Merge<'a> {
         }
     }
 
+    /// Whether another real server of its node serves. With direct routing the node shares connections out, and which of the
+    /// two a connection counts for is a guess: to remove one at once would end connections of the other.
+    fn shares_node(&self, id: &ServiceId, real: &RealServer) -> bool {
+        let current = self.observed.table.get(id);
+        let mut reals = current
+            .map(VirtualService::reals)
+            .unwrap_or_default()
+            .iter();
+        let same_node = |other: &RealServer| {
+            other.address.ip() == real.address.ip() && other.address != real.address
+        };
+        real.forwarding == Forwarding::DirectRouting
+            && id.protocol() != Some(Protocol::Udp)
+            && reals.any(|other| same_node(other) && other.weight.serves())
+    }
+
     /// Whether this real server has to serve on because no other does yet.
     fn bridges(&self, id: &ServiceId, wanted: Option<&DesiredService>, real: &RealServer) -> bool {
         let Some(wanted) = wanted else { return false };
@@ -311,7 +327,7 @@ impl<'a> Merge<'a> {
     fn try_out(&mut self, id: &ServiceId, wanted: &DesiredService, endpoint: &Endpoint) {
         self.open.insert(*id);
         let trials = match wanted.forwarding {
-            Forwarding::DirectRouting | Forwarding::Tunnel(_) => &mut self.untaken,
+            Forwarding::DirectRouting | Forwarding::Tunnel(_) => &mut self.offers_due,
             Forwarding::Masquerade | Forwarding::Local | Forwarding::Bypass => &mut self.probes,
         };
         trials.push((*id, endpoint.address));

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ipvs::{Command, Connections};
+use ipvs::{Command, Connections, Forwarding};
 
 use super::*;
 use crate::desired::{Declared, DesiredService, Endpoint, Scope, Want};
@@ -191,6 +191,56 @@ fn a_cold_endpoint_is_tried_first_whether_new_or_quiesced() {
         assert!(plan.steps.is_empty());
         assert_eq!(plan.probes, [(id(80), address(1))]);
     }
+}
+
+#[test]
+fn with_direct_routing_a_newcomers_node_is_asked_and_one_that_went_another_way_goes_it_until_then()
+{
+    let mut service = service_with(&[(1, Want::Warm(weight(1)))]);
+    service.forwarding = Forwarding::DirectRouting;
+    let warm = desired(vec![(id(80), service.clone())]);
+    for current in [table(&[]), table(&[(1, 0)]), table(&[(1, 1)])] {
+        let plan = Machine::of(current).plan(&warm, 0);
+        assert!(plan.steps.is_empty(), "{:?}", plan.steps);
+        assert_eq!(plan.offers_due, [(id(80), address(1))]);
+        assert!(plan.probes.is_empty());
+    }
+    service.endpoints[0].want = Want::Serve(weight(1));
+    let serve = desired(vec![(id(80), service)]);
+    let plan = Machine::of(table(&[(1, 1)])).plan(&serve, 0);
+    let [Step::Ipvs(Command::EditReal(_, real))] = plan.steps[..] else {
+        panic!("{:?}", plan.steps);
+    };
+    assert_eq!(real.forwarding, Forwarding::DirectRouting);
+}
+
+#[test]
+fn of_two_real_servers_of_a_node_with_direct_routing_one_that_ended_goes_once_it_is_idle() {
+    let direct = |ports: &[u16]| -> Table {
+        let real = |port: &u16| RealServer {
+            forwarding: Forwarding::DirectRouting,
+            ..real(*port, 1)
+        };
+        let service =
+            ipvs::VirtualService::new(world::settings("rr"), ports.iter().map(real).collect());
+        [(id(80), service)].into_iter().collect()
+    };
+    let plan = |ports: &[u16]| {
+        let mut endpoints: Vec<(u16, Want)> = ports
+            .iter()
+            .map(|port| (*port, Want::Serve(weight(1))))
+            .collect();
+        endpoints[0].1 = Want::Remove;
+        let mut service = service_with(&endpoints);
+        service.forwarding = Forwarding::DirectRouting;
+        let desired = desired(vec![(id(80), service)]);
+        let steps = Machine::of(direct(ports)).plan(&desired, 0).steps;
+        steps.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(plan(&[1])[0].starts_with("remove"), "{:?}", plan(&[1]));
+    let both = plan(&[1, 2]);
+    assert_eq!(both.len(), 1, "{both:?}");
+    assert!(both[0].contains("weight 0"), "{both:?}");
 }
 
 #[test]

@@ -138,7 +138,7 @@ impl Daemon {
         } = self.director.finish(pass, now);
         machine.disk = memory.unwrap();
         let trials = trials.unwrap();
-        self.trials = trials.probes.union(&trials.untaken).copied().collect();
+        self.trials = trials.probes.union(&trials.offers_due).copied().collect();
         self.state = state;
         self.director.notices().for_each(drop);
         PassEnd::Alive(plan)
@@ -147,6 +147,7 @@ impl Daemon {
     fn view(&self) -> View {
         View {
             catalog: self.catalog.clone(),
+            refusals: Arc::default(),
             arrived: None,
             nomad: self.fleet.clone().map_or(Nomad::Awaited, Nomad::Known),
             hinted: HintPhases::new(),

@@ -36,16 +36,16 @@ impl Speaker {
         names.any(is_named) || hosts.map(ServerName::from).any(is_named)
     }
 
-    /// Whether the node that speaks is at that address, where Nomad calls whoever is there `name`.
-    pub fn is_at(&self, address: IpAddr, name: Option<&str>) -> bool {
+    /// Whether the node that speaks is at that address, where Nomad calls whoever is there by these names.
+    pub fn is_at<'a>(&self, address: IpAddr, names: impl Iterator<Item = &'a str>) -> bool {
         let Self::Node(certificate) = self else {
             return true;
         };
         let Ok(certificate) = EndEntityCert::try_from(&**certificate) else {
             return false;
         };
-        let name = name.and_then(|name| ServerName::try_from(name).ok());
-        let mut names = name.into_iter().chain([ServerName::from(address)]);
+        let names = names.filter_map(|name| ServerName::try_from(name).ok());
+        let mut names = names.chain([ServerName::from(address)]);
         names.any(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok())
     }
 }
@@ -112,9 +112,13 @@ mod tests {
             (&["node2"], Some("node1"), false),
             (&["198.18.0.12"], Some("node1"), false),
         ] {
-            assert_eq!(speaker(names).is_at(address, name), is_there, "{names:?}");
+            assert_eq!(
+                speaker(names).is_at(address, name.into_iter()),
+                is_there,
+                "{names:?}"
+            );
         }
-        assert!(Speaker::Anybody.is_at(address, None));
+        assert!(Speaker::Anybody.is_at(address, std::iter::empty()));
         let broken = Speaker::Node(Arc::new(CertificateDer::from(vec![1, 2, 3])));
         assert!(!broken.speaks_for(&alloc()));
     }

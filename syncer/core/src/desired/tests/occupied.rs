@@ -122,6 +122,7 @@ fn what_is_refused_lets_what_holds_on_the_disk_go_too() {
         catalog: None,
         fleet: FleetView::Absent,
         warmed: &BTreeSet::new(),
+        refusals: &Arc::default(),
         last: &case.last,
         hints: &HintPhases::new(),
         occupied: &case.occupied,

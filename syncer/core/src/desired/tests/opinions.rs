@@ -23,6 +23,7 @@ fn with(case: &Case, warmed: &BTreeSet<(ServiceId, SocketAddr)>, hints: &HintPha
         catalog: Some(&Arc::new(case.catalog.clone())),
         fleet: fleet.map_or(FleetView::Absent, FleetView::Known),
         warmed,
+        refusals: &Arc::default(),
         last: &SavedTable::default(),
         hints,
         occupied: &case.occupied,
@@ -111,4 +112,31 @@ fn of_two_that_serve_the_one_that_nomad_knows_counts_and_then_the_heavier() {
     let serve = |weight| [Want::Serve(Weight::saturating(weight))];
     assert_eq!(weights(vec![heavy(None, 9), heavy(Some(1), 2)]), serve(2));
     assert_eq!(weights(vec![heavy(None, 2), heavy(None, 9)]), serve(9));
+}
+
+#[test]
+fn with_direct_routing_whoever_is_checked_is_tried_too_and_whoever_is_refused_gets_nothing() {
+    let mut case = Case::new().configured("web", VIP);
+    let block = case.policy.services.get_mut("web").unwrap();
+    block.vips[0].forwarding = Forwarding::DirectRouting;
+    let case = case.service("web", None, vec![instance(1, Health::Passing, None)]);
+    let (key, hints) = (
+        (id(VIP), instance(1, Health::Passing, None).address),
+        HintPhases::new(),
+    );
+    let want = |warmed: &BTreeSet<(ServiceId, SocketAddr)>, refused: &[(ServiceId, SocketAddr)]| {
+        let snapshots = Snapshots {
+            catalog: Some(&Arc::new(case.catalog.clone())),
+            fleet: FleetView::Absent,
+            warmed,
+            refusals: &Arc::new(refused.iter().copied().collect()),
+            last: &SavedTable::default(),
+            hints: &hints,
+            occupied: &case.occupied,
+        };
+        desired(&snapshots, &case.policy).services[&id(VIP)].endpoints[0].want
+    };
+    assert_eq!(want(&BTreeSet::new(), &[]), Want::Warm(Weight::ONE));
+    assert_eq!(want(&[key].into(), &[]), Want::Serve(Weight::ONE));
+    assert_eq!(want(&[key].into(), &[key]), Want::Quiesce);
 }

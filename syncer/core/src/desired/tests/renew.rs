@@ -24,6 +24,8 @@ enum Event {
     Unread(bool),
     Hint(u16, Option<Phase>),
     Took(usize, u16),
+    /// Its node refuses it, or does so no more.
+    Refused(usize, u16),
     Nomad(Option<ClientStatus>),
     /// A node is known at that address, maybe at a VIP's.
     Host(usize, usize),
@@ -63,7 +65,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => name.clone().prop_map(Event::ServiceGone),
         1 => any::<bool>().prop_map(Event::Unread),
         4 => (port.clone(), phase).prop_map(|(p, hint)| Event::Hint(p, hint)),
-        3 => (name, port).prop_map(|(n, p)| Event::Took(n, p)),
+        3 => (name.clone(), port.clone()).prop_map(|(n, p)| Event::Took(n, p)),
+        1 => (name, port).prop_map(|(n, p)| Event::Refused(n, p)),
         1 => proptest::option::of(client).prop_map(Event::Nomad),
         1 => any::<bool>().prop_map(Event::Awaited),
     ]
@@ -74,6 +77,7 @@ struct World {
     case: Case,
     catalog: Arc<Catalog>,
     warmed: BTreeSet<(ServiceId, SocketAddr)>,
+    refusals: Arc<BTreeSet<(ServiceId, SocketAddr)>>,
     hints: HintPhases,
 }
 
@@ -84,6 +88,7 @@ impl World {
             case,
             catalog,
             warmed: BTreeSet::new(),
+            refusals: Arc::default(),
             hints: HintPhases::new(),
         }
     }
@@ -98,6 +103,7 @@ impl World {
             catalog: Some(&self.catalog),
             fleet,
             warmed: &self.warmed,
+            refusals: &self.refusals,
             last: &self.case.last,
             hints: &self.hints,
             occupied: &self.case.occupied,
@@ -183,6 +189,16 @@ impl World {
                     Some(phase) => self.hints.insert(address, phase),
                     None => self.hints.remove(&address),
                 };
+            }
+            Event::Refused(at, port) => {
+                let key = (
+                    id(IN_THE_RANGE[at]),
+                    instance(port, Health::Passing, None).address,
+                );
+                let refused = Arc::make_mut(&mut self.refusals);
+                if !refused.remove(&key) {
+                    refused.insert(key);
+                }
             }
             Event::Took(at, port) => {
                 let key = (

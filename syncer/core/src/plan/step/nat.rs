@@ -1,11 +1,13 @@
 //! Rewriting of clients' addresses, by one set of rules for all virtual services.
 
 use std::fmt;
+use std::sync::Arc;
 
-use ::ipvs::Table;
+use ::ipvs::{Forwarding, ServiceId, Table, VirtualService};
 
 use super::{Act, Around, Step, Whole};
-use crate::desired::Desired;
+use crate::desired::{Desired, DesiredService};
+use crate::plan::Observed;
 use crate::plan::gate::Gate;
 use crate::reading::{Reading, SnatSet};
 
@@ -75,11 +77,12 @@ impl Change {
             observed,
             lingering,
         } = whole;
+        let is_rewritten = |(id, service): &(&ServiceId, &Arc<DesiredService>)| {
+            service.snat || still_needs(id, service, observed)
+        };
         let rewritten = || {
             let services = desired.services.iter();
-            services
-                .filter(|(_, service)| service.snat)
-                .map(|(id, _)| *id)
+            services.filter(is_rewritten).map(|(id, _)| *id)
         };
         if let Some(current) = observed.snat
             && current.iter().copied().eq(rewritten())
@@ -100,4 +103,17 @@ impl Change {
         let widen = (sets || first != current).then_some(first);
         Self { widen, narrow }
     }
+}
+
+/// Whether rules have to stay for a service that needs none any more: real servers go by masquerade until they are known to be
+/// reached by the new method.
+fn still_needs(id: &ServiceId, wanted: &DesiredService, observed: &Observed<'_>) -> bool {
+    let has_rules = || observed.snat.is_some_and(|rules| rules.contains(id));
+    let goes_by_masquerade = || {
+        let current = observed.table.get(id);
+        let reals = current.map(VirtualService::reals).unwrap_or_default();
+        let mut methods = reals.iter().map(|real| real.forwarding);
+        methods.any(|method| method == Forwarding::Masquerade)
+    };
+    wanted.forwarding != Forwarding::Masquerade && has_rules() && goes_by_masquerade()
 }

@@ -206,6 +206,28 @@ fn snat_that_is_only_too_wide_is_narrowed_and_snat_that_is_right_is_left() {
 }
 
 #[test]
+fn rules_stay_for_real_servers_that_still_go_by_masquerade_on_their_way_to_direct_routing() {
+    let steps = |want: Want, method: Forwarding| {
+        let mut wanted = service_with(&[(1, want)]);
+        wanted.forwarding = Forwarding::DirectRouting;
+        let real = RealServer {
+            forwarding: method,
+            ..real(1, 1)
+        };
+        let service = ipvs::VirtualService::new(settings("rr"), vec![real]);
+        let machine = Machine {
+            snat: Some([id(80)].into()),
+            ..Machine::of([(id(80), service)].into_iter().collect())
+        };
+        texts(&machine.plan(&desired(vec![(id(80), wanted)]), 0))
+    };
+    let waiting = steps(Want::Warm(weight(1)), Forwarding::Masquerade);
+    assert!(waiting.is_empty(), "{waiting:?}");
+    let done = steps(Want::Serve(weight(1)), Forwarding::DirectRouting);
+    assert_eq!(done, ["rewrite clients' addresses for 0 services"]);
+}
+
+#[test]
 fn an_empty_snat_that_was_not_read_is_set_once() {
     let machine = Machine {
         snat: None,

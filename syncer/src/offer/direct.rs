@@ -22,7 +22,7 @@ pub struct Instance {
 pub type NodeOffer = BTreeMap<ServiceId, Vec<Instance>>;
 
 /// What all nodes shall take, by their addresses.
-pub type Offered = BTreeMap<IpAddr, NodeOffer>;
+pub type NodeOffers = BTreeMap<IpAddr, NodeOffer>;
 
 /// What an address is, once in the catalogue and once in the kernel.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,8 +60,8 @@ impl Direct {
 
     /// All that nodes shall take. An instance that is new is offered once it listens; one that the kernel sends packets to is
     /// offered until it does not any more.
-    pub(super) fn offered(&self, listening: &BTreeSet<Key>) -> Offered {
-        let mut offered = Offered::new();
+    pub(super) fn offered(&self, listening: &BTreeSet<Key>) -> NodeOffers {
+        let mut offered = NodeOffers::new();
         for (id, instances) in &self.services {
             for (&address, sides) in instances {
                 if let Some(weight) = weight(*sides, listening.contains(&(*id, address))) {
@@ -80,7 +80,8 @@ fn sides(service: &ServiceState) -> BTreeMap<SocketAddr, Sides> {
     let mut sides: BTreeMap<SocketAddr, Sides> = BTreeMap::new();
     let is_direct = |forwarding| forwarding == Forwarding::DirectRouting;
     let wanted = service.wanted.iter();
-    for wanted in wanted.filter(|wanted| is_direct(wanted.forwarding)) {
+    // Of one that was not read, only what the kernel has is known.
+    for wanted in wanted.filter(|wanted| wanted.complete && is_direct(wanted.forwarding)) {
         for endpoint in &wanted.endpoints {
             sides.entry(endpoint.address).or_default().want = Some(endpoint.want);
         }
