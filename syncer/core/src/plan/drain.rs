@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ipvs::{Connections, ServiceId};
+use ipvs::ServiceId;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Moment;
@@ -69,7 +69,7 @@ impl Drains {
         &self,
         key: &(ServiceId, SocketAddr),
         serves: bool,
-        connections: Option<&Connections>,
+        is_idle: bool,
         limit: Duration,
         now: Moment,
     ) -> Next {
@@ -88,7 +88,7 @@ impl Drains {
             Next::Remove
         } else if serves {
             Next::Quiesce(drain)
-        } else if connections.is_some_and(|connections| connections.idle()) {
+        } else if is_idle {
             Next::Remove
         } else {
             Next::Wait(drain)

@@ -255,10 +255,15 @@ impl<'a> Merge<'a> {
                         .unwrap_or(FORSAKEN_DRAIN),
                 };
                 let connections = self.observed.connections.get(&key);
+                let is_idle = connections.is_some_and(|connections| match want {
+                    // Nobody is there who could end a connection in order.
+                    Want::Remove => connections.active == 0,
+                    _ => connections.idle(),
+                });
                 let drain =
                     match self
                         .drains
-                        .next(&key, real.weight.serves(), connections, limit, self.now)
+                        .next(&key, real.weight.serves(), is_idle, limit, self.now)
                     {
                         Next::Remove => return self.remove(id, real),
                         Next::Quiesce(drain) => {

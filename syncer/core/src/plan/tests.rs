@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ipvs::{Command, Connections, Forwarding};
+use ipvs::{Command, Connections, Forwarding, Weight};
 
 use super::*;
 use crate::desired::{Declared, DesiredService, Endpoint, Scope, Want};
@@ -225,7 +225,7 @@ fn of_two_real_servers_of_a_node_with_direct_routing_one_that_ended_goes_once_it
             ipvs::VirtualService::new(world::settings("rr"), ports.iter().map(real).collect());
         [(id(80), service)].into_iter().collect()
     };
-    let plan = |ports: &[u16]| {
+    let plan = |ports: &[u16], active: Option<u32>| {
         let mut endpoints: Vec<(u16, Want)> = ports
             .iter()
             .map(|port| (*port, Want::Serve(weight(1))))
@@ -234,13 +234,34 @@ fn of_two_real_servers_of_a_node_with_direct_routing_one_that_ended_goes_once_it
         let mut service = service_with(&endpoints);
         service.forwarding = Forwarding::DirectRouting;
         let desired = desired(vec![(id(80), service)]);
-        let steps = Machine::of(direct(ports)).plan(&desired, 0).steps;
+        let mut machine = Machine::of(direct(ports));
+        let counts = active.map(|active| Connections {
+            active,
+            inactive: 7,
+            ..Connections::default()
+        });
+        let key = (id(80), address(1));
+        machine
+            .connections
+            .extend(counts.map(|counts| (key, counts)));
+        if let Some(service) = counts.and(machine.table.get(&id(80))).cloned() {
+            let quiesced = service.reals()[0].with_weight(Weight::ZERO);
+            machine
+                .table
+                .apply(&Command::EditReal(id(80), quiesced))
+                .unwrap();
+        }
+        let steps = machine.plan(&desired, 0).steps;
         steps.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    assert!(plan(&[1])[0].starts_with("remove"), "{:?}", plan(&[1]));
-    let both = plan(&[1, 2]);
+    let only = plan(&[1], None);
+    assert!(only[0].starts_with("remove"), "{only:?}");
+    let both = plan(&[1, 2], None);
     assert_eq!(both.len(), 1, "{both:?}");
     assert!(both[0].contains("weight 0"), "{both:?}");
+    assert_eq!(plan(&[1, 2], Some(3)), Vec::<String>::new());
+    let idle = plan(&[1, 2], Some(0));
+    assert!(idle[0].starts_with("remove"), "{idle:?}");
 }
 
 #[test]
