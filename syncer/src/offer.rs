@@ -13,7 +13,7 @@ mod direct;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipvs::Weight;
 use syncer_core::pass::{Key, PassState};
@@ -32,6 +32,8 @@ pub struct Offers {
     by_node: watch::Sender<Option<Arc<NodeOffers>>>,
     /// What each address's node has said last, kept while its stream is away.
     shares: watch::Sender<BTreeMap<IpAddr, Shares>>,
+    /// Instances that get nothing new and still have connections open, as their nodes say.
+    busy: Arc<Mutex<BTreeMap<IpAddr, BTreeSet<Key>>>>,
     /// Instances whose nodes say that they do not take the VIP, until they open another stream or take it.
     refusals: watch::Sender<Arc<BTreeSet<Key>>>,
 }
@@ -42,6 +44,7 @@ impl Default for Offers {
             listeners: watch::Sender::new(BTreeSet::new()),
             by_node: watch::Sender::new(None),
             shares: watch::Sender::new(BTreeMap::new()),
+            busy: Arc::default(),
             refusals: watch::Sender::new(Arc::default()),
         }
     }
@@ -155,6 +158,15 @@ impl Offers {
         });
     }
 
+    /// Notes which instances of the node at that address get nothing new and still have connections open.
+    pub(crate) fn note_busy(&self, node: IpAddr, busy: BTreeSet<Key>) {
+        self.busy().insert(node, busy);
+    }
+
+    fn busy(&self) -> MutexGuard<'_, BTreeMap<IpAddr, BTreeSet<Key>>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The node at that address has begun anew: what it refused before it may take now.
     pub(crate) fn forgive(&self, node: IpAddr) {
         self.refusals.send_if_modified(|all| {
@@ -167,8 +179,13 @@ impl Offers {
         });
     }
 
-    /// Whether its node may still give new connections to that instance. One that has not said anything to this process may.
+    /// Whether its node may still give something to that instance: new connections, or packets of open ones. One that has not said
+    /// anything to this process may.
     pub(crate) fn is_fed(&self, key: &Key) -> bool {
+        let is_busy = |keys: &BTreeSet<Key>| keys.contains(key);
+        if self.busy().get(&key.1.ip()).is_some_and(is_busy) {
+            return true;
+        }
         let taken = self.shares.borrow();
         taken.get(&key.1.ip()).is_none_or(|taken| {
             let weight = taken.get(key);

@@ -12,10 +12,11 @@
 
 mod containers;
 mod link;
+mod open;
 mod rules;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +24,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use ipvs::{Protocol, ServiceId};
-use nomad_ipvs_proto::real_server::{Answer, Refusal as RefusalMessage};
+use nomad_ipvs_proto::real_server::{Answer, Busy, Refusal as RefusalMessage};
+use syncer_core::pass::Key;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +35,7 @@ pub use containers::Containers;
 
 use containers::{Tasks, places};
 use link::{Incoming, link};
+use open::has_open;
 use rules::{Refusal, Rules, rules};
 use table::TableError;
 
@@ -47,6 +50,9 @@ const CONTAINERS: &str = "containers.json";
 
 /// How often the table is compared with what was set.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether instances that get nothing new have connections open, while some have.
+const COUNT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What a director wanted stays for so long while it can't be heard: after the start of this process, and after its stream is gone. For
 /// ever if no other is heard.
@@ -114,6 +120,7 @@ pub async fn start(
         incoming,
         offers: directors.iter().map(|_| Hearing::Nothing).collect(),
         answers: BTreeMap::new(),
+        busy: BTreeSet::new(),
         started: Instant::now(),
         set: None,
         publisher,
@@ -153,6 +160,13 @@ async fn forget_flows(before: &Rules, now: &Rules) {
     }
 }
 
+/// The way back for answers to an offer.
+struct Reply {
+    number: u64,
+    stream: mpsc::Sender<Answer>,
+    is_due: bool,
+}
+
 /// What was heard of a director.
 enum Hearing {
     Nothing,
@@ -181,8 +195,10 @@ struct RealServer {
     incoming: mpsc::Receiver<Incoming>,
     /// Of each director.
     offers: Vec<Hearing>,
-    /// Offers that wait for their answer, by director.
-    answers: BTreeMap<usize, (u64, mpsc::Sender<Answer>)>,
+    /// How each director's last offer is answered.
+    answers: BTreeMap<usize, Reply>,
+    /// Instances that get nothing new and still have connections open, as the last answers say.
+    busy: BTreeSet<Key>,
     started: Instant,
     /// What was set, and what the kernel lists of it.
     set: Option<(Rules, String)>,
@@ -215,7 +231,11 @@ impl RealServer {
             let pause = match self.pass(audit).await {
                 Ok(()) => {
                     backoff.reset();
-                    AUDIT_INTERVAL
+                    if self.busy.is_empty() {
+                        AUDIT_INTERVAL
+                    } else {
+                        COUNT_INTERVAL
+                    }
                 }
                 Err(error) => {
                     let error = crate::error::chain(&error);
@@ -239,7 +259,12 @@ impl RealServer {
                     offer,
                     answer,
                 } => {
-                    self.answers.insert(director, (number, answer));
+                    let reply = Reply {
+                        number,
+                        stream: answer,
+                        is_due: true,
+                    };
+                    self.answers.insert(director, reply);
                     if let Some(heard) = self.offers.get_mut(director) {
                         *heard = Hearing::Offer(offer);
                     }
@@ -301,6 +326,7 @@ impl RealServer {
             return Ok(());
         };
         let containers = places(&self.containers.borrow());
+        let leaving = leaving(&offers);
         let (wanted, refused) = rules(offers.into_iter(), &containers, &self.own);
         let listed = match &self.set {
             Some((set, listed)) if *set == wanted => Some(listed),
@@ -330,7 +356,14 @@ impl RealServer {
             );
             self.set = Some((wanted, listed));
         }
-        self.answer(&refused);
+        let mut busy = BTreeSet::new();
+        for (id, address) in leaving {
+            let place = containers.get(&address).copied().unwrap_or(address);
+            if has_open(&id, place).await? {
+                busy.insert((id, address));
+            }
+        }
+        self.answer(&refused, busy);
         let taken = self.set.iter().flat_map(|(rules, _)| &rules.services);
         self.publisher.send_replace(Standing {
             taken: taken.map(|(id, targets)| (*id, targets.clone())).collect(),
@@ -344,20 +377,43 @@ impl RealServer {
         Ok(())
     }
 
-    fn answer(&mut self, refused: &[Refusal]) {
-        for (number, answer) in std::mem::take(&mut self.answers).into_values() {
+    fn answer(&mut self, refused: &[Refusal], busy: BTreeSet<Key>) {
+        let is_news = self.busy != busy;
+        self.busy = busy;
+        for reply in self.answers.values_mut() {
+            if !reply.is_due && !is_news {
+                continue;
+            }
+            reply.is_due = false;
             let refused = refused.iter().map(|refusal| RefusalMessage {
                 id: refusal.id.to_string(),
                 reason: refusal.reason.clone(),
             });
+            let busy = self.busy.iter().map(|(id, address)| Busy {
+                id: id.to_string(),
+                address: address.to_string(),
+            });
             // A stream that is full or gone ends, and the next begins with an offer.
-            let _ = answer.try_send(Answer {
-                number,
+            let _ = reply.stream.try_send(Answer {
+                number: reply.number,
                 addresses: Vec::new(),
                 refusals: refused.collect(),
+                busy: busy.collect(),
             });
         }
     }
+}
+
+/// Instances that get nothing new.
+fn leaving(offers: &[&NodeOffer]) -> Vec<Key> {
+    let instances = offers.iter().flat_map(|offer| offer.iter());
+    let leaving = instances.flat_map(|(id, instances)| {
+        let leaving = instances
+            .iter()
+            .filter(|instance| !instance.weight.serves());
+        leaving.map(|instance| (*id, instance.address))
+    });
+    leaving.collect()
 }
 
 #[cfg(test)]

@@ -245,7 +245,14 @@ impl Node {
                 }
             }
         }
+        let busy = answer.busy.iter().filter_map(|busy| {
+            let (id, address) = (busy.id.parse().ok()?, busy.address.parse().ok()?);
+            Some((id, address))
+        });
+        let busy: BTreeSet<Key> = busy.collect();
         for (address, (taken, refused)) in by_node {
+            let of_node = busy.iter().filter(|(_, instance)| instance.ip() == address);
+            self.offers.note_busy(address, of_node.copied().collect());
             self.offers.take(address, taken, refused);
         }
         self.refusals = refused;

@@ -98,6 +98,7 @@ async fn open(
         number: 0,
         addresses: addresses.iter().map(ToString::to_string).collect(),
         refusals: Vec::new(),
+        busy: Vec::new(),
     });
     let offers = client.take(ReceiverStream::new(outgoing)).await;
     let offers = offers.map_err(|status| OpenError::Refused(Box::new(status)))?;

@@ -14,6 +14,7 @@ fn role(directors: usize) -> RealServer {
         incoming: mpsc::channel(1).1,
         offers: (0..directors).map(|_| Hearing::Nothing).collect(),
         answers: BTreeMap::new(),
+        busy: BTreeSet::new(),
         started: Instant::now(),
         set: None,
         publisher: watch::Sender::new(Standing::default()),

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use ipvs::Weight;
 use nomad_ipvs_proto::real_server::real_servers_client::RealServersClient;
-use nomad_ipvs_proto::real_server::{Answer, Offer, Refusal};
+use nomad_ipvs_proto::real_server::{Answer, Busy, Offer, Refusal};
 use syncer_core::pass::Key;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use super::certificates::Authority;
-use super::harness::{Listening, director};
+use super::harness::{Listening, director, until};
 use crate::channel::connect;
 use crate::config::{HostPort, Tls};
 use crate::offer::{Instance, NodeOffer, NodeOffers};
@@ -59,6 +59,7 @@ impl Stream {
                 .map(|address| (*address).to_owned())
                 .collect(),
             refusals: refused.iter().map(refusal).collect(),
+            busy: Vec::new(),
         };
         self.answers.send(taken).await.unwrap();
     }
@@ -104,9 +105,17 @@ async fn a_node_is_offered_what_is_its_own_and_an_instance_is_taken_once_the_nod
     offers.offer(offered(&[(20_000, 0), (20_001, 1)]));
     let number = node.offer().await.number;
     assert!(offers.is_fed(&key(20_000)), "its node still feeds it");
-    node.say(number, &[], &[]).await;
+    let (id, address) = (key(0).0.to_string(), key(20_000).1.to_string());
+    let busy = Answer {
+        number,
+        busy: vec![Busy { id, address }],
+        ..Answer::default()
+    };
+    node.answers.send(busy).await.unwrap();
     drop(timeout(SOON, offers.trial(key(20_001))).await.unwrap());
-    assert!(!offers.is_fed(&key(20_000)));
+    assert!(offers.is_fed(&key(20_000)), "a connection is open there");
+    node.say(number, &[], &[]).await;
+    until("it is idle", || !offers.is_fed(&key(20_000))).await;
     director.end().await;
 }
 
