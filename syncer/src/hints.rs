@@ -10,6 +10,7 @@
 //! costs time, since directors read Nomad and Consul all the same.
 
 mod barrier;
+mod caller;
 mod guest;
 mod link;
 mod listener;

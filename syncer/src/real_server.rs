@@ -11,6 +11,7 @@
 //! keeps it while no director speaks. On exit everything stays as it is.
 
 mod containers;
+mod directors;
 mod link;
 mod open;
 mod rules;
@@ -24,8 +25,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use ipvs::{Protocol, ServiceId};
-use nomad_ipvs_proto::real_server::{Answer, Busy, Refusal as RefusalMessage};
-use syncer_core::pass::Key;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -34,15 +33,15 @@ use tracing::{debug, info, warn};
 pub use containers::Containers;
 
 use containers::{Tasks, places};
+use directors::{Directors, leaving};
 use link::{Incoming, link};
 use open::has_open;
-use rules::{Refusal, Rules, rules};
+use rules::{Rules, rules};
 use table::TableError;
 
 use crate::backoff::Backoff;
 use crate::config::{HostPort, RealServerConfig as Settings, Tls};
 use crate::dataplane::flow::forget_of;
-use crate::offer::NodeOffer;
 use crate::parts::Parts;
 
 /// The file of containers' addresses, beside the socket for hints.
@@ -53,10 +52,6 @@ const AUDIT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether instances that get nothing new have connections open, while some have.
 const COUNT_INTERVAL: Duration = Duration::from_millis(200);
-
-/// What a director wanted stays for so long while it can't be heard: after the start of this process, and after its stream is gone. For
-/// ever if no other is heard.
-const DIRECTORS_WAIT: Duration = Duration::from_secs(15);
 
 /// How the role stands.
 #[derive(Debug, Clone, Default)]
@@ -118,10 +113,7 @@ pub async fn start(
         containers: containers.subscribe(),
         file,
         incoming,
-        offers: directors.iter().map(|_| Hearing::Nothing).collect(),
-        answers: BTreeMap::new(),
-        busy: BTreeSet::new(),
-        started: Instant::now(),
+        directors: Directors::new(directors.len()),
         set: None,
         publisher,
     };
@@ -160,22 +152,6 @@ async fn forget_flows(before: &Rules, now: &Rules) {
     }
 }
 
-/// The way back for answers to an offer.
-struct Reply {
-    number: u64,
-    stream: mpsc::Sender<Answer>,
-    is_due: bool,
-}
-
-/// What was heard of a director.
-enum Hearing {
-    Nothing,
-    /// Its stream is open, and this is its last offer.
-    Offer(NodeOffer),
-    /// Its stream is gone since then; this was its last offer.
-    Gone(NodeOffer, Instant),
-}
-
 /// Takes away what an earlier process with the role has left; a machine without nftables has nothing of it.
 pub async fn clear() {
     if let Err(error) = table::remove().await {
@@ -193,13 +169,7 @@ struct RealServer {
     /// Where they are written down.
     file: PathBuf,
     incoming: mpsc::Receiver<Incoming>,
-    /// Of each director.
-    offers: Vec<Hearing>,
-    /// How each director's last offer is answered.
-    answers: BTreeMap<usize, Reply>,
-    /// Instances that get nothing new and still have connections open, as the last answers say.
-    busy: BTreeSet<Key>,
-    started: Instant,
+    directors: Directors,
     /// What was set, and what the kernel lists of it.
     set: Option<(Rules, String)>,
     publisher: watch::Sender<Standing>,
@@ -208,13 +178,17 @@ struct RealServer {
 impl RealServer {
     async fn run(mut self) {
         let mut backoff = Backoff::default();
-        let mut due = Instant::now() + AUDIT_INTERVAL;
+        let mut audited = Instant::now();
+        let mut due = audited + AUDIT_INTERVAL;
         loop {
             // All are cancel-safe: a change that is not seen here is in what is read next.
             let audit = tokio::select! {
                 incoming = self.incoming.recv() => match incoming {
                     Some(incoming) => {
-                        self.hear(incoming);
+                        self.directors.hear(incoming);
+                        while let Ok(incoming) = self.incoming.try_recv() {
+                            self.directors.hear(incoming);
+                        }
                         false
                     }
                     None => return,
@@ -226,15 +200,18 @@ impl RealServer {
                     self.write_down().await;
                     false
                 }
-                () = tokio::time::sleep_until(due) => true,
+                () = tokio::time::sleep_until(due) => audited.elapsed() >= AUDIT_INTERVAL,
             };
+            if audit {
+                audited = Instant::now();
+            }
             let pause = match self.pass(audit).await {
                 Ok(()) => {
                     backoff.reset();
-                    if self.busy.is_empty() {
-                        AUDIT_INTERVAL
-                    } else {
+                    if self.directors.has_busy() {
                         COUNT_INTERVAL
+                    } else {
+                        AUDIT_INTERVAL
                     }
                 }
                 Err(error) => {
@@ -249,39 +226,6 @@ impl RealServer {
         }
     }
 
-    fn hear(&mut self, incoming: Incoming) {
-        let mut next = Some(incoming);
-        while let Some(incoming) = next {
-            match incoming {
-                Incoming::Offer {
-                    director,
-                    number,
-                    offer,
-                    answer,
-                } => {
-                    let reply = Reply {
-                        number,
-                        stream: answer,
-                        is_due: true,
-                    };
-                    self.answers.insert(director, reply);
-                    if let Some(heard) = self.offers.get_mut(director) {
-                        *heard = Hearing::Offer(offer);
-                    }
-                }
-                Incoming::Gone { director } => {
-                    self.answers.remove(&director);
-                    if let Some(heard) = self.offers.get_mut(director)
-                        && let Hearing::Offer(offer) = heard
-                    {
-                        *heard = Hearing::Gone(std::mem::take(offer), Instant::now());
-                    }
-                }
-            }
-            next = self.incoming.try_recv().ok();
-        }
-    }
-
     async fn write_down(&mut self) {
         let tasks = Arc::clone(&self.containers.borrow_and_update());
         if let Err(error) = containers::write(&self.file, &tasks).await {
@@ -289,38 +233,10 @@ impl RealServer {
         }
     }
 
-    /// The offers that count; `None` while a director may still want what another does not know of.
-    fn current_offers(&self) -> Option<Vec<&NodeOffer>> {
-        let is_late = |since: Instant| since.elapsed() >= DIRECTORS_WAIT;
-        let unheard = |heard: &&Hearing| matches!(heard, Hearing::Nothing);
-        let some_are_unheard = self.offers.iter().any(|heard| unheard(&heard));
-        if some_are_unheard && !is_late(self.started) {
-            return None;
-        }
-        let is_offered = self
-            .offers
-            .iter()
-            .any(|heard| matches!(heard, Hearing::Offer(_)));
-        let counts = |heard| match heard {
-            &Hearing::Nothing => None,
-            Hearing::Offer(offer) => Some(offer),
-            Hearing::Gone(offer, since) => (!is_offered || !is_late(*since)).then_some(offer),
-        };
-        let offers: Vec<&NodeOffer> = self.offers.iter().filter_map(counts).collect();
-        (!offers.is_empty()).then_some(offers)
-    }
-
-    fn unheard(&self) -> usize {
-        let offers = self.offers.iter();
-        offers
-            .filter(|heard| !matches!(heard, Hearing::Offer(_)))
-            .count()
-    }
-
     /// Brings the table to what the offers want, and answers them.
     async fn pass(&mut self, audit: bool) -> Result<(), TableError> {
-        let unheard = self.unheard();
-        let Some(offers) = self.current_offers() else {
+        let unheard = self.directors.unheard();
+        let Some(offers) = self.directors.current_offers() else {
             self.publisher
                 .send_modify(|standing| standing.unheard = unheard);
             return Ok(());
@@ -359,11 +275,11 @@ impl RealServer {
         let mut busy = BTreeSet::new();
         for (id, address) in leaving {
             let place = containers.get(&address).copied().unwrap_or(address);
-            if has_open(&id, place).await? {
+            if has_open(&id, place).await {
                 busy.insert((id, address));
             }
         }
-        self.answer(&refused, busy);
+        self.directors.answer(&refused, busy);
         let taken = self.set.iter().flat_map(|(rules, _)| &rules.services);
         self.publisher.send_replace(Standing {
             taken: taken.map(|(id, targets)| (*id, targets.clone())).collect(),
@@ -376,45 +292,4 @@ impl RealServer {
         });
         Ok(())
     }
-
-    fn answer(&mut self, refused: &[Refusal], busy: BTreeSet<Key>) {
-        let is_news = self.busy != busy;
-        self.busy = busy;
-        for reply in self.answers.values_mut() {
-            if !reply.is_due && !is_news {
-                continue;
-            }
-            reply.is_due = false;
-            let refused = refused.iter().map(|refusal| RefusalMessage {
-                id: refusal.id.to_string(),
-                reason: refusal.reason.clone(),
-            });
-            let busy = self.busy.iter().map(|(id, address)| Busy {
-                id: id.to_string(),
-                address: address.to_string(),
-            });
-            // A stream that is full or gone ends, and the next begins with an offer.
-            let _ = reply.stream.try_send(Answer {
-                number: reply.number,
-                addresses: Vec::new(),
-                refusals: refused.collect(),
-                busy: busy.collect(),
-            });
-        }
-    }
 }
-
-/// Instances that get nothing new.
-fn leaving(offers: &[&NodeOffer]) -> Vec<Key> {
-    let instances = offers.iter().flat_map(|offer| offer.iter());
-    let leaving = instances.flat_map(|(id, instances)| {
-        let leaving = instances
-            .iter()
-            .filter(|instance| !instance.weight.serves());
-        leaving.map(|instance| (*id, instance.address))
-    });
-    leaving.collect()
-}
-
-#[cfg(test)]
-mod tests;

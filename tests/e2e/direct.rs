@@ -4,7 +4,6 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use lab::client::http;
-use lab::observe::load::{self, Plan};
 use lab::world::context::Lab;
 use lab::world::topology::Node;
 
@@ -60,13 +59,7 @@ fn instances_with_direct_routing_come_and_go_without_a_lost_request() {
     let vip = run(&lab, &["-var", "count=2"]);
     let name = vip.to_string();
     story::real_servers(&lab, &name, 2, 60);
-    let plan = Plan {
-        target: vip.into(),
-        rate: 100,
-        workers: 16,
-        netns: lab.topology.netns(Node::Client.name()),
-    };
-    let load = load::start(&plan).unwrap();
+    let load = story::load(&lab, vip);
     lab::part::job::wait_deployed(&lab, "direct").unwrap();
     run(&lab, &["-var", "count=2", "-var", "release=2"]);
     lab::part::job::wait_deployed(&lab, "direct").unwrap();

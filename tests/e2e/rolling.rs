@@ -1,6 +1,6 @@
 //! Instances come and go under load, and no request is lost.
 
-use lab::observe::load::{self, Plan};
+use lab::observe::load;
 use lab::world::context::Lab;
 use lab::world::topology::Node;
 
@@ -44,13 +44,7 @@ fn a_late_server_that_exits_at_once_scales_without_a_lost_request() {
 fn scale_under_load(lab: &Lab, job: &str, vip: std::net::SocketAddrV4) {
     let name = vip.to_string();
     story::real_servers(lab, &name, 1, 60);
-    let plan = Plan {
-        target: vip.into(),
-        rate: 100,
-        workers: 16,
-        netns: lab.topology.netns(Node::Client.name()),
-    };
-    let load = load::start(&plan).unwrap();
+    let load = story::load(lab, vip);
     for count in [5, 2] {
         // Nomad refuses to scale while a deployment is under way.
         lab::part::job::wait_deployed(lab, job).unwrap();

@@ -1,13 +1,16 @@
 //! What stories are told with: the lab's program, the shared lab, and patience.
 
 use std::io::Write;
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use lab::observe::load;
 use lab::observe::status::Status;
 use lab::world::context::Lab;
+use lab::world::topology::Node;
 
 /// The stories' own lab; another one where several processes tell them at a time.
 pub(crate) fn profile() -> &'static str {
@@ -135,6 +138,17 @@ pub(crate) fn real_servers(lab: &Lab, vip: &str, wanted: usize, seconds: u64) {
         }
         Err(format!("weights {real:?}, {:?}", status.rows))
     });
+}
+
+/// A hundred requests a second from the client.
+pub(crate) fn load(lab: &Lab, vip: SocketAddrV4) -> load::Load {
+    let plan = load::Plan {
+        target: vip.into(),
+        rate: 100,
+        workers: 16,
+        netns: lab.topology.netns(Node::Client.name()),
+    };
+    load::start(&plan).unwrap()
 }
 
 /// Weights in the kernel of a virtual service's real servers.

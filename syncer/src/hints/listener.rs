@@ -19,12 +19,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::TlsConnectInfo;
-use tonic::{Extensions, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
-use super::guest::{Call, Guest, guests};
-use super::rate::{Origin, Rates};
+use super::caller::Caller;
+use super::guest::{Call, guests};
+use super::rate::Rates;
 use super::takers::Takers;
 use super::{Barrier, HintRefusal, wire};
 use crate::config::Tls;
@@ -181,38 +181,6 @@ impl Hints for HintsService {
         let stop = self.stop.clone();
         tokio::spawn(async move { stop.run_until_cancelled(node.hear(hints, answers)).await });
         Ok(Response::new(ReceiverStream::new(outgoing)))
-    }
-}
-
-/// Who has opened a stream.
-pub(super) struct Caller {
-    pub(super) address: Option<SocketAddr>,
-    pub(super) speaker: Speaker,
-    pub(super) origin: Origin,
-    pub(super) call: Option<Call>,
-}
-
-impl Caller {
-    pub(super) fn of(extensions: &Extensions) -> Self {
-        let guest = extensions.get::<Guest>();
-        let address = guest.and_then(Guest::address);
-        let certificate = extensions
-            .get::<TlsConnectInfo<Guest>>()
-            .and_then(TlsConnectInfo::peer_certs)
-            .and_then(|chain| chain.first().cloned().map(Arc::new));
-        let (speaker, origin) = match certificate {
-            Some(certificate) => (
-                Speaker::Node(Arc::clone(&certificate)),
-                Origin::Certificate(certificate),
-            ),
-            None => (Speaker::Anybody, Origin::Address(address.map(|at| at.ip()))),
-        };
-        Self {
-            address,
-            speaker,
-            origin,
-            call: guest.map(Guest::call),
-        }
     }
 }
 

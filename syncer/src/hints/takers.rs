@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
+use super::caller::Caller;
 use super::guest::Call;
-use super::listener::Caller;
 use super::rate::Rates;
 use crate::offer::{self, Instance, NodeOffer, NodeOffers, Offers};
 use crate::source::Published;

@@ -123,10 +123,14 @@ mod tests {
 
     #[test]
     fn directors_that_differ_want_what_either_wants() {
-        let one = offer("198.18.0.31:80", &[("198.18.0.11:20000", 1)]);
-        let other = offer("198.18.0.31:80", &[("198.18.0.11:20000", 0)]);
+        let ahead = offer("198.18.0.31:80", &[("198.18.0.11:20000", 1)]);
+        let behind = offer("198.18.0.31:80", &[("198.18.0.11:20000", 0)]);
         let third = offer("198.18.0.32:80", &[("198.18.0.11:20002", u32::MAX)]);
-        let (rules, _) = rules([&one, &other, &third].into_iter(), &BTreeMap::new(), &own());
+        let (rules, _) = rules(
+            [&ahead, &behind, &third].into_iter(),
+            &BTreeMap::new(),
+            &own(),
+        );
         let all: Vec<_> = rules.services.into_values().flatten().collect();
         assert_eq!(all[0], (address("198.18.0.11:20000"), 1));
         assert_eq!(all[1].0, address("198.18.0.11:20002"));

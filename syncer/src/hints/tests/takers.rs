@@ -81,9 +81,9 @@ fn offered(weights: &[(u16, u32)]) -> NodeOffers {
         weight: Weight::saturating(*weight),
     };
     let own: NodeOffer = [(key(0).0, weights.iter().map(instance).collect())].into();
-    let other = own.clone();
+    let neighbour = own.clone();
     let at = |address: &str| address.parse().unwrap();
-    [(at("198.18.0.11"), own), (at("198.18.0.12"), other)].into()
+    [(at("198.18.0.11"), own), (at("198.18.0.12"), neighbour)].into()
 }
 
 #[tokio::test]
@@ -125,9 +125,9 @@ async fn a_node_that_says_it_is_where_another_is_gets_no_offer_and_is_not_believ
     let director = director("127.0.0.1:0", Some(&ca.issue("director")), None).await;
     let offers = director.around.barrier.offers.clone();
     offers.offer(offered(&[(20_000, 1)]));
-    let there = ["198.18.0.11"];
+    let place = ["198.18.0.11"];
     let thief = ca.issue_for("node2", "node2");
-    let mut thief = node_with(&director, Some(&thief), &there).await;
+    let mut thief = node_with(&director, Some(&thief), &place).await;
     let offer = timeout(Duration::from_millis(200), thief.offers.message()).await;
     assert!(offer.is_err(), "not even an empty one: {offer:?}");
     thief.say(1, &[], &[]).await;
@@ -136,7 +136,7 @@ async fn a_node_that_says_it_is_where_another_is_gets_no_offer_and_is_not_believ
     // By what Nomad calls the node that is there, and by the address itself.
     for name in ["node1", "198.18.0.11"] {
         let own = ca.issue_for(name, name);
-        let mut own = node_with(&director, Some(&own), &there).await;
+        let mut own = node_with(&director, Some(&own), &place).await;
         assert_eq!(own.offer().await.services.len(), 1, "{name}");
     }
     // Whoever claims both gets what is his.
