@@ -212,6 +212,7 @@ impl World {
         let (connections, drains) = (BTreeMap::new(), Drains::default());
         let observed = Observed {
             table: &self.table,
+            applied: &SavedTable::default(),
             connections: &connections,
             addresses: &self.addresses,
             snat: Some(&self.snat),

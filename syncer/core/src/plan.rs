@@ -10,6 +10,7 @@
 mod drain;
 mod gate;
 mod merge;
+mod method;
 mod order;
 mod step;
 
@@ -23,7 +24,7 @@ pub use drain::{COUNT_INTERVAL, Drain, Drains};
 pub use gate::Gate;
 pub use step::Step;
 
-use crate::desired::{Desired, Scope};
+use crate::desired::{Desired, SavedTable, Scope};
 use crate::model::Moment;
 use crate::model::policy::Ownership;
 
@@ -31,6 +32,8 @@ use crate::model::policy::Ownership;
 #[derive(Debug, Clone, Copy)]
 pub struct Observed<'a> {
     pub table: &'a Table,
+    /// As it was applied last.
+    pub applied: &'a SavedTable,
     /// Counts that were read since the last change; a missing one is unknown.
     pub connections: &'a BTreeMap<(ServiceId, SocketAddr), Connections>,
     pub addresses: &'a Addresses,

@@ -79,10 +79,18 @@ impl Direct {
 fn sides(service: &ServiceState) -> BTreeMap<SocketAddr, Sides> {
     let mut sides: BTreeMap<SocketAddr, Sides> = BTreeMap::new();
     let is_direct = |forwarding| forwarding == Forwarding::DirectRouting;
+    let goes_otherwise = |address| {
+        let real = service.actual.as_ref()?.real(address)?;
+        Some(!is_direct(real.forwarding))
+    };
     let wanted = service.wanted.iter();
     // Of one that was not read, only what the kernel has is known.
     for wanted in wanted.filter(|wanted| wanted.complete && is_direct(wanted.forwarding)) {
         for endpoint in &wanted.endpoints {
+            // Its node would give it what comes for others, and nobody would ask it whether it still does.
+            if goes_otherwise(endpoint.address) == Some(true) {
+                continue;
+            }
             sides.entry(endpoint.address).or_default().want = Some(endpoint.want);
         }
     }

@@ -17,6 +17,11 @@ fn key() -> Key {
 }
 
 fn state(want: Want, real: Option<u32>) -> Arc<PassState> {
+    state_by(want, real.map(|weight| (weight, Forwarding::DirectRouting)))
+}
+
+/// The same, with the kernel's real server by that method.
+fn state_by(want: Want, real: Option<(u32, Forwarding)>) -> Arc<PassState> {
     let settings = ServiceSettings::new("rr".parse().unwrap());
     let forwarding = Forwarding::DirectRouting;
     let service = DesiredService {
@@ -39,7 +44,7 @@ fn state(want: Want, real: Option<u32>) -> Arc<PassState> {
     let mut desired = Desired::default();
     desired.services.insert(key().0, Arc::new(service));
     desired.complete = true;
-    let reals = real.map(|weight| RealServer {
+    let reals = real.map(|(weight, forwarding)| RealServer {
         address: key().1,
         weight: Weight::saturating(weight),
         forwarding,
@@ -95,4 +100,18 @@ async fn an_instance_is_offered_from_its_trial_on_until_the_kernel_has_let_go_of
     }
     passes.send_replace(state(Want::Drain, None));
     assert_eq!(next(&mut offered).await, None);
+}
+
+#[tokio::test]
+async fn an_instance_that_still_goes_by_another_method_is_offered_once_it_goes_by_this() {
+    let offers = Offers::default();
+    let serve = Want::Serve(Weight::ONE);
+    let (passes, following) = watch::channel(Arc::new(PassState::default()));
+    let mut offered = offers.subscribe();
+    tokio::spawn(offers.clone().follow(following));
+    let by = |method| state_by(serve, Some((1, method)));
+    passes.send_replace(by(Forwarding::Masquerade));
+    assert_eq!(next(&mut offered).await, None);
+    passes.send_replace(by(Forwarding::DirectRouting));
+    assert_eq!(next(&mut offered).await, Some(vec![1]));
 }

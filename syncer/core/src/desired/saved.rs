@@ -1,6 +1,7 @@
 //! The table as it was applied last, from the disk: what is known while the sources have not been read. Pure.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +80,11 @@ impl SavedService {
             snat,
             drain,
         }
+    }
+
+    /// Gives its real server at that address.
+    pub(crate) fn real(&self, address: SocketAddr) -> Option<&RealServer> {
+        self.reals.iter().find(|real| real.address == address)
     }
 
     /// Whether its service had that VIP until now and may keep it.

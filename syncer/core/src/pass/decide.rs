@@ -126,6 +126,7 @@ impl Director {
         let mirror = &self.mirror;
         let observed = Observed {
             table: &mirror.table,
+            applied: &self.last,
             connections: &mirror.counts,
             addresses: &mirror.addresses,
             snat: mirror.snat.as_ref(),

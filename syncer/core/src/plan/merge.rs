@@ -21,7 +21,7 @@ const FORSAKEN_DRAIN: Duration = Duration::from_mins(1);
 /// The walk's state: what it has decided so far.
 pub(super) struct Merge<'a> {
     desired: &'a Desired,
-    observed: &'a Observed<'a>,
+    pub(super) observed: &'a Observed<'a>,
     drains: &'a Drains,
     now: Moment,
     pub(super) phases: Phases,
@@ -30,7 +30,7 @@ pub(super) struct Merge<'a> {
     probes: Vec<(ServiceId, SocketAddr)>,
     offers_due: Vec<(ServiceId, SocketAddr)>,
     /// Virtual services where something is to be done, or where the walk looked at more than the service itself.
-    open: BTreeSet<ServiceId>,
+    pub(super) open: BTreeSet<ServiceId>,
 }
 
 impl<'a> Merge<'a> {
@@ -171,7 +171,7 @@ impl<'a> Merge<'a> {
                     .raise
                     .push(Step::Ipvs(Command::AddReal(*id, real)));
             }
-            Want::Warm(_) => self.try_out(id, wanted, endpoint),
+            Want::Warm(_) => self.try_out(id, wanted.forwarding, endpoint),
             Want::Quiesce | Want::Drain | Want::Remove | Want::Keep => {}
         }
     }
@@ -183,15 +183,16 @@ impl<'a> Merge<'a> {
         endpoint: &Endpoint,
         real: &RealServer,
     ) {
+        let method = self.method(id, wanted, real);
         let (weight, forwarding) = match endpoint.want {
-            Want::Serve(weight) => (weight, wanted.forwarding),
-            Want::Warm(weight) if real.weight.serves() && real.forwarding == wanted.forwarding => {
-                (weight, real.forwarding)
-            }
-            // By another way than before it serves only once it is known to.
+            Want::Serve(weight) => (weight, method),
+            Want::Warm(weight) if real.weight.serves() => (weight, method),
             Want::Warm(_) => {
-                self.try_out(id, wanted, endpoint);
-                (real.weight, real.forwarding)
+                if self.go_over(id, wanted, real) {
+                    return;
+                }
+                self.try_out(id, method, endpoint);
+                (real.weight, method)
             }
             Want::Quiesce | Want::Drain | Want::Remove | Want::Keep => {
                 self.leave(id, Some(wanted), real, endpoint.want);
@@ -233,6 +234,8 @@ impl<'a> Merge<'a> {
                     self.phases
                         .lower
                         .push(edit(id, real.with_weight(Weight::ZERO)));
+                } else if let Some(wanted) = wanted {
+                    self.go_over(id, wanted, real);
                 }
                 false
             }
@@ -329,9 +332,9 @@ impl<'a> Merge<'a> {
         true
     }
 
-    fn try_out(&mut self, id: &ServiceId, wanted: &DesiredService, endpoint: &Endpoint) {
+    fn try_out(&mut self, id: &ServiceId, method: Forwarding, endpoint: &Endpoint) {
         self.open.insert(*id);
-        let trials = match wanted.forwarding {
+        let trials = match method {
             Forwarding::DirectRouting | Forwarding::Tunnel(_) => &mut self.offers_due,
             Forwarding::Masquerade | Forwarding::Local | Forwarding::Bypass => &mut self.probes,
         };

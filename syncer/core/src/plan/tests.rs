@@ -4,6 +4,7 @@
 
 mod bridge;
 mod drains;
+mod method;
 mod properties;
 mod scope;
 mod stages;
@@ -52,6 +53,7 @@ fn table(reals: &[(u16, u32)]) -> Table {
 
 struct Machine {
     table: Table,
+    applied: SavedTable,
     connections: BTreeMap<(ServiceId, SocketAddr), Connections>,
     addresses: Addresses,
     snat: Option<SnatSet>,
@@ -72,6 +74,7 @@ impl Machine {
             (BTreeMap::new(), Some(SnatSet::new()), Drains::default());
         Self {
             table,
+            applied: SavedTable::default(),
             connections,
             addresses,
             snat,
@@ -84,6 +87,7 @@ impl Machine {
     fn plan(&self, desired: &Desired, now: u64) -> Plan {
         let observed = Observed {
             table: &self.table,
+            applied: &self.applied,
             connections: &self.connections,
             addresses: &self.addresses,
             snat: self.snat.as_ref(),
@@ -191,27 +195,6 @@ fn a_cold_endpoint_is_tried_first_whether_new_or_quiesced() {
         assert!(plan.steps.is_empty());
         assert_eq!(plan.probes, [(id(80), address(1))]);
     }
-}
-
-#[test]
-fn with_direct_routing_a_newcomers_node_is_asked_and_one_that_went_another_way_goes_it_until_then()
-{
-    let mut service = service_with(&[(1, Want::Warm(weight(1)))]);
-    service.forwarding = Forwarding::DirectRouting;
-    let warm = desired(vec![(id(80), service.clone())]);
-    for current in [table(&[]), table(&[(1, 0)]), table(&[(1, 1)])] {
-        let plan = Machine::of(current).plan(&warm, 0);
-        assert!(plan.steps.is_empty(), "{:?}", plan.steps);
-        assert_eq!(plan.offers_due, [(id(80), address(1))]);
-        assert!(plan.probes.is_empty());
-    }
-    service.endpoints[0].want = Want::Serve(weight(1));
-    let serve = desired(vec![(id(80), service)]);
-    let plan = Machine::of(table(&[(1, 1)])).plan(&serve, 0);
-    let [Step::Ipvs(Command::EditReal(_, real))] = plan.steps[..] else {
-        panic!("{:?}", plan.steps);
-    };
-    assert_eq!(real.forwarding, Forwarding::DirectRouting);
 }
 
 #[test]
@@ -344,20 +327,15 @@ fn what_is_not_ours_is_not_touched() {
 }
 
 #[test]
-fn settings_and_forwarding_that_differ_are_edited() {
+fn settings_that_differ_are_edited() {
     let machine = Machine::of(table(&[(1, 1)]));
     let mut wanted = service_with(&[(1, Want::Serve(weight(1)))]);
     wanted.settings = world::settings("wlc");
-    wanted.forwarding = ipvs::Forwarding::DirectRouting;
     let plan = machine.plan(&desired(vec![(id(80), wanted)]), 0);
-    assert_eq!(plan.steps.len(), 2);
     assert!(matches!(
-        plan.steps[0],
-        Step::Ipvs(Command::EditService(..))
+        plan.steps[..],
+        [Step::Ipvs(Command::EditService(..))]
     ));
-    assert!(
-        matches!(plan.steps[1], Step::Ipvs(Command::EditReal(_, real)) if real.forwarding == ipvs::Forwarding::DirectRouting)
-    );
 }
 
 #[test]

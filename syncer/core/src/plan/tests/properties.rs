@@ -125,6 +125,7 @@ impl World {
         }
         let observed = Observed {
             table: &self.table,
+            applied: &crate::desired::SavedTable::default(),
             connections: &connections,
             addresses: &self.addresses,
             snat: self.snat.as_ref(),
