@@ -18,6 +18,7 @@ use ipvs_syncer::error::chain;
 use ipvs_syncer::http::{Api, Http};
 use ipvs_syncer::status::{Status, text};
 use ipvs_syncer::terminal::{escaped, escaped_json};
+use mimalloc::MiMalloc;
 
 /// Keeps Linux IPVS and the Consul catalogue equal to what Nomad and Consul say.
 #[derive(Debug, Parser)]
@@ -73,6 +74,11 @@ impl File {
         Ok((path, loaded))
     }
 }
+
+/// Views, tables and what is written to disk are built and dropped by the megabyte, on several threads; glibc's arenas keep what was freed
+/// (docs/decisions/0017-an-allocator-that-gives-back.md).
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
