@@ -221,6 +221,7 @@ impl World {
             director: Some(DirectorView::of(&reconciler, Arc::clone(&count))),
             registrar: None,
             real_server: None,
+            leases: None,
             warnings: watch::channel(Vec::new()).1,
         };
         let mut passes = reconciler.passes();

@@ -33,12 +33,13 @@ use tokio_util::sync::CancellationToken;
 pub use counts::{Count, Recent};
 
 use crate::real_server::Standing;
+use crate::real_server::ports::Leases;
 use crate::reconcile::Reconciler;
 use crate::registrar::RegistrarStatus;
 use crate::source::{self, Published};
 use crate::status::{
-    Failure, Health, Held, Pass, PlaceView, Rejection, Source, SourceHealth, Status, TakeView,
-    metrics, services, text,
+    Failure, Health, Held, Pass, PlaceView, PortView, Rejection, Source, SourceHealth, Status,
+    TakeView, metrics, services, text,
 };
 use crate::terminal::escaped;
 
@@ -51,6 +52,8 @@ pub struct Admin {
     pub director: Option<DirectorView>,
     pub registrar: Option<watch::Receiver<RegistrarStatus>>,
     pub real_server: Option<watch::Receiver<Standing>>,
+    /// Of host ports.
+    pub leases: Option<watch::Receiver<Leases>>,
     /// What the config allows and an operator should know of.
     pub warnings: watch::Receiver<Vec<String>>,
 }
@@ -213,6 +216,12 @@ impl Admin {
                     .push(format!("{unheard} directors have not offered anything yet"));
             }
         }
+        if let Some(leases) = &self.leases {
+            // They go the engine's way meanwhile.
+            let error = leases.borrow().error.clone();
+            let unwell = error.map(|error| format!("host ports depend on the engine: {error}"));
+            health.unwell.extend(unwell);
+        }
         health
     }
 
@@ -257,6 +266,10 @@ impl Admin {
                     service: service.clone(),
                     reason: reason.clone(),
                 }));
+        }
+        if let Some(leases) = &self.leases {
+            let ports = &leases.borrow().ports;
+            status.host_ports = ports.iter().map(port_view).collect();
         }
         status
     }
@@ -304,6 +317,13 @@ impl Admin {
             sources.push(source("nomad", address, &fleet.borrow()));
         }
         sources
+    }
+}
+
+fn port_view((host, own): (&SocketAddr, &SocketAddr)) -> PortView {
+    PortView {
+        host: host.to_string(),
+        container: own.to_string(),
     }
 }
 

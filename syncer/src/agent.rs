@@ -17,7 +17,7 @@ use ipvs_syncer::hints::{self, Barrier};
 use ipvs_syncer::lock;
 use ipvs_syncer::offer::Offers;
 use ipvs_syncer::parts::Parts;
-use ipvs_syncer::real_server::{self, Containers};
+use ipvs_syncer::real_server::{self, Containers, ports};
 use ipvs_syncer::reconcile::{Inputs, Reconciler};
 use ipvs_syncer::registrar;
 use ipvs_syncer::source::driver::Board;
@@ -83,6 +83,7 @@ pub(crate) async fn run(path: PathBuf, config: Config) -> anyhow::Result<()> {
         director: None,
         registrar: None,
         real_server: None,
+        leases: None,
         warnings: warnings.subscribe(),
     };
     let channels = config.director.as_ref().map(Channels::new);
@@ -105,7 +106,9 @@ pub(crate) async fn run(path: PathBuf, config: Config) -> anyhow::Result<()> {
             });
         }
     }
-    if let (Some(settings), Some(api), Some(fleet)) = (&config.registrar, &config.nomad, fleet) {
+    if let (Some(settings), Some(api), Some(fleet)) =
+        (&config.registrar, &config.nomad, fleet.clone())
+    {
         let status = registrar::start(&config, settings, api, fleet, &mut parts, stop.clone());
         admin.registrar = Some(status.context("start the registrar")?);
     }
@@ -119,8 +122,16 @@ pub(crate) async fn run(path: PathBuf, config: Config) -> anyhow::Result<()> {
             let (directors, known) = ((relay.directors.as_slice(), tls), (&containers, folder));
             let role = real_server::start(settings, directors, known, &mut parts, &stop);
             admin.real_server = Some(role.await?);
+            if let (true, Some(fleet)) = (settings.host_ports, fleet) {
+                let leases =
+                    ports::start(&settings.interface, &containers, fleet, &mut parts, &stop);
+                admin.leases = Some(leases.await.context("real_server.host_ports")?);
+            } else {
+                ports::clear().await;
+            }
         } else {
             real_server::clear().await;
+            ports::clear().await;
         }
         hints::serve(relay, tls, containers, &mut parts, &stop)?;
     }

@@ -81,6 +81,8 @@ pub struct RealServerConfig {
     pub interface: String,
     /// VIPs that this node takes packets to, whatever directors offer.
     pub own: Vec<IpNet>,
+    /// Whether host ports lead to containers without the engine.
+    pub host_ports: bool,
 }
 
 /// A whole config, checked.

@@ -13,7 +13,9 @@
 mod containers;
 mod directors;
 mod link;
+mod nft;
 mod open;
+pub mod ports;
 mod rules;
 mod table;
 
@@ -35,9 +37,11 @@ pub use containers::Containers;
 use containers::{Tasks, places};
 use directors::{Directors, leaving};
 use link::{Incoming, link};
+use nft::{Found, Table};
 use open::has_open;
 use rules::{Rules, rules};
-use table::TableError;
+
+pub use nft::TableError;
 
 use crate::backoff::Backoff;
 use crate::config::{HostPort, RealServerConfig as Settings, Tls};
@@ -86,7 +90,7 @@ pub async fn start(
     if addresses.is_empty() {
         return Err(StartError::NoAddress(settings.interface.clone()));
     }
-    table::probe().await?;
+    table::is_possible().await?;
     let file = folder.join(CONTAINERS);
     containers.read(&file);
     let (inbox, incoming) = mpsc::channel(directors.len().max(1));
@@ -114,7 +118,8 @@ pub async fn start(
         file,
         incoming,
         directors: Directors::new(directors.len()),
-        set: None,
+        table: Table::new(table::TABLE),
+        rules: None,
         publisher,
     };
     let stop = stop.clone();
@@ -154,7 +159,7 @@ async fn forget_flows(before: &Rules, now: &Rules) {
 
 /// Takes away what an earlier process with the role has left; a machine without nftables has nothing of it.
 pub async fn clear() {
-    if let Err(error) = table::remove().await {
+    if let Err(error) = nft::remove(table::TABLE).await {
         debug!(
             error = crate::error::chain(&error),
             "no table of direct routing is taken away"
@@ -170,8 +175,9 @@ struct RealServer {
     file: PathBuf,
     incoming: mpsc::Receiver<Incoming>,
     directors: Directors,
-    /// What was set, and what the kernel lists of it.
-    set: Option<(Rules, String)>,
+    table: Table,
+    /// What the table was set to last.
+    rules: Option<Rules>,
     publisher: watch::Sender<Standing>,
 }
 
@@ -244,33 +250,21 @@ impl RealServer {
         let containers = places(&self.containers.borrow());
         let leaving = leaving(&offers);
         let (wanted, refused) = rules(offers.into_iter(), &containers, &self.own);
-        let listed = match &self.set {
-            Some((set, listed)) if *set == wanted => Some(listed),
-            _ => None,
-        };
-        let as_set = match listed {
-            Some(listed) if audit => {
-                let is_same = table::list().await?.as_ref() == Some(listed);
-                if !is_same {
-                    warn!("the table of direct routing is not as it was set; it is set again");
-                }
-                is_same
-            }
-            Some(_) => true,
-            None => false,
-        };
-        if !as_set {
-            let before = self.set.take();
-            table::set(&wanted, &self.interface).await?;
-            if let Some((before, _)) = before {
+        let body = table::body(&wanted, &self.interface);
+        let is_changed = audit && self.table.look().await? == Found::Changed;
+        if is_changed {
+            warn!("the table of direct routing is not as it was set; it is set again");
+        }
+        if is_changed || !self.table.is(&body) {
+            self.table.replace(body).await?;
+            if let Some(before) = self.rules.take() {
                 forget_flows(&before, &wanted).await;
             }
-            let listed = table::list().await?.unwrap_or_default();
             info!(
                 services = wanted.services.len(),
                 "packets to VIPs are taken"
             );
-            self.set = Some((wanted, listed));
+            self.rules = Some(wanted);
         }
         let mut busy = BTreeSet::new();
         for (id, address) in leaving {
@@ -280,7 +274,7 @@ impl RealServer {
             }
         }
         self.directors.answer(&refused, busy);
-        let taken = self.set.iter().flat_map(|(rules, _)| &rules.services);
+        let taken = self.rules.iter().flat_map(|rules| &rules.services);
         self.publisher.send_replace(Standing {
             taken: taken.map(|(id, targets)| (*id, targets.clone())).collect(),
             refused: refused

@@ -43,6 +43,9 @@ pub struct Status {
     /// VIPs whose packets this node gives to its own instances.
     #[serde(default)]
     pub takes: Vec<TakeView>,
+    /// Host ports that lead to containers without the engine.
+    #[serde(default)]
+    pub host_ports: Vec<PortView>,
     pub held: Option<Held>,
     pub errors: Vec<Failure>,
     pub kernel_ack: AckLatency,
@@ -139,6 +142,13 @@ pub struct TakeView {
     pub vip: String,
     /// Empty: nothing new is taken.
     pub instances: Vec<PlaceView>,
+}
+
+/// A host port, and the container's own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PortView {
+    pub host: String,
+    pub container: String,
 }
 
 /// Where packets go, and what share of them.

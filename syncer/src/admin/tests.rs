@@ -23,6 +23,7 @@ fn admin(state: PassState, trouble: Option<&str>) -> Admin {
         director: Some(director),
         registrar: None,
         real_server: None,
+        leases: None,
         warnings: watch::channel(vec!["a token is exposed".to_owned()]).1,
     }
 }

@@ -1,5 +1,6 @@
 //! Every problem is found, with its line, column and what was expected.
 
+mod node;
 mod values;
 mod warnings;
 
@@ -397,60 +398,6 @@ proptest::proptest! {
         let mut text = HINTS.to_owned();
         text.replace_range(at..=at, &with);
         let _ = parse(&text);
-    }
-}
-
-const NODE: &str = r#"
-consul { address = "http://198.18.0.11:8500" }
-real_server {
-  interface = "eth0"
-  own = ["198.18.0.32/27"]
-}
-hints {
-  socket = "/run/s.sock"
-  directors = ["198.18.0.28:9181"]
-  insecure = true
-}
-"#;
-
-#[test]
-fn a_node_that_takes_packets_to_vips_says_where_and_which_and_whom_it_hears() {
-    let role = parse(NODE).unwrap().real_server.unwrap();
-    assert_eq!(role.interface, "eth0");
-    assert_eq!(role.own, ["198.18.0.32/27".parse().unwrap()]);
-    let cases = [
-        (
-            "  interface = \"eth0\"\n",
-            "",
-            "3:1: block real_server needs interface",
-        ),
-        (
-            "[\"198.18.0.32/27\"]",
-            "[\"2001:db8::/64\"]",
-            "3:1: own of block real_server needs an IPv4 range",
-        ),
-        (
-            "[\"198.18.0.32/27\"]",
-            "[]",
-            "3:1: own of block real_server needs an IPv4 range",
-        ),
-        (
-            "hints {",
-            "stints {",
-            "3:1: block real_server needs a block hints with directors",
-        ),
-        (
-            "hints {",
-            "director {\n  interface = \"eth0\"\n  own = []\n}\nhints {",
-            "3:1: block real_server and block director exclude each other",
-        ),
-    ];
-    for (from, to, expected) in cases {
-        let found = problems(&NODE.replacen(from, to, 1));
-        assert!(
-            found.iter().any(|problem| problem.starts_with(expected)),
-            "{expected}: {found:?}"
-        );
     }
 }
 

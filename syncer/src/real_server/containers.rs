@@ -10,10 +10,31 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+use syncer_core::model::AllocId;
 use tokio::sync::watch;
 
-/// Places by host address, of each task.
-pub(super) type Tasks = BTreeMap<String, Vec<(SocketAddr, SocketAddr)>>;
+/// What is known of each task.
+pub(super) type Tasks = BTreeMap<String, Places>;
+
+/// A task's ports: host address, and the container's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Places {
+    pub(super) ports: Vec<(SocketAddr, SocketAddr)>,
+    #[serde(skip)]
+    pub(super) source: Source,
+}
+
+/// Whence a task is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Source {
+    /// An earlier process wrote it down; it may have ended since then.
+    #[default]
+    File,
+    /// Its driver has said so to this process, and will say when it ends.
+    Driver,
+}
 
 /// All that is known; clones share it.
 #[derive(Debug, Clone)]
@@ -40,10 +61,11 @@ impl Containers {
             // Whoever had a port before has ended, though nobody was there to hear it.
             let is_taken = |host: &SocketAddr| ports.iter().any(|(other, _)| other == host);
             for places in tasks.values_mut() {
-                places.retain(|(host, _)| !is_taken(host));
+                places.ports.retain(|(host, _)| !is_taken(host));
             }
-            tasks.retain(|_, places| !places.is_empty());
-            tasks.insert(key(alloc, task), ports);
+            tasks.retain(|_, places| !places.ports.is_empty());
+            let source = Source::Driver;
+            tasks.insert(key(alloc, task), Places { ports, source });
         });
     }
 
@@ -68,9 +90,15 @@ fn key(alloc: &str, task: &str) -> String {
     format!("{alloc}/{task}")
 }
 
+/// The allocation of a task's key.
+pub(super) fn alloc_of(key: &str) -> Option<AllocId> {
+    key.split_once('/')?.0.parse().ok()
+}
+
 /// The containers' own addresses, by host address.
 pub(super) fn places(tasks: &Tasks) -> BTreeMap<SocketAddr, SocketAddr> {
-    tasks.values().flatten().copied().collect()
+    let ports = tasks.values().flat_map(|places| &places.ports);
+    ports.copied().collect()
 }
 
 /// Replaces the file.

@@ -1,4 +1,4 @@
-//! The rules as one nftables table of our own, replaced in one transaction.
+//! The rules of direct routing, as nftables takes them. Pure but for the question whether the kernel has what they need.
 //!
 //! - `pre`, `out`: the first packet of a connection to a VIP chooses an instance by weight; the tracker keeps the choice for the
 //!   packets after it, also once the instance takes nothing new. Before the engine's own rules, which know the published port only.
@@ -9,27 +9,16 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use ipvs::{Protocol, ServiceId};
-use serde_json::Value;
 
+use super::nft::{TableError, probe};
 use super::rules::Rules;
-use crate::command::{CommandError, run};
 
-const TABLE: &str = "nomad_ipvs_direct";
+pub(super) const TABLE: &str = "nomad_ipvs_direct";
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
 
-/// Why the table is not as it should be.
-#[derive(Debug, thiserror::Error)]
-pub enum TableError {
-    #[error("direct routing needs nftables on the real server")]
-    Unusable(#[source] CommandError),
-    #[error("the table {TABLE}")]
-    Failed(#[source] CommandError),
-}
-
-/// Asks the kernel for all that the table needs, by one that comes and goes.
-pub(super) async fn probe() -> Result<(), TableError> {
-    let name = format!("{TABLE}_probe");
+/// Asks the kernel for all that the table needs.
+pub(super) async fn is_possible() -> Result<(), TableError> {
     // Addresses for documentation: nobody has them.
     let vip = SocketAddr::from(([192, 0, 2, 1], 9));
     let places = [2, 3].map(|host| (SocketAddr::from(([192, 0, 2, host], 9)), 1));
@@ -40,58 +29,11 @@ pub(super) async fn probe() -> Result<(), TableError> {
     let rules = Rules {
         services: [(id, places.to_vec())].into(),
     };
-    let script = script(&name, &rules, "lo") + &format!("delete table ip {name}\n");
-    let tried = run("nft", &["-f", "-"], Some(&script)).await;
-    tried.map(drop).map_err(TableError::Unusable)
+    probe("nomad_ipvs_direct_probe", &body(&rules, "lo")).await
 }
 
-pub(super) async fn set(rules: &Rules, interface: &str) -> Result<(), TableError> {
-    let script = script(TABLE, rules, interface);
-    let done = run("nft", &["-f", "-"], Some(&script)).await;
-    done.map(drop).map_err(TableError::Failed)
-}
-
-/// Takes the table away, if it is there.
-pub(super) async fn remove() -> Result<(), TableError> {
-    let script = format!("add table ip {TABLE}\ndelete table ip {TABLE}\n");
-    let done = run("nft", &["-f", "-"], Some(&script)).await;
-    done.map(drop).map_err(TableError::Failed)
-}
-
-/// What the kernel has of the table, in a form that is the same as long as it is; `None`: it is not there.
-pub(super) async fn list() -> Result<Option<String>, TableError> {
-    match run("nft", &["--json", "list", "table", "ip", TABLE], None).await {
-        Ok(listed) => Ok(Some(without_handles(&listed))),
-        Err(CommandError::Failed { complaint, .. })
-            if complaint.contains("No such file or directory") =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(TableError::Failed(error)),
-    }
-}
-
-/// Handles count up with each transaction.
-fn without_handles(listed: &str) -> String {
-    fn strip(value: &mut Value) {
-        match value {
-            Value::Object(fields) => {
-                fields.remove("handle");
-                fields.values_mut().for_each(strip);
-            }
-            Value::Array(items) => items.iter_mut().for_each(strip),
-            _ => {}
-        }
-    }
-    let Ok(mut value) = serde_json::from_str::<Value>(listed) else {
-        return listed.to_owned();
-    };
-    strip(&mut value);
-    value.to_string()
-}
-
-/// Adding before deleting makes the script work whether the table is there or not.
-fn script(table: &str, rules: &Rules, interface: &str) -> String {
+/// What is between the table's braces.
+pub(super) fn body(rules: &Rules, interface: &str) -> String {
     let (mut sets, mut choices) = (String::new(), String::new());
     let (mut masquerade, mut drops) = (String::new(), String::new());
     for protocol in PROTOCOLS {
@@ -110,11 +52,11 @@ fn script(table: &str, rules: &Rules, interface: &str) -> String {
         add_choice(&mut choices, id, places);
     }
     format!(
-        "add table ip {table}\ndelete table ip {table}\ntable ip {table} {{\n{sets}\
+        "{sets}\
          \x20 chain pre {{\n    type nat hook prerouting priority dstnat - 1; policy accept;\n{choices}  }}\n\
          \x20 chain out {{\n    type nat hook output priority -101; policy accept;\n{choices}  }}\n\
          \x20 chain post {{\n    type nat hook postrouting priority srcnat - 1; policy accept;\n{masquerade}  }}\n\
-         \x20 chain rest {{\n    type filter hook prerouting priority dstnat + 1; policy accept;\n{drops}  }}\n}}\n"
+         \x20 chain rest {{\n    type filter hook prerouting priority dstnat + 1; policy accept;\n{drops}  }}\n"
     )
 }
 
@@ -181,22 +123,13 @@ mod tests {
         rules
             .services
             .insert("udp://198.18.0.32:53".parse().unwrap(), Vec::new());
-        let script = script(TABLE, &rules, "eth0");
+        let body = body(&rules, "eth0");
         let choice = "ip daddr 198.18.0.31 tcp dport 80 dnat to numgen random mod 4 map { 0-2 : 172.17.0.2 . 8001, 3 : 198.18.0.11 . 24001 }";
-        assert_eq!(script.matches(choice).count(), 2, "{script}");
-        assert!(script.contains(
+        assert_eq!(body.matches(choice).count(), 2, "{body}");
+        assert!(body.contains(
             "set vips_udp { type ipv4_addr . inet_service; elements = { 198.18.0.32 . 53 }; }"
         ));
-        assert!(!script.contains("ip daddr 198.18.0.32"), "{script}");
-        assert!(script.contains("iifname \"eth0\" ip daddr . udp dport @vips_udp drop"));
-    }
-
-    #[test]
-    fn two_listings_of_one_table_are_the_same_whatever_their_handles() {
-        let listed = |handle: u32| {
-            format!(r#"{{"nftables":[{{"table":{{"name":"t","handle":{handle}}}}}]}}"#)
-        };
-        assert_eq!(without_handles(&listed(1)), without_handles(&listed(2)));
-        assert!(without_handles(&listed(1)).contains("\"t\""));
+        assert!(!body.contains("ip daddr 198.18.0.32"), "{body}");
+        assert!(body.contains("iifname \"eth0\" ip daddr . udp dport @vips_udp drop"));
     }
 }

@@ -104,6 +104,11 @@ pub fn metrics(status: &Status) -> String {
         "Different errors that are kept for the status.",
         status.errors.len(),
     );
+    text.gauge(
+        "host_ports",
+        "Host ports that lead to containers without the engine.",
+        status.host_ports.len(),
+    );
     if let Some(pass) = &status.pass {
         director(&mut text, status, pass);
     }

@@ -94,6 +94,9 @@ pub fn text(status: &Status) -> String {
         };
         line(format!("takes {} -> {places}", take.vip));
     }
+    for port in &status.host_ports {
+        line(format!("host port {} -> {}", port.host, port.container));
+    }
     for failure in &status.errors {
         line(format!("error {} ms ago: {}", failure.age_ms, failure.what));
     }

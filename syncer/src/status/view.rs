@@ -171,6 +171,12 @@ fn endpoint_view(
         "draining" => why.push_str(": takes nothing new, keeps its connections"),
         _ => {}
     }
+    if let Some(real) = real.filter(|real| real.forwarding != forwarding) {
+        let own = self::forward(real.forwarding);
+        why.push_str("; goes by ");
+        why.push_str(own);
+        why.push_str(" until it is replaced, or has weight 0 and no connection");
+    }
     RealServerView {
         address: endpoint.address.to_string(),
         alloc: endpoint

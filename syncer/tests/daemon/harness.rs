@@ -119,6 +119,7 @@ impl Lab {
             director: None,
             registrar: None,
             real_server: None,
+            leases: None,
             warnings: watch::channel(Vec::new()).1,
         };
         let inputs = Inputs {

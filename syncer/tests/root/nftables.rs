@@ -1,4 +1,6 @@
-//! SNAT by nftables, in a kernel that has it.
+//! What is done with nftables, in a kernel that has it: here SNAT.
+
+mod ports;
 
 use std::time::Duration;
 
