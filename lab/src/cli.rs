@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use lab::part::nomad::Driver;
+use lab::world::forward::Forward;
 use lab::world::kernel::Choice;
 use lab::world::topology::{Node, Nodes};
 
@@ -82,6 +83,9 @@ pub(crate) struct UpArgs {
     /// Nomad client nodes; without it as many as there were, or one.
     #[arg(long)]
     pub(crate) nodes: Option<Nodes>,
+    /// How packets reach the articles' job; without it as before, or masq.
+    #[arg(long)]
+    pub(crate) forward: Option<Forward>,
     /// Who runs Docker tasks; an agent that runs with another driver is stopped, and its tasks are taken over.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) driver: Driver,
@@ -125,6 +129,9 @@ pub(crate) struct ChaosArgs {
     /// Of the first episode, and by it of all: the same seed gives the same episodes. Without it any.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+    /// How packets reach the servers; without it as before, or masq.
+    #[arg(long)]
+    pub(crate) forward: Option<Forward>,
     /// Run the products as they were last built.
     #[arg(long)]
     pub(crate) no_build: bool,

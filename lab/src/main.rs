@@ -17,7 +17,7 @@ use lab::observe::{logs, status};
 use lab::report::ui::{Mode, Ui};
 use lab::report::{plain, ui};
 use lab::supply::products;
-use lab::world::context::Lab;
+use lab::world::context::{Choices, Lab};
 use lab::world::kernel::scratch::Scratch;
 use lab::{doctor, down, exec, guest, intent, test, up};
 
@@ -57,7 +57,14 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             build(args.no_build)?;
             privilege::become_root()?;
             let ui = Ui::new(Mode::choose(args.json));
-            let lab = Lab::open_with(cli.profile(), args.kernel, args.nodes)?;
+            let lab = Lab::open_with(
+                cli.profile(),
+                Choices {
+                    kernel: args.kernel,
+                    nodes: args.nodes,
+                    forward: args.forward,
+                },
+            )?;
             let wish = up::Wish {
                 install: installing(args.no_install),
                 job: !args.no_job,
@@ -113,7 +120,11 @@ fn run(cli: &Cli) -> Result<ExitCode> {
                 episodes: args.episodes,
                 seed: args.seed.unwrap_or_else(chaos::any_seed),
             };
-            chaos::run(Lab::open(cli.profile(), None)?, &ui, wish)
+            let choices = Choices {
+                forward: args.forward,
+                ..Choices::default()
+            };
+            chaos::run(Lab::open_with(cli.profile(), choices)?, &ui, wish)
         }
         Command::Internal { command } => internal(command).map(|()| done),
     }

@@ -5,5 +5,6 @@ pub mod access;
 pub mod certificates;
 pub mod context;
 pub mod fabric;
+pub mod forward;
 pub mod kernel;
 pub mod topology;

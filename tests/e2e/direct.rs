@@ -83,6 +83,54 @@ fn instances_with_direct_routing_come_and_go_without_a_lost_request() {
     leave(&lab, vip);
 }
 
+#[test]
+fn a_lab_goes_over_to_direct_routing_and_back_without_a_lost_request() {
+    let lab = story::up();
+    let vip = lab.topology.vip();
+    let name = vip.to_string();
+    let scale = |count: usize| {
+        let count_word = count.to_string();
+        let args = [
+            "job",
+            "scale",
+            "-detach",
+            "hello-world",
+            "servers",
+            &count_word,
+        ];
+        story::nomad_ok(&lab, &args);
+        story::real_servers(&lab, &name, count, 90);
+        lab::part::job::wait_deployed(&lab, "hello-world").unwrap();
+    };
+    // Nomad ends an instance before it starts another: one has to be there meanwhile.
+    scale(2);
+    let load = story::load(&lab, vip);
+    for forward in ["dr", "masq"] {
+        let args = ["up", "--no-build", "--forward", forward];
+        let output = story::lab(story::profile(), &args);
+        assert!(output.status.success(), "{}", story::text(&output));
+        let status = lab::observe::status::read(&lab);
+        let reals = status
+            .rows
+            .iter()
+            .filter_map(|row| row.real_server.as_ref());
+        let methods: Vec<&str> = reals
+            .filter(|real| real.serves(&name) && real.weight > 0)
+            .map(|real| real.forward.as_str())
+            .collect();
+        assert_eq!(methods, [forward, forward]);
+        let answered = load.answered();
+        story::eventually("requests by that method", 20, || {
+            let more = load.answered() - answered;
+            (more >= 200).then_some(()).ok_or(format!("{more} so far"))
+        });
+    }
+    let outcome = load.stop().unwrap();
+    assert_eq!(outcome.failed, 0, "{:?}", outcome.failures);
+    scale(1);
+    story::agreement(&lab, 30);
+}
+
 /// Runs the job; gives its VIP.
 fn run(lab: &Lab, variables: &[&str]) -> SocketAddrV4 {
     let vip = lab.topology.direct_vip();

@@ -13,6 +13,7 @@ mod built_in;
 mod direct;
 mod engine;
 mod engine_trouble;
+mod host_ports;
 mod hostile_logs;
 mod inside;
 mod interrupted;

@@ -13,11 +13,12 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::experiment::{Experiment, Measurement, Outcome};
 use crate::part::nomad::Driver;
 use crate::report::ui::{self, Mode, Ui};
+use crate::supply::nftables;
 use crate::world::context::Lab;
 use crate::{doctor, up};
 
@@ -56,6 +57,10 @@ pub fn any_seed() -> u64 {
 
 /// Brings the lab up where it isn't, and lives through all episodes. Exit code 1 when one of them failed.
 pub fn run(lab: Lab, ui: &Ui, wish: Wish) -> Result<ExitCode> {
+    ensure!(
+        nftables::works(),
+        "chaos needs nftables: without it a restart of the engine costs requests that nobody could help"
+    );
     let install = doctor::Installing::Allowed;
     up::run(
         &lab,

@@ -44,6 +44,16 @@ pub fn purge(lab: &Lab, job: &str) -> Result<()> {
     run_command(&mut command).map(drop)
 }
 
+/// Stops an allocation; Nomad places another.
+pub fn replace(lab: &Lab, allocation: &str) -> Result<()> {
+    let nomad = lab.decisions().context("the lab isn't up")?.nomad;
+    let mut command = Command::new(nomad);
+    command
+        .args(["alloc", "stop", "-detach", allocation])
+        .envs(env::agents(lab));
+    run_command(&mut command).map(drop)
+}
+
 pub fn standing(lab: &Lab, job: &str) -> Result<Standing> {
     match lab.nomad().job(job)? {
         None | Some(Job { stop: true, .. }) => Ok(Standing::Absent),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::Up;
 use super::service::{self, Launch, Service};
@@ -13,6 +13,7 @@ use crate::supply::nftables;
 use crate::world::access::Access;
 use crate::world::certificates::{self, Files, Purpose};
 use crate::world::context::Lab;
+use crate::world::forward::Forward;
 use crate::world::topology::Node;
 
 /// The program's name, as the kernel shows it.
@@ -25,9 +26,14 @@ pub const LISTENS: (&str, &[u16]) = (REGISTRAR, &[9180]);
 
 /// Starts both roles unless they run; returns when both have made their first pass.
 pub fn up(lab: &Lab, program: &Path) -> Result<Up> {
+    ensure!(
+        lab.forward != Forward::Dr || nftables::works(),
+        "forward dr needs nftables on the node, and this machine has none that works"
+    );
     let registrar = registrar_up(lab, Node::Node1, program)?;
     let director = director_up(lab, program)?;
-    let finding = format!("director: {} rr masq+snat", lab.topology.vip());
+    let (vip, forward) = (lab.topology.vip(), lab.forward.words());
+    let finding = format!("director: {vip} rr {forward}");
     Ok(Up::of_all(&[registrar, director], finding))
 }
 
@@ -92,20 +98,39 @@ pub fn director_up(lab: &Lab, program: &Path) -> Result<Up> {
     if let Some(pid) = director_pid(lab).filter(|&pid| lab.kernel.runs(pid, PROGRAM)) {
         // One that was stopped would never be ready.
         lab.kernel.capture(&["kill", "-CONT", &pid.to_string()])?;
-        return director_ready(lab, pid).map(|()| Up::already(finding));
+        let is_reconfigured = configure_director(lab)?;
+        if is_reconfigured {
+            lab.kernel.capture(&["kill", "-HUP", &pid.to_string()])?;
+        }
+        director_ready(lab, pid)?;
+        return Ok(if is_reconfigured {
+            Up::now(finding)
+        } else {
+            Up::already(finding)
+        });
     }
     let pid = director_spawn(lab, program)?;
     director_ready(lab, pid).map(|()| Up::now(finding))
 }
 
-/// Starts the director's syncer and waits for nothing.
-pub fn director_spawn(lab: &Lab, program: &Path) -> Result<i32> {
+/// Writes the director's configuration; says whether it is another than before.
+fn configure_director(lab: &Lab) -> Result<bool> {
     let folder = lab.paths.state.join("director");
     lab.person.make_dir(&folder)?;
     let config = director_config(lab);
-    lab.person
-        .write_secret(&config, &director_configuration(lab, &folder)?)?;
-    let log = folder.join("syncer.log");
+    let text = director_configuration(lab, &folder)?;
+    let is_new = std::fs::read_to_string(&config).ok().as_ref() != Some(&text);
+    if is_new {
+        lab.person.write_secret(&config, &text)?;
+    }
+    Ok(is_new)
+}
+
+/// Starts the director's syncer and waits for nothing.
+pub fn director_spawn(lab: &Lab, program: &Path) -> Result<i32> {
+    configure_director(lab)?;
+    let config = director_config(lab);
+    let log = lab.paths.state.join("director/syncer.log");
     let words = [program.display().to_string(), config.display().to_string()];
     let pid = lab
         .kernel
@@ -204,7 +229,7 @@ hints {{
     ))
 }
 
-/// The role that direct routing needs, where the machine has what it takes.
+/// The role that direct routing needs, and host ports that lead to containers without the engine, where the machine has what it takes.
 fn real_server(lab: &Lab) -> String {
     if !nftables::works() {
         return String::new();
@@ -212,8 +237,9 @@ fn real_server(lab: &Lab) -> String {
     format!(
         r#"
 real_server {{
-  interface = "eth0"
-  own       = {own:?}
+  interface  = "eth0"
+  own        = {own:?}
+  host_ports = true
 }}
 "#,
         own = lab.topology.vip_ranges(),
@@ -236,13 +262,13 @@ director {{
 service "hello-world-servers" {{
   vip       = "{vip}"
   scheduler = "rr"
-  forward   = "masq"
-  snat      = true
+{forward}
 }}
 "#,
         sources = sources(lab, folder, Node::Director)?,
         own = lab.topology.vip_ranges(),
         vip = lab.topology.vip(),
+        forward = lab.forward.settings(),
         listen = lab.topology.hints_address(Node::Director),
         tls = tls(lab, Node::Director)?,
     ))

@@ -9,6 +9,7 @@ use crate::host::cgroup::Cgroup;
 use crate::host::paths::{Paths, Person};
 use crate::host::process;
 use crate::host::record::Records;
+use crate::world::forward::Forward;
 use crate::world::kernel::host::Host;
 use crate::world::kernel::uml::Uml;
 use crate::world::kernel::{Choice, Kernel};
@@ -25,6 +26,7 @@ pub struct Lab {
     pub topology: Topology,
     pub records: Records,
     pub cgroup: Cgroup,
+    pub forward: Forward,
     pub kernel: Box<dyn Kernel>,
 }
 
@@ -35,27 +37,45 @@ pub struct Decisions {
     pub kernel: Choice,
     #[serde(default)]
     pub nodes: Nodes,
+    #[serde(default)]
+    pub forward: Forward,
     pub nomad: PathBuf,
     pub consul: PathBuf,
 }
 
+/// What the person chose of what a lab may be. It overrides what an earlier `up` chose, which overrides what fits this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Choices {
+    pub kernel: Option<Choice>,
+    pub nodes: Option<Nodes>,
+    pub forward: Option<Forward>,
+}
+
 impl Lab {
-    /// `kernel` overrides what an earlier `up` chose, which overrides what fits this machine.
     pub fn open(profile: &str, kernel: Option<Choice>) -> Result<Self> {
-        Self::open_with(profile, kernel, None)
+        let choices = Choices {
+            kernel,
+            ..Choices::default()
+        };
+        Self::open_with(profile, choices)
     }
 
-    /// The same, with so many nodes.
-    pub fn open_with(profile: &str, kernel: Option<Choice>, nodes: Option<Nodes>) -> Result<Self> {
+    pub fn open_with(profile: &str, choices: Choices) -> Result<Self> {
         let person = Person::find()?;
         let topology = Topology::of(profile)?;
         let paths = Paths::of(&person, profile);
         let before = decisions(&paths);
-        let chosen = kernel
+        let chosen = choices
+            .kernel
             .or_else(|| before.as_ref().map(|found| found.kernel))
             .unwrap_or_else(Choice::best);
-        let nodes = nodes
+        let nodes = choices
+            .nodes
             .or_else(|| before.as_ref().map(|found| found.nodes))
+            .unwrap_or_default();
+        let forward = choices
+            .forward
+            .or_else(|| before.as_ref().map(|found| found.forward))
             .unwrap_or_default();
         let topology = topology.with(nodes);
         let kernel: Box<dyn Kernel> = match chosen {
@@ -69,6 +89,7 @@ impl Lab {
             paths,
             topology,
             records,
+            forward,
             kernel,
         })
     }
@@ -83,6 +104,7 @@ impl Lab {
             boot: process::boot_id(),
             kernel: self.kernel.choice(),
             nodes: self.topology.nodes(),
+            forward: self.forward,
             nomad,
             consul,
         };

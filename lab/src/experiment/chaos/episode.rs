@@ -38,6 +38,8 @@ pub(super) enum Part {
     Rule,
     /// The director's IPVS table: a real server that nobody has asked for.
     Table,
+    /// The node's packet rules: for direct routing, and those that lead host ports to containers.
+    NodeRule,
 }
 
 /// What is done to it.
@@ -103,6 +105,15 @@ const CHANGES: [Change; 4] = [
 /// What an operator's hand can reach in the director's kernel.
 const MEDDLED: [Part; 4] = [Part::Sysctl, Part::Address, Part::Rule, Part::Table];
 
+/// All that an operator's hand can reach.
+const IN_REACH: [Part; 5] = [
+    Part::Sysctl,
+    Part::Address,
+    Part::Rule,
+    Part::Table,
+    Part::NodeRule,
+];
+
 /// Seeds of a run's episodes. The first is the run's own, so that an episode's seed replays it alone.
 pub(super) fn seeds(first: u64) -> impl Iterator<Item = u64> {
     let mut rng = Rng::with_seed(first);
@@ -129,7 +140,7 @@ pub(super) fn possible(kernel: Choice) -> Vec<(Kind, Part)> {
         .flat_map(|part| [Kind::Kill, Kind::Pause, Kind::Restart].map(|kind| (kind, part)))
         .collect();
     all.extend([(Kind::CutOff, Part::Director), (Kind::CutOff, Part::Node1)]);
-    all.extend(MEDDLED.map(|part| (Kind::Meddle, part)));
+    all.extend(IN_REACH.map(|part| (Kind::Meddle, part)));
     all
 }
 
@@ -210,7 +221,7 @@ impl Episode {
 }
 
 impl Fault {
-    /// The director forwards, node1 has the containers, and an engine that starts writes its port rules anew.
+    /// The director forwards, and node1 has the containers. The engine is not on the way: host ports lead past it.
     fn hits_data_path(&self) -> bool {
         match self.part {
             // A stranger among the real servers answers nobody.
@@ -219,8 +230,8 @@ impl Fault {
             | Part::Sysctl
             | Part::Address
             | Part::Rule
-            | Part::Table => true,
-            Part::Docker => self.kind != Kind::Pause,
+            | Part::Table
+            | Part::NodeRule => true,
             _ => false,
         }
     }
@@ -271,6 +282,7 @@ impl fmt::Display for Part {
             Self::Address => "address",
             Self::Rule => "rule",
             Self::Table => "table",
+            Self::NodeRule => "node rule",
         })
     }
 }

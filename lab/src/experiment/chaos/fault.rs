@@ -105,9 +105,13 @@ fn processes(lab: &Lab, part: Part) -> Vec<Identity> {
         Part::Plugin => part::nomad::plugins(lab, Node::Node1),
         Part::Containerd => below("docker", "containerd"),
         Part::Director => below("director", keeper::PROGRAM),
-        Part::Syncer | Part::Node1 | Part::Sysctl | Part::Address | Part::Rule | Part::Table => {
-            Vec::new()
-        }
+        Part::Syncer
+        | Part::Node1
+        | Part::Sysctl
+        | Part::Address
+        | Part::Rule
+        | Part::Table
+        | Part::NodeRule => Vec::new(),
     }
 }
 
@@ -152,6 +156,7 @@ fn start(lab: &Lab, part: Part) -> Result<()> {
         | Part::Sysctl
         | Part::Address
         | Part::Rule
-        | Part::Table => Ok(()),
+        | Part::Table
+        | Part::NodeRule => Ok(()),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
-use ipvs::{Client, Kernel as _, ServiceId, Table};
+use ipvs::{Client, Forwarding, Kernel as _, ServiceId, Table};
 use serde::{Deserialize, Serialize};
 
 use crate::report::ui;
@@ -17,6 +17,8 @@ pub struct RealServer {
     pub address: SocketAddr,
     /// The virtual service, as the kernel names it: `tcp://198.18.0.29:80`.
     pub vip: String,
+    /// The forwarding method: masq, dr, tun.
+    pub forward: String,
     pub weight: u32,
     pub active: u32,
     pub inactive: u32,
@@ -57,6 +59,17 @@ pub(super) fn read(lab: &Lab) -> Result<Kernel> {
     Ok(by_address(reals))
 }
 
+/// As tags and configurations call it.
+fn method(forwarding: Forwarding) -> &'static str {
+    match forwarding {
+        Forwarding::Masquerade => "masq",
+        Forwarding::DirectRouting => "dr",
+        Forwarding::Tunnel(_) => "tun",
+        Forwarding::Local => "local",
+        Forwarding::Bypass => "bypass",
+    }
+}
+
 /// What `lab status` runs inside the director's kernel.
 pub fn print_kernel_table() -> Result<()> {
     let live = Client::open()?.read(&Table::default())?;
@@ -71,6 +84,7 @@ pub fn print_kernel_table() -> Result<()> {
             RealServer {
                 address: real.address,
                 vip: id.to_string(),
+                forward: method(real.forwarding).to_owned(),
                 weight: real.weight.get(),
                 active: connections.active,
                 inactive: connections.inactive,
@@ -112,6 +126,7 @@ impl RealServer {
         Self {
             address: address.parse().unwrap(),
             vip: vip.to_owned(),
+            forward: "masq".to_owned(),
             weight,
             active: 0,
             inactive: 0,

@@ -29,7 +29,7 @@ pub(super) fn text(status: &Status) -> String {
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header([
-        "ADDRESS", "NOMAD", "CONSUL", "KERNEL", "WEIGHT", "ACTIVE", "INACT", "",
+        "ADDRESS", "NOMAD", "CONSUL", "KERNEL", "FORWARD", "WEIGHT", "ACTIVE", "INACT", "",
     ]);
     for row in &status.rows {
         table.add_row(cells(row));
@@ -82,11 +82,11 @@ pub(super) fn text(status: &Status) -> String {
     text
 }
 
-fn cells(row: &Row) -> [String; 8] {
+fn cells(row: &Row) -> [String; 9] {
     texts(row).map(|text| plain::word(&text).into_owned())
 }
 
-fn texts(row: &Row) -> [String; 8] {
+fn texts(row: &Row) -> [String; 9] {
     let none = || "-".to_owned();
     let real = row.real_server.as_ref();
     [
@@ -105,6 +105,7 @@ fn texts(row: &Row) -> [String; 8] {
             .as_ref()
             .map_or_else(none, |found| format!("{} {}", found.service, found.health)),
         real.map_or_else(none, |found| found.vip.clone()),
+        real.map_or_else(none, |found| found.forward.clone()),
         real.map_or_else(none, |found| found.weight.to_string()),
         real.map_or_else(none, |found| found.active.to_string()),
         real.map_or_else(none, |found| found.inactive.to_string()),
@@ -146,6 +147,7 @@ mod tests {
                 real_server: Some(RealServer {
                     address: "198.18.0.11:25000".parse().unwrap(),
                     vip: evil.to_owned(),
+                    forward: evil.to_owned(),
                     weight: 1,
                     active: 0,
                     inactive: 0,

@@ -24,6 +24,7 @@ fn view(state: Option<&str>, health: Option<&str>, weight: Option<u32>) -> View 
     let real = |weight| RealServer {
         address: address(),
         vip: "tcp://198.18.0.29:80".to_owned(),
+        forward: "masq".to_owned(),
         weight,
         active: 0,
         inactive: 0,

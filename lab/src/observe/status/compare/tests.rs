@@ -29,6 +29,7 @@ fn real(vip: &str, weight: u32) -> RealServer {
     RealServer {
         address: address(),
         vip: format!("tcp://{vip}"),
+        forward: "masq".to_owned(),
         weight,
         active: 0,
         inactive: 0,
