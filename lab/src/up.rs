@@ -194,7 +194,6 @@ fn further_node(
     Ok(Up::of_all(&[consul, docker, syncer, nomad], finding))
 }
 
-/// The job, then the answer, then the deployment: the page is there long before Nomad calls it healthy.
 /// A real server keeps its forwarding method for as long as it serves: those that go by another than the lab's are replaced.
 fn go_over(lab: &Lab, step: &mut Step) -> Result<()> {
     let (vip, method) = (lab.topology.vip().to_string(), lab.forward.method());
@@ -231,6 +230,7 @@ fn go_over(lab: &Lab, step: &mut Step) -> Result<()> {
     Ok(())
 }
 
+/// The job, then the answer, then the deployment: the page is there long before Nomad calls it healthy.
 fn job_up(lab: &Lab, ui: &Ui, started: Instant) -> Result<()> {
     let already = part::job::standing(lab, JOB)? == Standing::Deployed;
     let mut job = ui.step("job");

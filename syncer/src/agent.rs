@@ -106,9 +106,7 @@ pub(crate) async fn run(path: PathBuf, config: Config) -> anyhow::Result<()> {
             });
         }
     }
-    if let (Some(settings), Some(api), Some(fleet)) =
-        (&config.registrar, &config.nomad, fleet.clone())
-    {
+    if let (Some(settings), Some(api), Some(fleet)) = (&config.registrar, &config.nomad, fleet) {
         let status = registrar::start(&config, settings, api, fleet, &mut parts, stop.clone());
         admin.registrar = Some(status.context("start the registrar")?);
     }
@@ -122,9 +120,8 @@ pub(crate) async fn run(path: PathBuf, config: Config) -> anyhow::Result<()> {
             let (directors, known) = ((relay.directors.as_slice(), tls), (&containers, folder));
             let role = real_server::start(settings, directors, known, &mut parts, &stop);
             admin.real_server = Some(role.await?);
-            if let (true, Some(fleet)) = (settings.host_ports, fleet) {
-                let leases =
-                    ports::start(&settings.interface, &containers, fleet, &mut parts, &stop);
+            if settings.host_ports {
+                let leases = ports::start(&settings.interface, &containers, &mut parts, &stop);
                 admin.leases = Some(leases.await.context("real_server.host_ports")?);
             } else {
                 ports::clear().await;

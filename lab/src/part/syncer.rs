@@ -99,9 +99,8 @@ pub fn director_up(lab: &Lab, program: &Path) -> Result<Up> {
         // One that was stopped would never be ready.
         lab.kernel.capture(&["kill", "-CONT", &pid.to_string()])?;
         let is_reconfigured = configure_director(lab)?;
-        if is_reconfigured {
-            lab.kernel.capture(&["kill", "-HUP", &pid.to_string()])?;
-        }
+        // Also where the file is as it was: whoever wrote it may have been interrupted before this.
+        lab.kernel.capture(&["kill", "-HUP", &pid.to_string()])?;
         director_ready(lab, pid)?;
         return Ok(if is_reconfigured {
             Up::now(finding)

@@ -32,7 +32,7 @@ use crate::model::policy::Ownership;
 #[derive(Debug, Clone, Copy)]
 pub struct Observed<'a> {
     pub table: &'a Table,
-    /// As it was applied last.
+    /// Virtual services as they were applied last.
     pub applied: &'a SavedTable,
     /// Counts that were read since the last change; a missing one is unknown.
     pub connections: &'a BTreeMap<(ServiceId, SocketAddr), Connections>,

@@ -101,7 +101,7 @@ fn file(mut file: Section) -> Option<Config> {
              instances before the director sees them",
         );
     }
-    let real_server = real_server.map(|section| self::real_server(section, nomad.is_some()));
+    let real_server = real_server.map(self::real_server);
     file.end();
     // Where a block is there and unusable, the problem is noted: the file is refused whatever stands here.
     Some(Config {
@@ -308,7 +308,7 @@ fn registrar(mut section: Section) -> RegistrarConfig {
     }
 }
 
-fn real_server(mut section: Section, follows_nomad: bool) -> Option<RealServerConfig> {
+fn real_server(mut section: Section) -> Option<RealServerConfig> {
     let interface = section.required("interface", parsed(interface));
     let own = section.required("own", ranges);
     if let Some(own) = &own
@@ -317,11 +317,6 @@ fn real_server(mut section: Section, follows_nomad: bool) -> Option<RealServerCo
         section.problem("own of block real_server needs an IPv4 range: the VIPs that this node takes packets to");
     }
     let host_ports = section.value("host_ports", boolean).unwrap_or(false);
-    if host_ports && !follows_nomad {
-        section.problem(
-            "host_ports of block real_server needs a block nomad: it says which tasks have ended",
-        );
-    }
     section.end();
     Some(RealServerConfig {
         interface: interface?,

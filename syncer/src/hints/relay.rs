@@ -149,11 +149,12 @@ impl Syncer for Relay {
             alloc_id,
             task,
             ports,
-            ..
+            pid,
         } = request.into_inner();
         self.tell_behind(&alloc_id, &task, Hint::Running);
         let ports = ports.iter().filter_map(wire::places).collect();
-        self.containers.note(&alloc_id, &task, ports);
+        let pid = Some(pid).filter(|pid| *pid > 0);
+        self.containers.note(&alloc_id, &task, ports, pid);
         Ok(Response::new(AnnounceResponse {}))
     }
 

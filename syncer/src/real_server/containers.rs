@@ -11,29 +11,43 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use syncer_core::model::AllocId;
 use tokio::sync::watch;
 
 /// What is known of each task.
 pub(super) type Tasks = BTreeMap<String, Places>;
 
-/// A task's ports: host address, and the container's own.
+/// A task's ports, and the process that serves them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
 pub(super) struct Places {
+    /// Host address, and the container's own.
     pub(super) ports: Vec<(SocketAddr, SocketAddr)>,
-    #[serde(skip)]
-    pub(super) source: Source,
+    /// `None`: its driver did not say which.
+    pub(super) process: Option<Process>,
 }
 
-/// Whence a task is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Source {
-    /// An earlier process wrote it down; it may have ended since then.
-    #[default]
-    File,
-    /// Its driver has said so to this process, and will say when it ends.
-    Driver,
+/// A container's first process: its id, and when it was started, by which it is told from a later one of the same id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Process {
+    pid: i32,
+    /// Ticks after the machine's start.
+    started: u64,
+}
+
+impl Process {
+    /// `None`: there is none of that id.
+    fn of(pid: i32) -> Option<Self> {
+        let started = started(pid)?;
+        Some(Self { pid, started })
+    }
+
+    pub(super) fn lives(&self) -> bool {
+        started(self.pid) == Some(self.started)
+    }
+}
+
+fn started(pid: i32) -> Option<u64> {
+    let process = procfs::process::Process::new(pid).ok()?;
+    Some(process.stat().ok()?.starttime)
 }
 
 /// All that is known; clones share it.
@@ -54,8 +68,15 @@ impl Containers {
         self.0.send_replace(Arc::new(tasks.unwrap_or_default()));
     }
 
-    /// A task runs with these ports: host address, and the container's own.
-    pub fn note(&self, alloc: &str, task: &str, ports: Vec<(SocketAddr, SocketAddr)>) {
+    /// A task runs with these ports: host address, and the container's own. `pid` is that of its first process.
+    pub fn note(
+        &self,
+        alloc: &str,
+        task: &str,
+        ports: Vec<(SocketAddr, SocketAddr)>,
+        pid: Option<i32>,
+    ) {
+        let process = pid.and_then(Process::of);
         self.0.send_modify(|tasks| {
             let tasks = Arc::make_mut(tasks);
             // Whoever had a port before has ended, though nobody was there to hear it.
@@ -64,8 +85,7 @@ impl Containers {
                 places.ports.retain(|(host, _)| !is_taken(host));
             }
             tasks.retain(|_, places| !places.ports.is_empty());
-            let source = Source::Driver;
-            tasks.insert(key(alloc, task), Places { ports, source });
+            tasks.insert(key(alloc, task), Places { ports, process });
         });
     }
 
@@ -88,11 +108,6 @@ impl Containers {
 
 fn key(alloc: &str, task: &str) -> String {
     format!("{alloc}/{task}")
-}
-
-/// The allocation of a task's key.
-pub(super) fn alloc_of(key: &str) -> Option<AllocId> {
-    key.split_once('/')?.0.parse().ok()
 }
 
 /// The containers' own addresses, by host address.
@@ -124,7 +139,7 @@ mod tests {
         let at = |text: &str| -> SocketAddr { text.parse().unwrap() };
         let (host, own) = (at("198.18.0.11:20000"), at("172.17.0.2:8001"));
         let containers = Containers::default();
-        containers.note("a", "web", vec![(host, own)]);
+        containers.note("a", "web", vec![(host, own)], None);
         let tasks = Arc::clone(&containers.subscribe().borrow());
         write(&file, &tasks).await.unwrap();
         let again = Containers::default();
@@ -143,8 +158,8 @@ mod tests {
         let at = |text: &str| -> SocketAddr { text.parse().unwrap() };
         let (host, next) = (at("198.18.0.11:20000"), at("172.17.0.3:8001"));
         let containers = Containers::default();
-        containers.note("z", "web", vec![(host, at("172.17.0.2:8001"))]);
-        containers.note("a", "web", vec![(host, next)]);
+        containers.note("z", "web", vec![(host, at("172.17.0.2:8001"))], None);
+        containers.note("a", "web", vec![(host, next)], None);
         assert_eq!(known(&containers), [(host, next)]);
         containers.forget("z", "web");
         assert_eq!(known(&containers), [(host, next)]);

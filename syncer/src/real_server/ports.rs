@@ -4,7 +4,7 @@
 //! ```text
 //! what drivers say of their tasks ─┐
 //!                                  ├─▶ living (pure) ─▶ a table of leases, renewed every few seconds
-//! what Nomad says of allocations ──┘
+//! which of their processes live ───┘
 //! ```
 //!
 //! A lease that nobody renews runs out: of a syncer that is gone no rule is left that could lead a port astray, and the engine's own
@@ -17,18 +17,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use syncer_core::model::fleet::{ClientStatus, Fleet};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::containers::{Containers, Source, Tasks, alloc_of};
+use super::containers::{Containers, Process, Tasks};
 use super::nft::{self, Found, Table, TableError};
 use crate::backoff::Backoff;
 use crate::error::chain;
 use crate::parts::Parts;
-use crate::source::Published;
 
 const TABLE: &str = "nomad_ipvs_ports";
 
@@ -54,7 +52,6 @@ pub struct Leases {
 pub async fn start(
     interface: &str,
     containers: &Containers,
-    fleet: watch::Receiver<Published<Fleet>>,
     parts: &mut Parts,
     stop: &CancellationToken,
 ) -> Result<watch::Receiver<Leases>, TableError> {
@@ -69,7 +66,6 @@ pub async fn start(
     let lessor = Lessor {
         interface: interface.to_owned(),
         containers: containers.subscribe(),
-        fleet,
         table: Table::new(TABLE),
         publisher,
     };
@@ -93,7 +89,6 @@ pub async fn clear() {
 struct Lessor {
     interface: String,
     containers: watch::Receiver<Arc<Tasks>>,
-    fleet: watch::Receiver<Published<Fleet>>,
     table: Table,
     publisher: watch::Sender<Leases>,
 }
@@ -104,8 +99,8 @@ impl Lessor {
         let mut due = Instant::now();
         loop {
             let pause = match self.pass(Instant::now() >= due).await {
-                Ok(Done::Nothing) if due > Instant::now() => due - Instant::now(),
-                Ok(Done::Nothing | Done::Renewed) => {
+                Ok(Done::Nothing) => due.saturating_duration_since(Instant::now()),
+                Ok(Done::Renewed) => {
                     backoff.reset();
                     RENEWAL_INTERVAL
                 }
@@ -113,7 +108,7 @@ impl Lessor {
                     let error = chain(&error);
                     warn!(
                         error,
-                        "host ports are the engine's alone until this is over"
+                        "leases of host ports run out, and they are the engine's alone until this is over"
                     );
                     self.publisher.send_modify(|leases| {
                         leases.ports.clear();
@@ -127,26 +122,31 @@ impl Lessor {
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {}
                 changed = self.containers.changed() => if changed.is_err() { return },
-                changed = self.fleet.changed() => if changed.is_err() { return },
             }
         }
     }
 
-    /// Sets the table where it differs from what it should be, and when its leases are to be renewed. Before Nomad has been read,
-    /// what an earlier process has leased holds for as long as it does.
+    /// Sets the table where it differs from what it should be, and when its leases are to be renewed.
     async fn pass(&mut self, is_due: bool) -> Result<Done, TableError> {
         let tasks = Arc::clone(&self.containers.borrow_and_update());
-        let Some(fleet) = self.fleet.borrow_and_update().view.clone() else {
-            return Ok(Done::Nothing);
-        };
-        let ports = living(&tasks, &fleet);
+        let ports = living(&tasks, Process::lives);
         let body = body(&ports, &self.interface);
         let is_as_wanted = self.table.is(&body);
         if is_as_wanted && !is_due {
             return Ok(Done::Nothing);
         }
-        if is_due && self.table.look().await? == Found::Changed {
-            warn!("the table of host ports is not as it was set; it is set again");
+        if is_due {
+            match self.table.look().await {
+                Ok(Found::AsSet) => {}
+                Ok(Found::Changed) => {
+                    warn!("the table of host ports is not as it was set; it is set again");
+                }
+                // Not to be known is no reason to let leases run out.
+                Err(error) => warn!(
+                    error = chain(&error),
+                    "the table of host ports is not compared"
+                ),
+            }
         }
         self.table.replace(body).await?;
         if !is_as_wanted {
@@ -163,24 +163,15 @@ enum Done {
     Renewed,
 }
 
-/// Lists the ports of tasks that live, as far as anybody can know: what an earlier process wrote down counts once Nomad says so, and
-/// what a driver says counts until Nomad says otherwise.
-fn living(tasks: &Tasks, fleet: &Fleet) -> BTreeMap<SocketAddr, SocketAddr> {
-    let lives = |key: &str, source| {
-        let alloc = alloc_of(key).and_then(|id| fleet.get(id));
-        match (alloc, source) {
-            (Some(alloc), _) => !matches!(
-                alloc.client,
-                ClientStatus::Complete | ClientStatus::Failed | ClientStatus::Lost
-            ),
-            (None, Source::Driver) => true,
-            (None, Source::File) => false,
-        }
-    };
-    let living = tasks.iter().filter(|(key, task)| lives(key, task.source));
-    let ports = living.flat_map(|(_, task)| task.ports.iter().copied());
+/// Lists the ports of tasks whose processes live. What ended while nobody was there to hear it, or was started anew, has none that does.
+/// A port on loopback is the engine's: who asks there has an address that no container can answer.
+fn living(tasks: &Tasks, lives: impl Fn(&Process) -> bool) -> BTreeMap<SocketAddr, SocketAddr> {
+    let living = tasks
+        .values()
+        .filter(|task| task.process.as_ref().is_some_and(&lives));
+    let ports = living.flat_map(|task| task.ports.iter().copied());
     ports
-        .filter(|(host, own)| host.is_ipv4() && own.is_ipv4())
+        .filter(|(host, own)| host.is_ipv4() && own.is_ipv4() && !host.ip().is_loopback())
         .collect()
 }
 

@@ -70,7 +70,13 @@ pub(super) fn endpoint(
     };
     let phase = snapshots.hints.get(&instance.address).copied().or(phase);
     let mut want = rule::want(phase, Some(rule::Facts::of(instance)));
-    if matches!(want, Want::Serve(_)) && snapshots.refusals.contains(&(*service, instance.address))
+    let by_node = matches!(
+        forwarding,
+        Forwarding::DirectRouting | Forwarding::Tunnel(_)
+    );
+    if by_node
+        && matches!(want, Want::Serve(_))
+        && snapshots.refusals.contains(&(*service, instance.address))
     {
         // Packets that are sent there all the same come back, or are lost.
         want = Want::Quiesce;

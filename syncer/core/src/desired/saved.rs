@@ -97,8 +97,10 @@ impl SavedService {
     pub(super) fn endpoints(&self) -> Vec<Endpoint> {
         let endpoint = |real: &RealServer| Endpoint {
             address: real.address,
-            // One that was on its way to another method has not shown yet that it can be reached so.
-            want: if real.weight.serves() && real.forwarding == self.forwarding {
+            // One that goes by another method than its service's needs a node that says so, unless it is masquerade.
+            want: if real.weight.serves()
+                && [self.forwarding, Forwarding::Masquerade].contains(&real.forwarding)
+            {
                 Want::Serve(real.weight)
             } else {
                 Want::Keep
@@ -154,7 +156,7 @@ impl SavedTable {
             let reals = table.get(id).map(VirtualService::shared_reals);
             match (wanted, before, reals) {
                 (Some(wanted), before, reals) => {
-                    let reals = reals.unwrap_or_default();
+                    let reals = as_applied(before, wanted, reals.unwrap_or_default());
                     if !before.is_some_and(|before| before.is_as(wanted, &reals)) {
                         let service = SavedService::of(*id, wanted, reals);
                         self.0.insert(*id, Arc::new(service));
@@ -171,6 +173,27 @@ impl SavedTable {
             }
         }
     }
+}
+
+/// Real servers as they were applied: a method that is neither the earlier nor the service's is another hand's, and not kept.
+fn as_applied(
+    before: Option<&SavedService>,
+    wanted: &DesiredService,
+    reals: Arc<Vec<RealServer>>,
+) -> Arc<Vec<RealServer>> {
+    let earlier = |real: &RealServer| {
+        let earlier = before?.real(real.address)?.forwarding;
+        let is_foreign = real.forwarding != earlier && real.forwarding != wanted.forwarding;
+        is_foreign.then_some(earlier)
+    };
+    if reals.iter().all(|real| earlier(real).is_none()) {
+        return reals;
+    }
+    let own = reals.iter().map(|real| RealServer {
+        forwarding: earlier(real).unwrap_or(real.forwarding),
+        ..*real
+    });
+    Arc::new(own.collect())
 }
 
 impl FromIterator<SavedService> for SavedTable {

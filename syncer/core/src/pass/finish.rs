@@ -127,7 +127,7 @@ impl Director {
             let current = self.mirror.table.get(id);
             let serves = current
                 .and_then(|current| current.real(*address))
-                .is_some_and(|real| real.weight.serves() && real.forwarding == service.forwarding);
+                .is_some_and(|real| real.weight.serves());
             wanted && !serves
         });
     }

@@ -158,21 +158,22 @@ impl<'a> Merge<'a> {
     }
 
     fn newcomer(&mut self, id: &ServiceId, wanted: &DesiredService, endpoint: &Endpoint) {
-        match endpoint.want {
-            Want::Serve(weight) => {
+        let lost = self.lost_method(id, wanted, endpoint);
+        match (endpoint.want, lost) {
+            (Want::Serve(weight), _) | (Want::Warm(weight), Some(_)) => {
                 self.open.insert(*id);
                 let real = RealServer {
                     address: endpoint.address,
                     weight,
-                    forwarding: wanted.forwarding,
+                    forwarding: lost.unwrap_or(wanted.forwarding),
                     thresholds: Thresholds::default(),
                 };
                 self.phases
                     .raise
                     .push(Step::Ipvs(Command::AddReal(*id, real)));
             }
-            Want::Warm(_) => self.try_out(id, wanted.forwarding, endpoint),
-            Want::Quiesce | Want::Drain | Want::Remove | Want::Keep => {}
+            (Want::Warm(_), None) => self.try_out(id, wanted.forwarding, endpoint),
+            (Want::Quiesce | Want::Drain | Want::Remove | Want::Keep, _) => {}
         }
     }
 
@@ -189,6 +190,7 @@ impl<'a> Merge<'a> {
             Want::Warm(weight) if real.weight.serves() => (weight, method),
             Want::Warm(_) => {
                 if self.go_over(id, wanted, real) {
+                    self.try_out(id, wanted.forwarding, endpoint);
                     return;
                 }
                 self.try_out(id, method, endpoint);

@@ -9,11 +9,11 @@ use ipvs::{Forwarding, RealServer, ServiceId};
 
 use super::edit;
 use super::merge::Merge;
-use crate::desired::DesiredService;
+use crate::desired::{DesiredService, Endpoint};
 
 impl Merge<'_> {
     /// Gives the method that a real server shall have now: as it was applied last, for what differs from that somebody else has
-    /// changed; where nothing is known of that, as it is.
+    /// changed. Where nothing is known of the service, as it is.
     pub(super) fn method(
         &self,
         id: &ServiceId,
@@ -23,9 +23,33 @@ impl Merge<'_> {
         if real.forwarding == wanted.forwarding {
             return real.forwarding;
         }
-        let applied = self.observed.applied.get(id);
-        let applied = applied.and_then(|service| service.real(real.address));
-        applied.unwrap_or(real).forwarding
+        let method = match self.observed.applied.get(id) {
+            None => real.forwarding,
+            Some(service) => service
+                .real(real.address)
+                .map_or(wanted.forwarding, |real| real.forwarding),
+        };
+        // By direct routing its node lets nothing in while it has weight 0, and nobody asks it to for another method's sake.
+        if !real.weight.serves() && is_direct(method) && !is_direct(wanted.forwarding) {
+            return wanted.forwarding;
+        }
+        method
+    }
+
+    /// Gives the method by which an instance that is missing in the kernel served when it was applied last, where that is another than
+    /// its service's and needs nobody's consent: masquerade.
+    pub(super) fn lost_method(
+        &self,
+        id: &ServiceId,
+        wanted: &DesiredService,
+        endpoint: &Endpoint,
+    ) -> Option<Forwarding> {
+        if wanted.forwarding == Forwarding::Masquerade {
+            return None;
+        }
+        let applied = self.observed.applied.get(id)?.real(endpoint.address)?;
+        let served = applied.weight.serves() && applied.forwarding == Forwarding::Masquerade;
+        served.then_some(applied.forwarding)
     }
 
     /// Has a real server that gets nothing and has nothing open go over to its service's method; says whether it does.
@@ -48,4 +72,8 @@ impl Merge<'_> {
         }
         goes
     }
+}
+
+fn is_direct(method: Forwarding) -> bool {
+    matches!(method, Forwarding::DirectRouting | Forwarding::Tunnel(_))
 }

@@ -84,7 +84,8 @@ fn set_name((family, protocol): (Family, Protocol)) -> String {
     format!("vips{family}_{protocol}")
 }
 
-/// Adding before deleting makes the script work whether the table is there or not; all of it is one transaction.
+/// Adding before deleting makes the script work whether the table is there or not; all of it is one transaction. A packet whose destination is
+/// still the VIP goes by another method, and its answer past this machine: it keeps its source.
 fn script(table: &str, services: &SnatSet) -> String {
     let mut sets = String::new();
     let mut rules = String::new();
@@ -109,7 +110,7 @@ fn script(table: &str, services: &SnatSet) -> String {
         );
         let _ = writeln!(
             rules,
-            "    meta l4proto {protocol} ct original {word} daddr . ct original proto-dst @{name} masquerade fully-random"
+            "    meta l4proto {protocol} ct original {word} daddr . ct original proto-dst @{name} {word} daddr . {protocol} dport != @{name} masquerade fully-random"
         );
     }
     format!(
@@ -173,18 +174,24 @@ fn is_ours(chain: &Value) -> bool {
 }
 
 /// Whether a rule looks into the set of that kind and then rewrites, and does nothing else. How a listing writes down what
-/// is compared differs from release to release; what it is compared with does not.
+/// is compared differs from release to release; what it is compared with does not. The protocol, which the second
+/// comparison implies, may be left out.
 fn is_of(rule: &Value, (family, protocol): (Family, Protocol)) -> bool {
-    let Some([of_protocol, of_set, verdict]) = rule
-        .get("expr")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-    else {
+    let parts = rule.get("expr").and_then(Value::as_array);
+    let compares = |part: &&Value, op: &str, with: &str| {
+        let of = |key: &str| part.pointer(key).and_then(Value::as_str);
+        of("/match/op") == Some(op) && of("/match/right") == Some(with)
+    };
+    let parts = parts.into_iter().flatten();
+    let parts: Vec<&Value> = parts
+        .filter(|part| !compares(part, "==", protocol.as_str()))
+        .collect();
+    let set = format!("@{}", set_name((family, protocol)));
+    let [of_origin, of_packet, verdict] = &parts[..] else {
         return false;
     };
-    let right = |part: &Value| part.pointer("/match/right").cloned();
-    right(of_protocol) == Some(protocol.as_str().into())
-        && right(of_set) == Some(format!("@{}", set_name((family, protocol))).into())
+    compares(of_origin, "==", &set)
+        && compares(of_packet, "!=", &set)
         && verdict.get("masquerade").is_some()
 }
 
@@ -224,8 +231,8 @@ mod tests {
     fn rules() -> Vec<Value> {
         let rule = |kind: (Family, Protocol)| {
             let set = format!("@{}", set_name(kind));
-            json!([{ "match": { "op": "==", "left": { "meta": { "key": "l4proto" } }, "right": kind.1.as_str() } },
-                   { "match": { "op": "==", "left": {}, "right": set } },
+            json!([{ "match": { "op": "==", "left": {}, "right": set } },
+                   { "match": { "op": "!=", "left": {}, "right": set } },
                    { "masquerade": { "flags": "fully-random" } }])
         };
         KINDS.into_iter().map(rule).collect()
@@ -242,6 +249,13 @@ mod tests {
         let mut other = whole.clone();
         other[0][2] = json!({ "accept": null });
         assert_eq!(parse(&listing(&other)), None, "one does something else");
+        let mut direct = whole.clone();
+        direct[0].as_array_mut().unwrap().remove(1);
+        assert_eq!(parse(&listing(&direct)), None, "one rewrites all methods");
+        let mut named = whole.clone();
+        let protocol = json!({ "match": { "op": "==", "left": {}, "right": KINDS[0].1.as_str() } });
+        named[0].as_array_mut().unwrap().insert(0, protocol);
+        assert!(parse(&listing(&named)).is_some());
         let mut more = whole.clone();
         more.push(whole[0].clone());
         assert_eq!(parse(&listing(&more)), None, "one is more");

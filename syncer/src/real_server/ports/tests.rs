@@ -1,63 +1,51 @@
-use super::super::containers::Places;
+use super::super::containers::Containers;
 use super::*;
-use syncer_core::model::AllocId;
-use syncer_core::model::fleet::Allocation;
-
-const ALLOC: &str = "0f6b3d3e-6f0e-7d3c-1f2a-6f2a0c7f0b11";
 
 fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-fn fleet(client: ClientStatus) -> Fleet {
-    let id: AllocId = ALLOC.parse().unwrap();
-    Fleet::new([Allocation {
-        id,
-        namespace: "default".into(),
-        job: "web".into(),
-        group: "web".into(),
-        node_id: "1".into(),
-        node_name: "node1".into(),
-        client,
-        wanted: true,
-        tasks: Vec::new(),
-        ports: Vec::new(),
-        created: 1,
-    }])
-}
-
-fn task(source: Source) -> Tasks {
-    let key = format!("{ALLOC}/web");
+#[test]
+fn a_port_is_leased_while_the_process_behind_it_lives() {
+    let containers = Containers::default();
     let ports = vec![
         (at("198.18.0.11:20000"), at("172.17.0.2:8001")),
+        (at("127.0.0.1:20001"), at("172.17.0.2:8002")),
         (at("[2001:db8::11]:20000"), at("[2001:db8::2]:8001")),
     ];
-    [(key, Places { ports, source })].into()
+    let own = i32::try_from(std::process::id()).unwrap();
+    containers.note("a", "web", ports, Some(own));
+    let unknown = vec![(at("198.18.0.11:20002"), at("172.17.0.3:8001"))];
+    containers.note("b", "web", unknown, None);
+    let tasks = Arc::clone(&containers.subscribe().borrow());
+    let leased = living(&tasks, Process::lives);
+    assert_eq!(
+        leased,
+        [(at("198.18.0.11:20000"), at("172.17.0.2:8001"))].into()
+    );
+    assert!(living(&tasks, |_| false).is_empty());
 }
 
 #[test]
-fn a_port_is_leased_while_its_task_lives_as_far_as_anybody_can_know() {
-    use ClientStatus::{Complete, Failed, Lost, Pending, Running, Unknown};
-    let rows = [
-        // Nomad lists an allocation after its driver has started it.
-        (Source::Driver, None, true),
-        (Source::File, None, false),
-        (Source::Driver, Some(Running), true),
-        (Source::File, Some(Running), true),
-        (Source::File, Some(Pending), true),
-        (Source::File, Some(Unknown), true),
-        (Source::Driver, Some(Complete), false),
-        (Source::Driver, Some(Failed), false),
-        (Source::File, Some(Lost), false),
-    ];
-    for (source, client, expected) in rows {
-        let fleet = client.map(fleet).unwrap_or_default();
-        let ports = living(&task(source), &fleet);
-        let leased: Vec<_> = ports.into_iter().collect();
-        let only = [(at("198.18.0.11:20000"), at("172.17.0.2:8001"))];
-        let wanted = if expected { &only[..] } else { &[] };
-        assert_eq!(leased, wanted, "{source:?}, {client:?}");
-    }
+fn a_process_that_another_of_its_id_has_followed_does_not_live() {
+    let containers = Containers::default();
+    let mut child = std::process::Command::new("sleep")
+        .arg("100")
+        .spawn()
+        .unwrap();
+    let ports = vec![(at("198.18.0.11:20000"), at("172.17.0.2:8001"))];
+    let pid = i32::try_from(child.id()).unwrap();
+    containers.note("a", "web", ports, Some(pid));
+    let tasks = Arc::clone(&containers.subscribe().borrow());
+    assert_eq!(living(&tasks, Process::lives).len(), 1);
+    let mut written = serde_json::to_value(&*tasks).unwrap();
+    let started = written.pointer_mut("/a~1web/process/started").unwrap();
+    *started = 1.into();
+    let followed: Tasks = serde_json::from_value(written).unwrap();
+    assert!(living(&followed, Process::lives).is_empty());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(living(&tasks, Process::lives).is_empty());
 }
 
 #[test]

@@ -1,14 +1,12 @@
 //! Host ports that lead to containers without an engine.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::process::Command;
 use std::time::Duration;
 
 use ipvs_syncer::parts::Parts;
 use ipvs_syncer::real_server::{Containers, ports};
-use ipvs_syncer::source::Published;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -41,7 +39,8 @@ async fn becomes(answered: bool) {
 
 #[test]
 #[ignore = "needs root and nf_tables"]
-fn a_host_port_leads_to_its_container_until_the_task_ends_whoever_removes_the_rules() {
+fn a_host_port_leads_to_its_container_until_the_task_ends_heard_or_not_and_whoever_removes_the_rules()
+ {
     inside(|| async {
         for address in [HOST, CONTAINER] {
             let (ip, _) = address.split_once(':').unwrap();
@@ -49,16 +48,14 @@ fn a_host_port_leads_to_its_container_until_the_task_ends_whoever_removes_the_ru
         }
         let _server = TcpListener::bind(CONTAINER).await.unwrap();
         let containers = Containers::default();
-        let (nomad, fleet) = watch::channel(Published::default());
         let (mut parts, stop) = (Parts::default(), CancellationToken::new());
-        let started = ports::start("eth0", &containers, fleet, &mut parts, &stop);
+        let started = ports::start("eth0", &containers, &mut parts, &stop);
         let leases = started.await.unwrap();
         assert!(!is_answered().await);
         let pair = (HOST.parse().unwrap(), CONTAINER.parse().unwrap());
-        containers.note("alloc", "web", vec![pair]);
-        sleep(Duration::from_millis(300)).await;
-        assert!(!is_answered().await, "Nomad has not been read");
-        nomad.send_modify(|published| published.view = Some(Arc::default()));
+        let mut task = Command::new("sleep").arg("100").spawn().unwrap();
+        let pid = i32::try_from(task.id()).unwrap();
+        containers.note("alloc", "web", vec![pair], Some(pid));
         becomes(true).await;
         assert_eq!(leases.borrow().ports, [pair].into());
         run("nft", &[&["delete"], &TABLE[..]].concat());
@@ -66,9 +63,15 @@ fn a_host_port_leads_to_its_container_until_the_task_ends_whoever_removes_the_ru
         becomes(true).await;
         let listed = run("nft", &[&["list"], &TABLE[..]].concat());
         assert!(listed.contains("expires 2"), "{listed}");
-        containers.forget("alloc", "web");
+        task.kill().unwrap();
+        task.wait().unwrap();
         becomes(false).await;
         assert!(leases.borrow().ports.is_empty());
+        let own = i32::try_from(std::process::id()).unwrap();
+        containers.note("alloc", "web", vec![pair], Some(own));
+        becomes(true).await;
+        containers.forget("alloc", "web");
+        becomes(false).await;
         stop.cancel();
         drop(parts);
         ports::clear().await;

@@ -105,10 +105,10 @@ impl Change {
     }
 }
 
-/// Whether rules have to stay for a service that needs none any more: real servers go by masquerade until they are known to be
-/// reached by the new method.
+/// Whether rules have to stay for a service that needs none any more: real servers that go by masquerade do so for as long as they
+/// serve. Where it is not known whether there are rules, there may have been.
 fn still_needs(id: &ServiceId, wanted: &DesiredService, observed: &Observed<'_>) -> bool {
-    let has_rules = || observed.snat.is_some_and(|rules| rules.contains(id));
+    let has_rules = || observed.snat.is_none_or(|rules| rules.contains(id));
     let goes_by_masquerade = || {
         let current = observed.table.get(id);
         let reals = current.map(VirtualService::reals).unwrap_or_default();

@@ -78,7 +78,9 @@ fn one_that_gets_nothing_and_has_nothing_open_goes_over() {
         machine.count(1, 0);
         let plan = machine.plan(&direct(want), 0);
         assert_eq!(methods(&plan), [(DIRECT, 0)], "{want:?}");
-        assert!(plan.probes.is_empty() && plan.offers_due.is_empty());
+        assert!(plan.probes.is_empty(), "{want:?}");
+        let is_tried = matches!(want, Want::Warm(_));
+        assert_eq!(plan.offers_due.len(), usize::from(is_tried), "{want:?}");
     }
 }
 
@@ -103,4 +105,43 @@ fn a_newcomer_is_tried_by_its_services_method_and_one_with_another_by_its_own() 
     let serve = direct(Want::Serve(weight(1)));
     let plan = Machine::of(table(&[])).plan(&serve, 0);
     assert_eq!(methods(&plan), [(DIRECT, 1)]);
+}
+
+#[test]
+fn one_with_direct_routing_that_gets_nothing_comes_back_by_masquerade_for_its_node_lets_nothing_in()
+{
+    let serve = desired(vec![(id(80), service_with(&[(1, Want::Serve(weight(1)))]))]);
+    let mut quiesced = machine(0, DIRECT, Some(DIRECT));
+    quiesced.count(1, 3);
+    assert_eq!(methods(&quiesced.plan(&serve, 0)), [(MASQUERADE, 1)]);
+    let serving = machine(1, DIRECT, Some(DIRECT));
+    assert_eq!(methods(&serving.plan(&serve, 0)), []);
+}
+
+#[test]
+fn one_that_another_hand_has_removed_comes_back_as_it_was_if_that_needs_no_node() {
+    for want in [Want::Serve(weight(1)), Want::Warm(weight(1))] {
+        let mut lost = machine(1, MASQUERADE, Some(MASQUERADE));
+        lost.table = table(&[]);
+        assert_eq!(methods(&lost.plan(&direct(want), 0)), [(MASQUERADE, 1)]);
+    }
+    let mut lost = machine(1, DIRECT, Some(DIRECT));
+    lost.table = table(&[]);
+    let plan = lost.plan(&direct(Want::Warm(weight(1))), 0);
+    assert_eq!((methods(&plan), plan.offers_due.len()), (vec![], 1));
+}
+
+#[test]
+fn another_hands_method_does_not_count_as_applied_though_a_pass_has_left_it() {
+    let mut by_hand = machine(1, DIRECT, Some(MASQUERADE));
+    let masquerade = |want| desired(vec![(id(80), service_with(&[(1, want)]))]);
+    let before = machine(1, MASQUERADE, None).table;
+    by_hand
+        .applied
+        .renew(&Scope::Whole, &masquerade(Want::Keep), &before);
+    let keep = masquerade(Want::Keep);
+    assert_eq!(methods(&by_hand.plan(&keep, 0)), []);
+    by_hand.applied.renew(&Scope::Whole, &keep, &by_hand.table);
+    let serve = masquerade(Want::Serve(weight(1)));
+    assert_eq!(methods(&by_hand.plan(&serve, 0)), [(MASQUERADE, 1)]);
 }
