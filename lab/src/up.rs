@@ -5,13 +5,14 @@
 //! Consul and Nomad. Each part first looks whether it is there, so a second `up` changes nothing and one after a
 //! crash mends what died.
 
+mod method;
+
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, bail};
 
-use crate::host::{lock, paths, wait};
-use crate::observe::status::{self, Allocation, RealServer, Row};
+use crate::host::{lock, paths};
 use crate::part::Up;
 use crate::part::job::Standing;
 use crate::part::nomad::Driver;
@@ -194,42 +195,6 @@ fn further_node(
     Ok(Up::of_all(&[consul, docker, syncer, nomad], finding))
 }
 
-/// A real server keeps its forwarding method for as long as it serves: those that go by another than the lab's are replaced.
-fn go_over(lab: &Lab, step: &mut Step) -> Result<()> {
-    let (vip, method) = (lab.topology.vip().to_string(), lab.forward.method());
-    let reals = || -> Vec<(Option<Allocation>, RealServer)> {
-        let rows = status::read(lab).rows.into_iter();
-        let real = |row: Row| Some((row.allocation, row.real_server?));
-        rows.filter_map(real)
-            .filter(|(_, real)| real.serves(&vip) && real.weight > 0)
-            .collect()
-    };
-    let others = || {
-        let reals = reals().into_iter();
-        reals.filter(|(_, real)| real.forward != method)
-    };
-    while let Some((allocation, real)) = others().next() {
-        let (all, left) = (reals().len(), others().count());
-        let allocation = allocation.with_context(|| format!("{} is not Nomad's", real.address))?;
-        step.line(&format!(
-            "allocation {}: another by {method}",
-            allocation.id
-        ));
-        part::job::replace(lab, &allocation.id)?;
-        wait::until(
-            &format!("wait for an instance that goes by {method}"),
-            Duration::from_mins(1),
-            || {
-                ensure!(others().count() < left, "{} still serves", real.address);
-                ensure!(reals().len() >= all, "its successor does not serve yet");
-                Ok(())
-            },
-            || None,
-        )?;
-    }
-    Ok(())
-}
-
 /// The job, then the answer, then the deployment: the page is there long before Nomad calls it healthy.
 fn job_up(lab: &Lab, ui: &Ui, started: Instant) -> Result<()> {
     let already = part::job::standing(lab, JOB)? == Standing::Deployed;
@@ -240,7 +205,7 @@ fn job_up(lab: &Lab, ui: &Ui, started: Instant) -> Result<()> {
         let file = paths::workspace().join("jobs/hello-world.nomad.hcl");
         part::job::submit(lab, &file).and_then(|()| part::job::wait_running(lab, JOB, &mut job))
     };
-    if let Err(error) = ran.and_then(|()| go_over(lab, &mut job)) {
+    if let Err(error) = ran.and_then(|()| method::ensure(lab, &mut job)) {
         return Err(fail(job, error));
     }
     step(ui, "answer", |_| {

@@ -23,7 +23,8 @@ const PROFILE: &str = "NOMAD_IPVS_STORIES";
 const PACKAGE: &str = "tests";
 
 /// Modules of the second process: they take about as long as all others together.
-const SECOND: [&str; 6] = [
+const SECOND: [&str; 7] = [
+    "host_ports::",
     "hostile_logs::",
     "inside::",
     "interrupted::",

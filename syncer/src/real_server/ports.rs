@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A lease that nobody renews runs out: of a syncer that is gone no rule is left that could lead a port astray, and the engine's own
-//! rules do what they always did. Only packets from other machines and from the node itself are meant; containers reach the host ports
-//! of their neighbours the engine's way.
+//! rules do what they always did. Only packets that come in at the role's interface and those of the node itself are meant; containers reach
+//! the host ports of their neighbours the engine's way.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

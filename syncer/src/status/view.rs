@@ -81,7 +81,7 @@ fn view(
             .map(|wanted| wanted.settings.scheduler)
             .or(actual.map(|actual| actual.settings.scheduler))
             .unwrap_or(Scheduler::WRR),
-        forward: forward(forwarding).to_owned(),
+        forward: forwarding.word().to_owned(),
         snat: service.snat,
         declared: declared(wanted.map(|wanted| &**wanted)).to_owned(),
         real_servers: reals.into_values().collect(),
@@ -107,16 +107,6 @@ fn parts(id: &ServiceId) -> (String, String) {
     match id {
         ServiceId::Address { protocol, address } => (address.to_string(), protocol.to_string()),
         ServiceId::Mark { .. } => (id.to_string(), "fwmark".to_owned()),
-    }
-}
-
-fn forward(forwarding: Forwarding) -> &'static str {
-    match forwarding {
-        Forwarding::Masquerade => "masq",
-        Forwarding::DirectRouting => "dr",
-        Forwarding::Tunnel(_) => "tun",
-        Forwarding::Local => "local",
-        Forwarding::Bypass => "bypass",
     }
 }
 
@@ -172,9 +162,8 @@ fn endpoint_view(
         _ => {}
     }
     if let Some(real) = real.filter(|real| real.forwarding != forwarding) {
-        let own = self::forward(real.forwarding);
         why.push_str("; goes by ");
-        why.push_str(own);
+        why.push_str(real.forwarding.word());
         why.push_str(" until it is replaced, or has weight 0 and no connection");
     }
     RealServerView {

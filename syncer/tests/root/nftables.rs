@@ -1,5 +1,6 @@
 //! What is done with nftables, in a kernel that has it: here SNAT.
 
+mod methods;
 mod ports;
 
 use std::time::Duration;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
-use ipvs::{Client, Forwarding, Kernel as _, ServiceId, Table};
+use ipvs::{Client, Kernel as _, ServiceId, Table};
 use serde::{Deserialize, Serialize};
 
 use crate::report::ui;
@@ -59,17 +59,6 @@ pub(super) fn read(lab: &Lab) -> Result<Kernel> {
     Ok(by_address(reals))
 }
 
-/// As tags and configurations call it.
-fn method(forwarding: Forwarding) -> &'static str {
-    match forwarding {
-        Forwarding::Masquerade => "masq",
-        Forwarding::DirectRouting => "dr",
-        Forwarding::Tunnel(_) => "tun",
-        Forwarding::Local => "local",
-        Forwarding::Bypass => "bypass",
-    }
-}
-
 /// What `lab status` runs inside the director's kernel.
 pub fn print_kernel_table() -> Result<()> {
     let live = Client::open()?.read(&Table::default())?;
@@ -84,7 +73,7 @@ pub fn print_kernel_table() -> Result<()> {
             RealServer {
                 address: real.address,
                 vip: id.to_string(),
-                forward: method(real.forwarding).to_owned(),
+                forward: real.forwarding.word().to_owned(),
                 weight: real.weight.get(),
                 active: connections.active,
                 inactive: connections.inactive,

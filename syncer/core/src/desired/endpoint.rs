@@ -70,11 +70,7 @@ pub(super) fn endpoint(
     };
     let phase = snapshots.hints.get(&instance.address).copied().or(phase);
     let mut want = rule::want(phase, Some(rule::Facts::of(instance)));
-    let by_node = matches!(
-        forwarding,
-        Forwarding::DirectRouting | Forwarding::Tunnel(_)
-    );
-    if by_node
+    if forwarding.keeps_vip()
         && matches!(want, Want::Serve(_))
         && snapshots.refusals.contains(&(*service, instance.address))
     {
@@ -82,13 +78,9 @@ pub(super) fn endpoint(
         want = Want::Quiesce;
     }
     if let Want::Serve(weight) = want
-        && match forwarding {
-            // Whatever its checks say: they do not go by way of the VIP.
-            Forwarding::DirectRouting | Forwarding::Tunnel(_) => true,
-            Forwarding::Masquerade | Forwarding::Local | Forwarding::Bypass => {
-                (!instance.checked || !known) && service.protocol() == Some(Protocol::Tcp)
-            }
-        }
+        // Whatever its checks say, where those do not go by way of the VIP.
+        && (forwarding.keeps_vip()
+            || (!instance.checked || !known) && service.protocol() == Some(Protocol::Tcp))
         && !snapshots.warmed.contains(&(*service, instance.address))
     {
         want = Want::Warm(weight);

@@ -336,9 +336,10 @@ impl<'a> Merge<'a> {
 
     fn try_out(&mut self, id: &ServiceId, method: Forwarding, endpoint: &Endpoint) {
         self.open.insert(*id);
-        let trials = match method {
-            Forwarding::DirectRouting | Forwarding::Tunnel(_) => &mut self.offers_due,
-            Forwarding::Masquerade | Forwarding::Local | Forwarding::Bypass => &mut self.probes,
+        let trials = if method.keeps_vip() {
+            &mut self.offers_due
+        } else {
+            &mut self.probes
         };
         trials.push((*id, endpoint.address));
     }

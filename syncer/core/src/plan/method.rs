@@ -30,7 +30,7 @@ impl Merge<'_> {
                 .map_or(wanted.forwarding, |real| real.forwarding),
         };
         // By direct routing its node lets nothing in while it has weight 0, and nobody asks it to for another method's sake.
-        if !real.weight.serves() && is_direct(method) && !is_direct(wanted.forwarding) {
+        if !real.weight.serves() && method.keeps_vip() && !wanted.forwarding.keeps_vip() {
             return wanted.forwarding;
         }
         method
@@ -72,8 +72,4 @@ impl Merge<'_> {
         }
         goes
     }
-}
-
-fn is_direct(method: Forwarding) -> bool {
-    matches!(method, Forwarding::DirectRouting | Forwarding::Tunnel(_))
 }

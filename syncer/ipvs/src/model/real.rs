@@ -86,6 +86,25 @@ pub enum Forwarding {
     Bypass,
 }
 
+impl Forwarding {
+    /// Gives its word, as tags and configurations have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Masquerade => "masq",
+            Self::DirectRouting => "dr",
+            Self::Tunnel(_) => "tun",
+            Self::Local => "local",
+            Self::Bypass => "bypass",
+        }
+    }
+
+    /// Whether a packet reaches the real server with the VIP as its destination, so that the real server has to take it, and
+    /// answers past the director.
+    pub fn keeps_vip(self) -> bool {
+        matches!(self, Self::DirectRouting | Self::Tunnel(_))
+    }
+}
+
 /// The outer packet of a tunnelled real server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

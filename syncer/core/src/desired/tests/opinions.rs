@@ -120,23 +120,36 @@ fn with_direct_routing_whoever_is_checked_is_tried_too_and_whoever_is_refused_ge
     let block = case.policy.services.get_mut("web").unwrap();
     block.vips[0].forwarding = Forwarding::DirectRouting;
     let case = case.service("web", None, vec![instance(1, Health::Passing, None)]);
-    let (key, hints) = (
-        (id(VIP), instance(1, Health::Passing, None).address),
-        HintPhases::new(),
-    );
+    let key = (id(VIP), instance(1, Health::Passing, None).address);
     let want = |warmed: &BTreeSet<(ServiceId, SocketAddr)>, refused: &[(ServiceId, SocketAddr)]| {
-        let snapshots = Snapshots {
-            catalog: Some(&Arc::new(case.catalog.clone())),
-            fleet: FleetView::Absent,
-            warmed,
-            refusals: &Arc::new(refused.iter().copied().collect()),
-            last: &SavedTable::default(),
-            hints: &hints,
-            occupied: &case.occupied,
-        };
-        desired(&snapshots, &case.policy).services[&id(VIP)].endpoints[0].want
+        refusing(&case, warmed, refused)
     };
     assert_eq!(want(&BTreeSet::new(), &[]), Want::Warm(Weight::ONE));
     assert_eq!(want(&[key].into(), &[]), Want::Serve(Weight::ONE));
     assert_eq!(want(&[key].into(), &[key]), Want::Quiesce);
+    let by_masquerade = Case::new().configured("web", VIP);
+    let case = Case {
+        policy: by_masquerade.policy,
+        ..case
+    };
+    let refused = refusing(&case, &[key].into(), &[key]);
+    assert_eq!(refused, Want::Serve(Weight::ONE), "no node has to take it");
+}
+
+/// What is wanted of the only instance, where so many have taken a connection and nodes refuse so many.
+fn refusing(
+    case: &Case,
+    warmed: &BTreeSet<(ServiceId, SocketAddr)>,
+    refused: &[(ServiceId, SocketAddr)],
+) -> Want {
+    let snapshots = Snapshots {
+        catalog: Some(&Arc::new(case.catalog.clone())),
+        fleet: FleetView::Absent,
+        warmed,
+        refusals: &Arc::new(refused.iter().copied().collect()),
+        last: &SavedTable::default(),
+        hints: &HintPhases::new(),
+        occupied: &case.occupied,
+    };
+    desired(&snapshots, &case.policy).services[&id(VIP)].endpoints[0].want
 }

@@ -114,3 +114,14 @@ fn the_way_from_an_answer_to_the_kernel_counts_once_and_only_where_something_was
     );
     assert_ne!(first, crate::pass::PassState::default().kernel_ack);
 }
+
+#[test]
+fn one_that_serves_by_another_method_than_its_services_has_to_prove_itself_anew() {
+    let (mut director, mut table, now) = serving();
+    let block = director.policy.services.get_mut("web").unwrap();
+    block.vips[0].forwarding = ipvs::Forwarding::DirectRouting;
+    director.warm([(id(), "198.18.0.11:20000".parse().unwrap())]);
+    let (_, sent, _) = pass(&mut director, &mut table, now, |_| Ok(()));
+    assert!(sent.is_empty(), "{sent:?}");
+    assert!(director.warmed.is_empty());
+}

@@ -24,8 +24,8 @@ fn machine(weight: u32, method: Forwarding, applied: Option<Forwarding>) -> Mach
     };
     let mut machine = Machine::of(by(method));
     if let Some(applied) = applied {
-        let wanted = direct(Want::Keep);
-        machine.applied.renew(&Scope::Whole, &wanted, &by(applied));
+        let policy = direct(Want::Keep);
+        machine.applied.renew(&Scope::Whole, &policy, &by(applied));
     }
     machine
 }

@@ -68,9 +68,9 @@ fn settings_change_before_newcomers_come() {
 fn an_equal_weight_is_edited_with_the_raises_and_a_lower_one_after_them() {
     let mut machine = Machine::of(table(&[(1, 2), (2, 2), (3, 2)]));
     let wants = [(1, 3), (2, 2), (3, 1)].map(|(port, w)| (port, Want::Serve(weight(w))));
-    let mut wanted = service_with(&wants);
-    wanted.forwarding = ipvs::Forwarding::DirectRouting;
-    let wanted = desired(vec![(id(80), wanted)]);
+    let mut service = service_with(&wants);
+    service.forwarding = ipvs::Forwarding::DirectRouting;
+    let policy = desired(vec![(id(80), service)]);
     // Somebody has changed the method of all three.
     let reals = [1, 2, 3].map(|port| ipvs::RealServer {
         forwarding: ipvs::Forwarding::DirectRouting,
@@ -78,8 +78,8 @@ fn an_equal_weight_is_edited_with_the_raises_and_a_lower_one_after_them() {
     });
     let service = ipvs::VirtualService::new(settings("rr"), reals.to_vec());
     let before = [(id(80), service)].into_iter().collect();
-    machine.applied.renew(&Scope::Whole, &wanted, &before);
-    let [.., raise, lower, _] = stages(&machine.plan(&wanted, 0));
+    machine.applied.renew(&Scope::Whole, &policy, &before);
+    let [.., raise, lower, _] = stages(&machine.plan(&policy, 0));
     let edit =
         |port, weight| format!("edit tcp://198.18.0.29:80 -> 198.18.0.11:{port} weight {weight}");
     assert_eq!(raise, [edit(1, 3), edit(2, 2)]);

@@ -206,8 +206,8 @@ fn snat_that_is_only_too_wide_is_narrowed_and_snat_that_is_right_is_left() {
 }
 
 #[test]
-fn rules_stay_for_real_servers_that_still_go_by_masquerade_on_their_way_to_direct_routing() {
-    let steps = |want: Want, method: Forwarding| {
+fn rules_stay_for_real_servers_that_go_by_masquerade_beside_direct_routing() {
+    let steps = |want: Want, method: Forwarding, snat: Option<SnatSet>| {
         let mut wanted = service_with(&[(1, want)]);
         wanted.forwarding = Forwarding::DirectRouting;
         let real = RealServer {
@@ -216,15 +216,21 @@ fn rules_stay_for_real_servers_that_still_go_by_masquerade_on_their_way_to_direc
         };
         let service = ipvs::VirtualService::new(settings("rr"), vec![real]);
         let machine = Machine {
-            snat: Some([id(80)].into()),
+            snat,
             ..Machine::of([(id(80), service)].into_iter().collect())
         };
         texts(&machine.plan(&desired(vec![(id(80), wanted)]), 0))
     };
-    let waiting = steps(Want::Warm(weight(1)), Forwarding::Masquerade);
-    assert!(waiting.is_empty(), "{waiting:?}");
-    let done = steps(Want::Serve(weight(1)), Forwarding::DirectRouting);
-    assert_eq!(done, ["rewrite clients' addresses for 0 services"]);
+    let set = || Some([id(80)].into());
+    for want in [Want::Warm(weight(1)), Want::Serve(weight(1))] {
+        let steps = |snat| steps(want, Forwarding::Masquerade, snat);
+        assert_eq!(steps(set()), Vec::<String>::new());
+        // After a start, or after somebody has flushed them.
+        let unread = steps(None);
+        assert_eq!(unread, ["rewrite clients' addresses for 1 services"]);
+    }
+    let last_gone = steps(Want::Serve(weight(1)), Forwarding::DirectRouting, set());
+    assert_eq!(last_gone, ["rewrite clients' addresses for 0 services"]);
 }
 
 #[test]
