@@ -163,9 +163,13 @@ fn director_up(lab: &Lab) -> Result<Up> {
 fn docker_up(lab: &Lab, node: Node, step: &mut Step) -> Result<Up> {
     let outlet = part::outlet::up(lab, node);
     let mut up = part::docker::up(lab, node)?;
-    step.note("image busybox:1");
-    let image = part::image::ensure_busybox(lab, node)?;
-    up.finding = format!("{}  {} {image}", up.finding, part::image::BUSYBOX);
+    step.note("images");
+    let (images, missing) = part::image::ensure(lab, node)?;
+    up.finding = format!("{}  {images}", up.finding);
+    if let Some(error) = missing {
+        up.outcome = Outcome::Warn;
+        up.finding = format!("{}; not there: {error:#}", up.finding);
+    }
     if let Err(error) = outlet {
         up.outcome = Outcome::Warn;
         up.finding = format!("{}; images can't be pulled: {error:#}", up.finding);

@@ -1,94 +1,95 @@
-//! Container images for the jobs: pulled where a registry answers, else made from the machine's own packages.
+//! Container images for the jobs, made from the machine's own packages and from this workspace, and imported as they are.
 //!
-//! `busybox:1` from the static busybox is a tree with one program and its applet links, imported as it is.
+//! `busybox:1` is the static busybox with its applet links, `echo:1` our own server of datagrams and nothing else.
 
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+mod tree;
 
-use anyhow::{Context, Result};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow};
 
 use crate::client::docker::docker;
-use crate::host::command;
-use crate::supply::packages;
+use crate::supply::{packages, products};
 use crate::world::context::Lab;
 use crate::world::topology::Node;
 
-/// What hello-world and the stories run.
-pub const BUSYBOX: &str = "busybox:1";
+/// An image, and what a container of it runs unless it is told otherwise.
+#[derive(Debug, Clone, Copy)]
+struct Image {
+    name: &'static str,
+    command: &'static str,
+    archive: fn(&Lab) -> Result<PathBuf>,
+}
 
-/// Makes the image known to the engine. Returns how.
-pub fn ensure_busybox(lab: &Lab, node: Node) -> Result<&'static str> {
-    if docker(
-        lab,
-        node,
-        &["image", "inspect", "--format", "{{.Id}}", BUSYBOX],
-    )
-    .is_ok()
-    {
-        return Ok("present");
+/// What hello-world and the stories run.
+const BUSYBOX: Image = Image {
+    name: "busybox:1",
+    command: r#"CMD ["sh"]"#,
+    archive: busybox,
+};
+
+/// What answers datagrams.
+const ECHO: Image = Image {
+    name: "echo:1",
+    command: r#"CMD ["/echo", "0.0.0.0:7"]"#,
+    archive: echo,
+};
+
+/// Makes all images known to the engine. Returns how, and why the one is not there that only some jobs need.
+pub fn ensure(lab: &Lab, node: Node) -> Result<(String, Option<anyhow::Error>)> {
+    // The second comes along in the time that the first takes.
+    let (busybox, echo) = std::thread::scope(|scope| {
+        let echo = scope.spawn(|| ECHO.ensure(lab, node));
+        let busybox = BUSYBOX.ensure(lab, node);
+        let panicked = |_| Err(anyhow!("the thread of an image panicked"));
+        (busybox, echo.join().unwrap_or_else(panicked))
+    });
+    let how = match busybox? {
+        How::Present => "present",
+        How::Made => "from package busybox-static",
+    };
+    let name = BUSYBOX.name;
+    Ok(match echo {
+        Ok(_) => (format!("{name} {how}, {}", ECHO.name), None),
+        Err(error) => (format!("{name} {how}"), Some(error.context(ECHO.name))),
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    Present,
+    Made,
+}
+
+impl Image {
+    fn ensure(&self, lab: &Lab, node: Node) -> Result<How> {
+        let id = ["image", "inspect", "--format", "{{.Id}}", self.name];
+        if docker(lab, node, &id).is_ok() {
+            return Ok(How::Present);
+        }
+        let archive = (self.archive)(lab)?.display().to_string();
+        let import = ["import", "--change", self.command, &archive, self.name];
+        docker(lab, node, &import).map(|_| How::Made)
     }
-    let archive = archive(lab)?;
-    docker(
-        lab,
-        node,
-        &[
-            "import",
-            "--change",
-            r#"CMD ["sh"]"#,
-            &archive.display().to_string(),
-            BUSYBOX,
-        ],
-    )?;
-    Ok("from package busybox-static")
 }
 
 /// The archive in the cache, made once for each version of the program.
-fn archive(lab: &Lab) -> Result<PathBuf> {
+fn busybox(lab: &Lab) -> Result<PathBuf> {
     let program = packages::static_busybox(&lab.person, &lab.paths.cache)?;
     let size = std::fs::metadata(&program)
         .context("look at busybox")?
         .len();
-    let folder = lab.paths.cache.join("images");
-    let archive = folder.join(format!("busybox-{size}.tar"));
-    if archive.is_file() {
-        return Ok(archive);
-    }
-    lab.person.make_dir(&folder)?;
-    let tree = lab.paths.state.join("busybox");
-    plant(&tree, &program)?;
-    let part = archive.with_extension("part");
-    command::run(
-        "tar",
-        &[
-            "-C",
-            &tree.display().to_string(),
-            "-cf",
-            &part.display().to_string(),
-            ".",
-        ],
-    )?;
-    std::fs::remove_dir_all(&tree).context("remove the busybox tree")?;
-    lab.person.give(&part)?;
-    std::fs::rename(&part, &archive).context("keep the image archive")?;
-    Ok(archive)
+    tree::archive(lab, &format!("busybox-{size}"), |tree| {
+        tree::plant_busybox(tree, &program)
+    })
 }
 
-/// A root file system with busybox as every program it can be.
-fn plant(tree: &Path, program: &Path) -> Result<()> {
-    let _ = std::fs::remove_dir_all(tree);
-    for folder in ["bin", "etc", "tmp", "root", "var", "home"] {
-        std::fs::create_dir_all(tree.join(folder)).context("make the busybox tree")?;
-    }
-    std::fs::copy(program, tree.join("bin/busybox")).context("copy busybox")?;
-    let applets = command::run(&program.display().to_string(), &["--list"])?;
-    for applet in applets.lines().filter(|&applet| applet != "busybox") {
-        symlink("busybox", tree.join("bin").join(applet))
-            .with_context(|| format!("link {applet}"))?;
-    }
-    std::fs::write(
-        tree.join("etc/passwd"),
-        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
-    )
-    .and_then(|()| std::fs::write(tree.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n"))
-    .context("write the busybox tree's users")
+/// Same; compiled where the cache has none of this source.
+fn echo(lab: &Lab) -> Result<PathBuf> {
+    tree::archive(lab, &format!("echo-{}", products::echo_version()), |tree| {
+        let program = products::echo(&lab.person)?;
+        std::fs::create_dir_all(tree).context("make the tree of echo")?;
+        std::fs::copy(program, tree.join("echo")).context("copy echo")?;
+        Ok(())
+    })
 }

@@ -3,9 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
 
 use crate::host::paths::{self, Person};
 use crate::host::privilege::cargo_for;
+use crate::host::stream;
+
+/// Where programs of containers are built: apart from those of the machine, for they are linked otherwise.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Where the programs are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +71,39 @@ pub fn build() -> Result<()> {
         bail!("cargo build failed ({status})");
     }
     Ok(())
+}
+
+/// The server of datagrams, linked statically: built by the person, and quickly, for it has no dependencies.
+pub fn echo(person: &Person) -> Result<PathBuf> {
+    let mut command = cargo_for(person);
+    command.args(["rustc", "--package=lab-echo", "--bin=echo", "--release"]);
+    command.args([
+        "--target",
+        TARGET,
+        "--message-format=json-render-diagnostics",
+    ]);
+    command.args(["--", "-Ctarget-feature=+crt-static", "-Cstrip=symbols"]);
+    command.current_dir(paths::workspace());
+    let mut built = None;
+    let finished = stream::run(command, |line| built = executable(line).or(built.take()));
+    let finished = finished.context("run cargo rustc")?;
+    if !finished.status.success() {
+        bail!("echo does not compile:\n{}", finished.tail.indented(2));
+    }
+    built.context("cargo does not say where echo is")
+}
+
+/// Tells one source of it from another.
+pub fn echo_version() -> String {
+    let sum = Sha256::digest(include_str!("../../echo/src/main.rs"));
+    let start = sum.first_chunk().copied().unwrap_or_default();
+    format!("{:016x}", u64::from_be_bytes(start))
+}
+
+/// The program of which a line of cargo's says that it is built.
+fn executable(line: &str) -> Option<PathBuf> {
+    let value: serde_json::Value = serde_json::from_str(line).ok()?;
+    value.get("executable")?.as_str().map(PathBuf::from)
 }
 
 /// Whether this program, and so those beside it, are as they are released.
