@@ -155,6 +155,11 @@ impl Topology {
         SocketAddrV4::new(self.address(32), 80)
     }
 
+    /// One for datagrams.
+    pub fn echo_vip(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address(33), 7)
+    }
+
     /// A third, for measuring.
     pub fn third_vip(&self) -> Ipv4Addr {
         self.address(31)
@@ -238,6 +243,7 @@ mod tests {
             *topology.vip().ip(),
             *topology.second_vip().ip(),
             *topology.direct_vip().ip(),
+            *topology.echo_vip().ip(),
             topology.third_vip(),
         ];
         assert!(vips.into_iter().all(inside));
