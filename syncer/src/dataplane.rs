@@ -9,6 +9,7 @@ mod counter;
 pub mod flow;
 mod kernel;
 pub mod neighbour;
+mod netlink;
 pub mod rules;
 pub mod snat;
 pub mod sysctl;
@@ -31,6 +32,7 @@ use crate::error::chain;
 
 pub use crate::command::CommandError;
 pub use counter::Counter;
+pub use flow::TrackerError;
 pub use kernel::KernelDataPlane;
 pub use neighbour::NeighbourError;
 pub use snat::SnatError;
@@ -56,6 +58,8 @@ pub enum DataPlaneError {
     Sysctl(#[from] SysctlError),
     #[error("{vip} is {holder}; it is not added")]
     Taken { vip: IpAddr, holder: Holder },
+    #[error(transparent)]
+    Tracker(#[from] TrackerError),
     #[error("what was tracked is not forgotten: {0}")]
     Unforgotten(Arc<str>),
     #[error(transparent)]

@@ -12,9 +12,9 @@
 
 mod containers;
 mod directors;
+mod flows;
 mod link;
 mod nft;
-mod open;
 pub mod ports;
 mod rules;
 mod table;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use ipvs::{Protocol, ServiceId};
+use ipvs::ServiceId;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -34,18 +34,19 @@ use tracing::{debug, info, warn};
 
 pub use containers::Containers;
 
-use containers::{Tasks, places};
+use containers::{Tasks, new_ports, places};
 use directors::{Directors, leaving};
+use flows::{forget_flows, has_open};
 use link::{Incoming, link};
 use nft::{Found, Table};
-use open::has_open;
 use rules::{Rules, rules};
 
 pub use nft::TableError;
 
 use crate::backoff::Backoff;
 use crate::config::{HostPort, RealServerConfig as Settings, Tls};
-use crate::dataplane::flow::forget_of;
+use crate::dataplane::flow;
+use crate::error::chain;
 use crate::parts::Parts;
 
 /// The file of containers' addresses, beside the socket for hints.
@@ -114,6 +115,7 @@ pub async fn start(
     let role = RealServer {
         interface: settings.interface.clone(),
         own: settings.own.clone(),
+        tasks: Arc::clone(&containers.subscribe().borrow()),
         containers: containers.subscribe(),
         file,
         incoming,
@@ -139,24 +141,6 @@ fn addresses(interface: &str) -> Vec<IpAddr> {
         .collect()
 }
 
-/// The tracker keeps a UDP flow for as long as its client sends: of instances that take nothing any more they are forgotten.
-async fn forget_flows(before: &Rules, now: &Rules) {
-    for (id, places) in &before.services {
-        if id.protocol() != Some(Protocol::Udp) {
-            continue;
-        }
-        let stays = now.services.get(id).map(Vec::as_slice).unwrap_or_default();
-        for (place, _) in places {
-            if stays.iter().any(|(other, _)| other == place) {
-                continue;
-            }
-            if let Err(error) = forget_of(id, *place).await {
-                warn!(%id, %place, error = error.chain(), "flows to an instance that is gone are not forgotten");
-            }
-        }
-    }
-}
-
 /// Takes away what an earlier process with the role has left; a machine without nftables has nothing of it.
 pub async fn clear() {
     if let Err(error) = nft::remove(table::TABLE).await {
@@ -171,6 +155,8 @@ struct RealServer {
     interface: String,
     own: Vec<IpNet>,
     containers: watch::Receiver<Arc<Tasks>>,
+    /// As they were written down last.
+    tasks: Arc<Tasks>,
     /// Where they are written down.
     file: PathBuf,
     incoming: mpsc::Receiver<Incoming>,
@@ -203,7 +189,7 @@ impl RealServer {
                     if changed.is_err() {
                         return;
                     }
-                    self.write_down().await;
+                    self.take_note().await;
                     false
                 }
                 () = tokio::time::sleep_until(due) => audited.elapsed() >= AUDIT_INTERVAL,
@@ -232,11 +218,18 @@ impl RealServer {
         }
     }
 
-    async fn write_down(&mut self) {
+    /// Writes down where containers are. What the tracker knows of those that were at the addresses of new ones is forgotten.
+    async fn take_note(&mut self) {
         let tasks = Arc::clone(&self.containers.borrow_and_update());
+        let ports = new_ports(&self.tasks, &tasks);
+        if let Err(error) = flow::forget_strays(ports).await {
+            let error = chain(&error);
+            warn!(error, "flows to earlier containers are not forgotten");
+        }
         if let Err(error) = containers::write(&self.file, &tasks).await {
             warn!(file = %self.file.display(), %error, "containers' addresses are not written down");
         }
+        self.tasks = tasks;
     }
 
     /// Brings the table to what the offers want, and answers them.
@@ -257,9 +250,7 @@ impl RealServer {
         }
         if is_changed || !self.table.is(&body) {
             self.table.replace(body).await?;
-            if let Some(before) = self.rules.take() {
-                forget_flows(&before, &wanted).await;
-            }
+            forget_flows(self.rules.take().as_ref(), !is_changed, &wanted).await;
             info!(
                 services = wanted.services.len(),
                 "packets to VIPs are taken"

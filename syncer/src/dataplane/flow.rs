@@ -1,111 +1,143 @@
 //! What the connection tracker knows of flows, forgotten where it would lead packets astray.
+//!
+//! A flow keeps for its life what was decided about its first packet. TCP tries again from another port; whoever sends datagrams from one
+//! port again and again would be led astray for as long as he does.
 
+mod message;
+mod tracker;
+
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use ipnet::IpNet;
-use ipvs::ServiceId;
+use ipvs::{Protocol, ServiceId};
 
 use super::DataPlaneError;
-use crate::command::{CommandError, run};
 use crate::error::chain;
+use message::Flow;
+use tracker::Tracker;
 
-/// Only flows of this virtual service to this real server; never more.
-pub(crate) async fn forget_of(id: &ServiceId, real: SocketAddr) -> Result<(), DataPlaneError> {
-    let ServiceId::Address { protocol, address } = id else {
+pub use tracker::TrackerError;
+
+/// States of a TCP connection as the kernel numbers them.
+const SYN_SENT: u8 = 1;
+const SYN_RECEIVED: u8 = 2;
+const ESTABLISHED: u8 = 3;
+
+/// Forgets the flows of this virtual service to this real server, and those that nothing has rewritten: by direct routing they may be its
+/// own, and the others lose nothing. Never more.
+pub async fn forget_of(id: &ServiceId, real: SocketAddr) -> Result<(), TrackerError> {
+    let ServiceId::Address { protocol, address } = *id else {
         return Ok(());
     };
-    let (vip, port) = (address.ip().to_string(), address.port().to_string());
-    let (real, real_port) = (real.ip().to_string(), real.port().to_string());
-    let arguments = [
-        "-D",
-        "--proto",
-        protocol.as_str(),
-        "--orig-dst",
-        &vip,
-        "--orig-port-dst",
-        &port,
-        "--reply-src",
-        &real,
-        // A live one beside it, on the same node, keeps its flows.
-        "--reply-port-src",
-        &real_port,
-    ];
-    forget(&arguments).await
+    // A live one beside it, on the same node, keeps its flows.
+    let is_of = move |flow: &Flow| {
+        is_to(flow, protocol, address) && [real, address].contains(&flow.reply.source)
+    };
+    forget(address.ip(), is_of).await
 }
 
-/// Only connections to these VIPs of which nobody has answered the first packet; one outcome a VIP.
-///
-/// Each question goes through all that is tracked, so neighbours are asked for together.
+/// Forgets flows to these VIPs of which nobody has answered the first packet; one outcome a VIP. An answer that does not come back this
+/// way is none.
 pub async fn forget_unanswered(vips: &[IpAddr]) -> Vec<Result<(), DataPlaneError>> {
-    let mut failed: Vec<(IpNet, Arc<str>)> = Vec::new();
-    for network in networks(vips) {
-        let text = network.to_string();
-        let arguments = [
-            "-D",
-            "--proto",
-            "tcp",
-            "--orig-dst",
-            &text,
-            "--state",
-            "SYN_SENT",
-        ];
-        if let Err(error) = forget(&arguments).await {
-            failed.push((network, chain(&error).into()));
-        }
-    }
-    let outcome = |vip: &IpAddr| match failed.iter().find(|(network, _)| network.contains(vip)) {
-        Some((_, why)) => Err(DataPlaneError::Unforgotten(Arc::clone(why))),
-        None => Ok(()),
+    let (v4, v6) = vips.iter().copied().partition(IpAddr::is_ipv4);
+    let failed = [unanswered(v4).await, unanswered(v6).await];
+    let outcome = |vip: &IpAddr| match &failed[usize::from(vip.is_ipv6())] {
+        Err(why) => Err(DataPlaneError::Unforgotten(Arc::clone(why))),
+        Ok(()) => Ok(()),
     };
     vips.iter().map(outcome).collect()
 }
 
-/// The fewest networks that have exactly these addresses.
-fn networks(vips: &[IpAddr]) -> Vec<IpNet> {
-    let hosts: Vec<IpNet> = vips.iter().copied().map(IpNet::from).collect();
-    IpNet::aggregate(&hosts)
+/// Same, for VIPs of one family.
+async fn unanswered(vips: BTreeSet<IpAddr>) -> Result<(), Arc<str>> {
+    let Some(first) = vips.first().copied() else {
+        return Ok(());
+    };
+    let is_unanswered = move |flow: &Flow| {
+        let waits = flow.is_of(Protocol::Tcp) && flow.tcp_state == Some(SYN_SENT)
+            || flow.is_of(Protocol::Udp) && !flow.is_answered;
+        waits && vips.contains(&flow.original.destination.ip())
+    };
+    let forgotten = forget(first, is_unanswered).await;
+    forgotten.map_err(|error| chain(&error).into())
 }
 
-async fn forget(arguments: &[&str]) -> Result<(), DataPlaneError> {
-    match run("conntrack", arguments, None).await {
-        // It says so, and fails, when there was none.
-        Err(CommandError::Failed { complaint, .. }) if complaint.contains(" 0 flow entries") => {
-            Ok(())
-        }
-        other => Ok(other.map(drop)?),
+/// Forgets flows to these virtual services that lead to no real server: their first packets came before there was a rule.
+pub async fn forget_unled(ids: Vec<ServiceId>) -> Result<(), TrackerError> {
+    let of = |id: &ServiceId| match *id {
+        ServiceId::Address { protocol, address } => Some((protocol, address)),
+        ServiceId::Mark { .. } => None,
+    };
+    let services: Vec<(Protocol, SocketAddr)> = ids.iter().filter_map(of).collect();
+    for is_v4 in [true, false] {
+        let of_family = |(_, address): &&(Protocol, SocketAddr)| address.is_ipv4() == is_v4;
+        let services: Vec<_> = services.iter().filter(of_family).copied().collect();
+        let Some((_, first)) = services.first().copied() else {
+            continue;
+        };
+        let is_unled = move |flow: &Flow| {
+            let is_to =
+                |(protocol, address): &(Protocol, SocketAddr)| is_to(flow, *protocol, *address);
+            flow.reply.source == flow.original.destination && services.iter().any(is_to)
+        };
+        forget(first.ip(), is_unled).await?;
     }
+    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Forgets what datagrams to a host port lead to that is not the container behind it, and what an earlier container of its address has
+/// sent.
+pub async fn forget_strays(ports: Vec<(SocketAddr, SocketAddr)>) -> Result<(), TrackerError> {
+    let Some((first, _)) = ports.first().copied() else {
+        return Ok(());
+    };
+    let is_stray = move |flow: &Flow| {
+        let leads_astray = |(host, own): &(SocketAddr, SocketAddr)| {
+            flow.original.destination == *host && flow.reply.source != *own
+                || flow.original.source == *own
+        };
+        flow.is_of(Protocol::Udp) && ports.iter().any(leads_astray)
+    };
+    forget(first.ip(), is_stray).await
+}
 
-    #[test]
-    fn neighbours_are_asked_for_together_and_nobody_else_is() {
-        let vips = |texts: &[&str]| -> Vec<IpAddr> {
-            texts.iter().map(|text| text.parse().unwrap()).collect()
-        };
-        let texts_of = |texts: &[&str]| -> Vec<String> {
-            networks(&vips(texts))
-                .iter()
-                .map(ToString::to_string)
-                .collect()
-        };
-        assert_eq!(texts_of(&["198.18.0.29"]), ["198.18.0.29/32"]);
-        assert_eq!(
-            texts_of(&[
-                "198.18.0.29",
-                "198.18.0.30",
-                "198.18.0.31",
-                "2001:db8::2",
-                "2001:db8::3"
-            ]),
-            ["198.18.0.29/32", "198.18.0.30/31", "2001:db8::2/127"]
-        );
-        let many: Vec<IpAddr> = (0..=255)
-            .map(|last| IpAddr::from([198, 18, 7, last]))
-            .collect();
-        assert_eq!(networks(&many).len(), 1);
+/// Whether a TCP connection to the VIP that this real server has may still carry a request or an answer. UDP has none: its flows are
+/// forgotten.
+pub async fn has_open(id: &ServiceId, real: SocketAddr) -> Result<bool, TrackerError> {
+    let ServiceId::Address { protocol, address } = *id else {
+        return Ok(false);
+    };
+    if protocol != Protocol::Tcp {
+        return Ok(false);
     }
+    let open = [SYN_SENT, SYN_RECEIVED, ESTABLISHED].map(Some);
+    let is_open = move |flow: &Flow| {
+        is_to(flow, protocol, address)
+            && flow.reply.source == real
+            && open.contains(&flow.tcp_state)
+    };
+    ask(move |tracker| Ok(!tracker.flows(address.ip(), is_open)?.is_empty())).await
+}
+
+fn is_to(flow: &Flow, protocol: Protocol, address: SocketAddr) -> bool {
+    flow.is_of(protocol) && flow.original.destination == address
+}
+
+async fn forget(
+    family_of: IpAddr,
+    which: impl Fn(&Flow) -> bool + Send + 'static,
+) -> Result<(), TrackerError> {
+    ask(move |tracker| {
+        let flows = tracker.flows(family_of, which)?;
+        tracker.forget(&flows)
+    })
+    .await
+}
+
+async fn ask<T: Send + 'static>(
+    question: impl FnOnce(&mut Tracker) -> Result<T, TrackerError> + Send + 'static,
+) -> Result<T, TrackerError> {
+    let asked = tokio::task::spawn_blocking(|| question(&mut Tracker::open()?));
+    asked.await.unwrap_or(Err(TrackerError::Ended))
 }

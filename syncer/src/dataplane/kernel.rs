@@ -82,7 +82,9 @@ impl KernelDataPlane {
             }
             Step::SetSysctl(sysctl) => vec![sysctl::ensure(sysctl).map_err(Into::into)],
             Step::SetSnat(services) => vec![self.rules.set(services).await],
-            Step::ForgetFlows(id, real) => vec![flow::forget_of(id, *real).await],
+            Step::ForgetFlows(id, real) => {
+                vec![flow::forget_of(id, *real).await.map_err(Into::into)]
+            }
         }
     }
 }

@@ -116,6 +116,14 @@ pub(super) fn places(tasks: &Tasks) -> BTreeMap<SocketAddr, SocketAddr> {
     ports.copied().collect()
 }
 
+/// The ports of tasks that are not as they were: host addresses, and the containers' own.
+pub(super) fn new_ports(before: &Tasks, now: &Tasks) -> Vec<(SocketAddr, SocketAddr)> {
+    let is_new = |(task, places): &(&String, &Places)| before.get(*task) != Some(*places);
+    let new = now.iter().filter(is_new);
+    new.flat_map(|(_, places)| places.ports.iter().copied())
+        .collect()
+}
+
 /// Replaces the file.
 pub(super) async fn write(file: &Path, tasks: &Tasks) -> io::Result<()> {
     let new = file.with_extension("new");
@@ -151,6 +159,24 @@ mod tests {
         std::fs::write(&file, b"{").unwrap();
         again.read(&file);
         assert_eq!(known(&again), []);
+    }
+
+    #[test]
+    fn new_are_the_ports_of_a_task_that_came_or_began_anew_in_another_process() {
+        let at = |text: &str| -> SocketAddr { text.parse().unwrap() };
+        let ports = |own| vec![(at("198.18.0.11:20000"), at(own))];
+        let containers = Containers::default();
+        let tasks = || Arc::clone(&containers.subscribe().borrow());
+        let nobody = tasks();
+        containers.note("a", "web", ports("172.17.0.2:7"), None);
+        let first = tasks();
+        assert_eq!(new_ports(&nobody, &first), ports("172.17.0.2:7"));
+        assert_eq!(new_ports(&first, &first), []);
+        let pid = i32::try_from(std::process::id()).unwrap();
+        containers.note("a", "web", ports("172.17.0.2:7"), Some(pid));
+        assert_eq!(new_ports(&first, &tasks()), ports("172.17.0.2:7"));
+        containers.forget("a", "web");
+        assert_eq!(new_ports(&first, &tasks()), []);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What the connection tracker knows of connections that nobody has answered.
 
+mod datagrams;
+
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 

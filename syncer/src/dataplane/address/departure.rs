@@ -13,7 +13,8 @@ use tokio::io::unix::AsyncFd;
 use tracing::warn;
 
 use super::AddressError;
-use super::message::{self, Body};
+use super::message;
+use crate::dataplane::netlink::{self, Body};
 
 /// Room for one datagram: news are a message or a few.
 const BUFFER: usize = 16 * 1024;
@@ -84,7 +85,7 @@ fn receive(socket: &Socket) -> io::Result<Vec<u8>> {
 }
 
 fn departed(news: &[u8]) -> impl Iterator<Item = IpAddr> {
-    message::replies(news).filter_map(|reply| {
+    netlink::replies(news).filter_map(|reply| {
         let reply = reply.ok()?;
         match reply.body {
             Body::Data(body) if reply.kind == libc::RTM_DELADDR => {

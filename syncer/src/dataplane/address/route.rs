@@ -11,8 +11,9 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::libc;
 use tracing::debug;
 
-use super::message::{self, AddressEntry, Body, Request};
+use super::message::{self, AddressEntry};
 use super::{AddressError, Change};
+use crate::dataplane::netlink::{self, Body, Request};
 
 /// Changes in one send. All their acknowledgements fit the receive buffer.
 const BATCH: usize = 128;
@@ -108,12 +109,12 @@ impl RouteSocket {
                 sequence,
             };
             let body = message::of_change(*change, index, label);
-            message::put(&mut datagram, request, &body);
+            netlink::put(&mut datagram, request, &body);
         }
         self.0.send(OPERATION, &datagram)?;
         let mut answers: Vec<Option<Answer>> = vec![None; changes.len()];
         while answers.iter().any(Option::is_none) {
-            for reply in message::replies(self.0.receive(OPERATION)?) {
+            for reply in netlink::replies(self.0.receive(OPERATION)?) {
                 let reply = reply.map_err(malformed(OPERATION))?;
                 let at = usize::try_from(reply.sequence.wrapping_sub(first)).unwrap_or(usize::MAX);
                 // Another is left over from a conversation that broke off.
@@ -172,11 +173,11 @@ impl RouteSocket {
             flags,
             sequence,
         };
-        message::put(&mut datagram, request, body);
+        netlink::put(&mut datagram, request, body);
         self.0.send(operation, &datagram)?;
         let mut interrupted = false;
         loop {
-            for reply in message::replies(self.0.receive(operation)?) {
+            for reply in netlink::replies(self.0.receive(operation)?) {
                 let reply = reply.map_err(malformed(operation))?;
                 if reply.sequence != sequence {
                     continue;
