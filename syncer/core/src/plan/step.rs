@@ -36,7 +36,7 @@ pub enum Step {
     Ipvs(Command),
     /// Forget what the connection tracker knows of a virtual service's flows to a removed real server.
     ForgetFlows(ServiceId, SocketAddr),
-    /// Forget what the connection tracker knows of connections to a VIP that nobody has answered yet.
+    /// Forget what the connection tracker knows of connections and flows to a VIP that nobody has answered yet.
     ForgetUnanswered(IpAddr),
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use ::ipvs::ServiceId;
+use ::ipvs::{Protocol, ServiceId};
 
 use super::{Act, Around, Step, Whole, address, nat};
 use crate::reading::Reading;
@@ -12,7 +12,7 @@ use crate::reading::Reading;
 /// Flows of a virtual service to a real server.
 pub(super) struct Forget(pub(super) ServiceId, pub(super) SocketAddr);
 
-/// Connections to a VIP that nobody has answered yet.
+/// Connections and flows to a VIP that nobody has answered yet.
 pub(super) struct ForgetUnanswered(pub(super) IpAddr);
 
 impl fmt::Display for Forget {
@@ -53,7 +53,8 @@ pub(super) const AROUND: Around = Around {
 };
 
 /// What was sent to a VIP before it was here, or while its rules were not, is tracked without SNAT: whoever tries again
-/// from the same port, or still tries, would be sent on without it.
+/// from the same port, or still tries, would be sent on without it. So is a datagram to a VIP that is here for another virtual service,
+/// where TCP refuses.
 fn unanswered(whole: &Whole<'_>) -> Vec<Step> {
     let (missing, observed) = (address::missing(whole), whole.observed);
     let widened = observed.snat_lost.then(|| nat::Change::of(whole).widen);
@@ -67,7 +68,8 @@ fn unanswered(whole: &Whole<'_>) -> Vec<Step> {
     let vips = rewritten.filter_map(|(id, _)| {
         let vip = id.vip()?;
         let comes_back = widened.contains(id) && !is_set(id);
-        (comes_back || missing.binary_search(&vip).is_ok()).then_some(vip)
+        let is_new = id.protocol() == Some(Protocol::Udp) && observed.table.get(id).is_none();
+        (comes_back || is_new || missing.binary_search(&vip).is_ok()).then_some(vip)
     });
     let vips: BTreeSet<IpAddr> = vips.collect();
     vips.into_iter().map(Step::ForgetUnanswered).collect()

@@ -133,6 +133,24 @@ fn of_two_new_vips_only_the_one_with_rewritten_clients_starts_clean() {
 }
 
 #[test]
+fn datagrams_to_a_vip_that_was_here_for_another_service_are_tracked_anew_with_their_own() {
+    let udp = format!("udp://{ONE}:7").parse().unwrap();
+    let plan = |services: Vec<(ServiceId, DesiredService)>| {
+        let machine = Machine {
+            snat: Some([at(ONE, 80), at(ONE, 81), udp].into()),
+            ..Machine::of(table(&[(1, 1)]))
+        };
+        texts(&machine.plan(&desired(services), 0))
+    };
+    let old = || (at(ONE, 80), service_with(&[(1, Want::Serve(weight(1)))]));
+    let forgets = |steps: &[String]| steps.iter().any(|step| step.contains("unanswered"));
+    assert!(forgets(&plan(vec![old(), (udp, rewritten(true))])));
+    assert!(!forgets(&plan(vec![old(), (udp, rewritten(false))])));
+    // Its client was refused, and begins again from another port.
+    assert!(!forgets(&plan(vec![old(), (at(ONE, 81), rewritten(true))])));
+}
+
+#[test]
 fn addresses_that_are_missing_are_added_and_those_of_ours_that_nobody_needs_go() {
     let present = ["198.18.0.28", ONE, "198.18.0.31"];
     let machine = Machine {
