@@ -12,7 +12,7 @@
 mod direct;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipvs::Weight;
@@ -34,6 +34,8 @@ pub struct Offers {
     shares: watch::Sender<BTreeMap<IpAddr, Shares>>,
     /// Instances that get nothing new and still have connections open, as their nodes say.
     busy: Arc<Mutex<BTreeMap<IpAddr, BTreeSet<Key>>>>,
+    /// Instances that are offered no more, and whose nodes have not said yet that they have let go of them.
+    leaving: Arc<Mutex<BTreeMap<IpAddr, BTreeSet<Key>>>>,
     /// Instances whose nodes say that they do not take the VIP, until they open another stream or take it.
     refusals: watch::Sender<Arc<BTreeSet<Key>>>,
 }
@@ -45,6 +47,7 @@ impl Default for Offers {
             by_node: watch::Sender::new(None),
             shares: watch::Sender::new(BTreeMap::new()),
             busy: Arc::default(),
+            leaving: Arc::default(),
             refusals: watch::Sender::new(Arc::default()),
         }
     }
@@ -93,11 +96,20 @@ impl Offers {
         self.shares.send_modify(|all| {
             for (node, taken) in all {
                 let offer = made.get(node);
-                taken.retain(|(id, address), _| {
+                let is_offered = |(id, address): &Key| {
                     let instances = offer.and_then(|offer| offer.get(id));
                     let mut instances = instances.into_iter().flatten();
                     instances.any(|instance| instance.address == *address)
-                });
+                };
+                // In this order: whoever looks finds it in one of both.
+                let leaves = |(key, weight): (&Key, &Weight)| {
+                    (weight.serves() && !is_offered(key)).then_some(*key)
+                };
+                let leave: BTreeSet<Key> = taken.iter().filter_map(leaves).collect();
+                if !leave.is_empty() {
+                    lock(&self.leaving).entry(*node).or_default().extend(leave);
+                }
+                taken.retain(|key, _| is_offered(key));
             }
         });
         self.by_node.send_if_modified(|before| {
@@ -149,6 +161,10 @@ impl Offers {
             }
             differs
         });
+        let is_kept = |key: &Key| taken.get(key).is_some_and(|weight| weight.serves());
+        if let Some(leaving) = lock(&self.leaving).get_mut(&node) {
+            leaving.retain(is_kept);
+        }
         self.shares.send_if_modified(|all| {
             let differs = all.get(&node) != Some(&taken);
             if differs {
@@ -160,11 +176,7 @@ impl Offers {
 
     /// Notes which instances of the node at that address get nothing new and still have connections open.
     pub(crate) fn note_busy(&self, node: IpAddr, busy: BTreeSet<Key>) {
-        self.busy().insert(node, busy);
-    }
-
-    fn busy(&self) -> MutexGuard<'_, BTreeMap<IpAddr, BTreeSet<Key>>> {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.busy).insert(node, busy);
     }
 
     /// The node at that address has begun anew: what it refused before it may take now.
@@ -183,7 +195,7 @@ impl Offers {
     /// anything to this process may.
     pub(crate) fn is_fed(&self, key: &Key) -> bool {
         let is_busy = |keys: &BTreeSet<Key>| keys.contains(key);
-        if self.busy().get(&key.1.ip()).is_some_and(is_busy) {
+        if lock(&self.busy).get(&key.1.ip()).is_some_and(is_busy) {
             return true;
         }
         let taken = self.shares.borrow();
@@ -192,6 +204,27 @@ impl Offers {
             weight.is_some_and(|weight| weight.serves())
         })
     }
+
+    /// Whether the node still gives packets to the instance at that address, though this director has no real server there any more: a
+    /// flow of UDP is moved by its node.
+    pub(crate) fn is_held(&self, address: SocketAddr) -> bool {
+        let node = address.ip();
+        let shares = self.shares.borrow();
+        let is_there = |(key, weight): (&Key, &Weight)| key.1 == address && weight.serves();
+        if shares
+            .get(&node)
+            .is_some_and(|taken| taken.iter().any(is_there))
+        {
+            return true;
+        }
+        let leaving = lock(&self.leaving);
+        let mut leaving = leaving.get(&node).into_iter().flatten();
+        leaving.any(|key| key.1 == address)
+    }
+}
+
+fn lock<T>(all: &Mutex<T>) -> MutexGuard<'_, T> {
+    all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

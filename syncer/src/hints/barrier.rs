@@ -218,7 +218,15 @@ impl Barrier {
     async fn traffic(&self, state: &PassState, ports: &Ports, alloc: AllocId) -> Traffic {
         let own = Self::own(state, ports, alloc);
         if own.is_empty() {
-            return Traffic::None;
+            let is_held = match ports {
+                Ports::Known(ports) => ports.iter().any(|port| self.offers.is_held(*port)),
+                Ports::Unlisted | Ports::Unread => false,
+            };
+            return if is_held {
+                Traffic::Flowing
+            } else {
+                Traffic::None
+            };
         }
         let is_fed = |(id, address, weight): &OwnReal| {
             let is_fed = || self.offers.is_fed(&(*id, *address));

@@ -115,3 +115,33 @@ async fn an_instance_that_still_goes_by_another_method_is_offered_once_it_goes_b
     passes.send_replace(by(Forwarding::DirectRouting));
     assert_eq!(next(&mut offered).await, Some(vec![1]));
 }
+
+#[test]
+fn an_instance_that_is_offered_no_more_is_held_until_its_node_lets_go() {
+    let (offers, node) = (Offers::default(), key().1.ip());
+    let instance = |weight| Instance {
+        address: key().1,
+        weight: Weight::saturating(weight),
+    };
+    let offered =
+        |weight| -> NodeOffers { [(node, [(key().0, vec![instance(weight)])].into())].into() };
+    let taken = |weight| -> Shares { [(key(), Weight::saturating(weight))].into() };
+    assert!(!offers.is_held(key().1), "nobody has it");
+    offers.offer(offered(1));
+    offers.take(node, taken(1), BTreeSet::new());
+    assert!(offers.is_held(key().1));
+    offers.offer(NodeOffers::new());
+    assert!(offers.is_held(key().1), "its node has not said anything");
+    offers.take(node, taken(1), BTreeSet::new());
+    assert!(
+        offers.is_held(key().1),
+        "what it said was of an earlier offer"
+    );
+    offers.offer(NodeOffers::new());
+    offers.take(node, Shares::new(), BTreeSet::new());
+    assert!(!offers.is_held(key().1));
+    offers.offer(offered(0));
+    offers.take(node, taken(0), BTreeSet::new());
+    offers.offer(NodeOffers::new());
+    assert!(!offers.is_held(key().1), "it took nothing before");
+}

@@ -1,5 +1,6 @@
 //! The barrier beside a loop that publishes as it is told.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -223,6 +224,27 @@ async fn connections_that_can_t_be_counted_are_not_taken_for_none() {
     assert_eq!(around.withdraw("www").await, (Outcome::TimedOut, LIMIT));
     *around.active.lock().unwrap() = Some(0);
     assert_eq!(around.withdraw("www").await.0, Outcome::Drained);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_is_gone_here_is_waited_for_until_its_node_lets_go() {
+    let around = around(None);
+    around.read(fleet());
+    let key = (
+        "udp://198.18.0.29:7".parse().unwrap(),
+        REAL.parse().unwrap(),
+    );
+    let node = "198.18.0.11".parse().unwrap();
+    let offers = &around.barrier.offers;
+    let taken = [(key, Weight::saturating(1))].into();
+    offers.take(node, taken, BTreeSet::new());
+    let let_go = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        offers.take(node, BTreeMap::new(), BTreeSet::new());
+    };
+    let ((outcome, took), ()) = tokio::join!(around.withdraw("www"), let_go);
+    assert_eq!(outcome, Outcome::Drained);
+    assert!(took >= Duration::from_secs(3), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
