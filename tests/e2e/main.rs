@@ -10,6 +10,7 @@ mod answer;
 mod bad_input;
 mod blow;
 mod built_in;
+mod datagrams;
 mod direct;
 mod engine;
 mod engine_trouble;
