@@ -14,9 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use ipvs::{
-    Command, Connections, Forwarding, KernelRefusal, Scheduler, ServiceId, ServiceSettings, Table,
-};
+use ipvs::{Command, Connections, KernelRefusal, ServiceId, Table};
 use ipvs_syncer::admin::{Admin, Count, DirectorView};
 use ipvs_syncer::dataplane::{DataPlane, DataPlaneError};
 use ipvs_syncer::hints::Barrier;
@@ -143,13 +141,7 @@ fn allocation(number: u32) -> Allocation {
 
 fn policy() -> Policy {
     let policy = |number| {
-        let policy = VipPolicy {
-            id: vip(number),
-            settings: ServiceSettings::new(Scheduler::WRR),
-            forwarding: Forwarding::Masquerade,
-            snat: false,
-            drain: None,
-        };
+        let policy = VipPolicy::new(vip(number));
         (name(number), policy.into())
     };
     Policy {

@@ -25,7 +25,7 @@ use syncer_core::model::catalog::{Catalog, CatalogService, Health, Instance, Ori
 use syncer_core::model::fleet::{Allocation, ClientStatus, Fleet, Port, Task, TaskState};
 use syncer_core::model::policy::{Ownership, Policy, VipPolicy};
 use syncer_core::model::{AllocId, Moment};
-use syncer_core::plan::{Addresses, Drains, Observed, Plan, SnatSet, Sysctls, plan};
+use syncer_core::plan::{Addresses, Drains, Observed, Plan, Ramps, SnatSet, Sysctls, plan};
 
 const REALS: u32 = 5;
 const ROUNDS: usize = 40;
@@ -127,11 +127,10 @@ impl World {
             );
             let id = vip(service);
             let policy = VipPolicy {
-                id,
                 settings,
                 forwarding,
                 snat: true,
-                drain: None,
+                ..VipPolicy::new(id)
             };
             world.policy.services.insert(name, policy.into());
             let thresholds = Thresholds::default();
@@ -214,6 +213,7 @@ impl World {
             table: &self.table,
             applied: &SavedTable::default(),
             connections: &connections,
+            ramps: &Ramps::new(),
             addresses: &self.addresses,
             snat: Some(&self.snat),
             snat_lost: false,

@@ -8,6 +8,7 @@ mod api;
 mod hints;
 mod read;
 mod schema;
+mod service;
 mod tls;
 mod value;
 mod warning;

@@ -4,6 +4,7 @@
 
 pub(crate) mod health;
 mod metrics;
+mod options;
 mod text;
 mod view;
 
@@ -94,6 +95,9 @@ pub struct Service {
     pub scheduler: Scheduler,
     pub forward: String,
     pub snat: bool,
+    /// Whatever else is not as by default, in words.
+    #[serde(default)]
+    pub options: Vec<String>,
     pub declared: String,
     pub real_servers: Vec<RealServerView>,
 }

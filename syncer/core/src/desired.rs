@@ -6,12 +6,14 @@
 //! [`Want`] that [`crate::plan`] resolves. [`renew`] comes to the same from what it was before, at the price of what differs.
 
 mod claim;
+mod doubt;
 mod endpoint;
 mod members;
 mod occupied;
 mod renew;
 pub mod rule;
 mod saved;
+mod service;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,20 +21,22 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipvs::{Family, Forwarding, ServiceId, ServiceSettings};
+use ipvs::{Forwarding, ServiceId, ServiceSettings};
 
 pub use endpoint::{Endpoint, Want};
 pub use occupied::{Holder, Holders};
 pub use renew::{Scope, renew};
 pub use saved::{SavedService, SavedTable};
+pub(crate) use service::RAMP_STEPS;
 
-use claim::{Claim, Grounds};
-use members::Members;
+use claim::Grounds;
 use renew::Basis;
+use service::service;
 
 use crate::model::catalog::Catalog;
 use crate::model::fleet::{Fleet, Phase};
 use crate::model::policy::{Policy, Rejected};
+use crate::model::safeguard::Safeguards;
 
 /// What is known of Nomad.
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +77,7 @@ pub struct DesiredService {
     pub forwarding: Forwarding,
     pub snat: bool,
     pub drain: Duration,
+    pub safeguards: Safeguards,
     pub declared: Declared,
     /// Whether the catalogue has been read for it. If not, whatever the kernel has of it is left as it is, and
     /// `endpoints` are for a kernel that has nothing of it.
@@ -204,55 +209,6 @@ fn leaving(desired: &Desired, last: &SavedTable, policy: &Policy) -> BTreeMap<Se
     let leaves = |saved: &&SavedService| !desired.services.contains_key(&saved.id);
     let drain = |saved: &SavedService| (saved.id, saved.drain.unwrap_or(policy.drain));
     last.iter().filter(leaves).map(drain).collect()
-}
-
-fn service(
-    claim: Claim<'_>,
-    snapshots: &Snapshots<'_>,
-    policy: &Policy,
-    rejected: &mut Vec<(Arc<str>, Rejected)>,
-) -> DesiredService {
-    let Claim {
-        name,
-        vip,
-        declared,
-        members,
-        saved,
-    } = claim;
-    let mut endpoints: Vec<Endpoint> = match &members {
-        Some(members) => Vec::with_capacity(members.len()),
-        None => saved.map(SavedService::endpoints).unwrap_or_default(),
-    };
-    for instance in members.iter().flat_map(Members::iter) {
-        if Family::of(&instance.address.ip()) != vip.id.family() {
-            let reason = format!(
-                "instance {} is not of the VIP's address family",
-                instance.address
-            );
-            rejected.push((Arc::clone(name), Rejected::because(reason)));
-            continue;
-        }
-        let endpoint = endpoint::endpoint(instance, &vip.id, vip.forwarding, snapshots);
-        match endpoints.last_mut() {
-            // Two registrations of one address are one real server: a leftover does not speak for who lives there now.
-            Some(last) if last.address == endpoint.address => {
-                if endpoint.precedence() > last.precedence() {
-                    *last = endpoint;
-                }
-            }
-            _ => endpoints.push(endpoint),
-        }
-    }
-    DesiredService {
-        name: Arc::clone(name),
-        settings: vip.settings,
-        forwarding: vip.forwarding,
-        snat: vip.snat,
-        drain: vip.drain.unwrap_or(policy.drain),
-        declared,
-        complete: members.is_some(),
-        endpoints,
-    }
 }
 
 /// A VIP that is its own real server would feed its packets to itself.

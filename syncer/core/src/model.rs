@@ -6,6 +6,7 @@
 pub mod catalog;
 pub mod fleet;
 pub mod policy;
+pub mod safeguard;
 
 use std::fmt;
 use std::str::FromStr;

@@ -50,7 +50,7 @@ use crate::guard::Losses;
 use crate::memory::Memory;
 use crate::model::Moment;
 use crate::model::policy::{Policy, ServiceBlock};
-use crate::plan::Drains;
+use crate::plan::{Drains, Ramps};
 use crate::reading::Reading;
 
 /// A virtual service's endpoint.
@@ -129,6 +129,7 @@ pub struct Director {
     /// Additions of what was there already: the next reading looks for it by name, for a dump can lose entries.
     expected: Vec<Command>,
     drains: Drains,
+    ramps: Ramps,
     last: SavedTable,
     desired: Desired,
     occupied: Arc<Holders>,
@@ -172,6 +173,7 @@ impl Director {
             trust: Trust::Unread,
             expected: Vec::new(),
             drains: memory.drains,
+            ramps: Ramps::new(),
             last: memory.services,
             desired: Desired::default(),
             occupied: Arc::default(),

@@ -9,10 +9,13 @@
 
 mod drain;
 mod gate;
+mod leave;
 mod merge;
 mod method;
 mod order;
+mod ramp;
 mod step;
+mod substitute;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,6 +25,7 @@ use ipvs::{Command, Connections, RealServer, ServiceId, Table};
 pub use crate::reading::{AddressKeeper, Addresses, Need, SnatSet, Sysctl, Sysctls};
 pub use drain::{COUNT_INTERVAL, Drain, Drains};
 pub use gate::Gate;
+pub use ramp::{Ramp, Ramps};
 pub use step::Step;
 
 use crate::desired::{Desired, SavedTable, Scope};
@@ -36,6 +40,8 @@ pub struct Observed<'a> {
     pub applied: &'a SavedTable,
     /// Counts that were read since the last change; a missing one is unknown.
     pub connections: &'a BTreeMap<(ServiceId, SocketAddr), Connections>,
+    /// Raises of weights under way, as the plan before has left them.
+    pub ramps: &'a Ramps,
     pub addresses: &'a Addresses,
     /// `None`: not read, or not as it should be; it is set again.
     pub snat: Option<&'a SnatSet>,
@@ -54,6 +60,7 @@ pub struct Plan {
     /// weights; what else lowers and removes; SNAT and VIPs that nothing needs any more.
     pub stages: [usize; 5],
     pub drains: Drains,
+    pub ramps: Ramps,
     /// When to look again although nothing happened.
     pub wake_at: Option<Moment>,
     /// Endpoints that want one connection before they serve.

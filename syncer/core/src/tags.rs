@@ -1,22 +1,23 @@
 //! `ipvs.*` tags of an instance, as what it asks for. Pure.
 //!
-//! `ipvs.vip=198.18.0.29:80` asks for a virtual service; `ipvs.scheduler`, `ipvs.forward`, `ipvs.snat` and
-//! `ipvs.drain_deadline` shape it. The same words are the keys of a `service` block in the config file, so both are
-//! read here. A tag that is wrong, or that is one of ours but for a slip of the pen, makes the whole unusable, with the
-//! reason: what somebody wrote for us is never just another tag.
+//! `ipvs.vip=198.18.0.29:80` asks for a virtual service; the other keys shape it and are those of a `service` block in
+//! the config file ([`crate::options`]). `ipvs.weight=3` is about the instance alone. A tag that is wrong, or that is one of
+//! ours but for a slip of the pen, makes the whole unusable, with the reason: what somebody wrote for us is never just
+//! another tag.
 
 mod spelling;
 
-use std::time::Duration;
-
-use ipvs::{Family, Forwarding, Scheduler, ServiceFlags, ServiceId, ServiceSettings};
+use ipvs::{ServiceId, Weight};
 
 use crate::model::catalog::Tags;
-use crate::model::policy::{Ask, Rejected, VipPolicy, usable};
+use crate::model::policy::{Ask, Rejected, VipPolicy};
+use crate::options::{OPTIONS, Options, VIP, once, vip};
 use spelling::{Spelling, nearest};
 
 const PREFIX: &str = "ipvs.";
-const KEYS: [&str; 5] = ["vip", "scheduler", "forward", "snat", "drain_deadline"];
+
+/// The key of an instance's own weight, in place of Consul's.
+const WEIGHT: &str = "weight";
 
 /// Whether any of these is meant for us, however it is spelt.
 pub fn concern_us<'a>(tags: impl IntoIterator<Item = &'a str>) -> bool {
@@ -28,20 +29,24 @@ impl Tags {
     /// Reads what these tags are and ask for.
     pub fn of(words: impl IntoIterator<Item = impl Into<Box<str>>>) -> Self {
         let words: Vec<Box<str>> = words.into_iter().map(Into::into).collect();
-        let ask = ask(words.iter().map(|word| &**word));
-        Self { words, ask }
+        let (ask, weight) = read(words.iter().map(|word| &**word));
+        Self { words, ask, weight }
     }
 }
 
 /// Reads what an instance's tags ask for; `None` where none of them is meant for us.
 pub fn ask<'a>(tags: impl IntoIterator<Item = &'a str>) -> Option<Ask> {
-    let mut words = Words::default();
+    read(tags).0
+}
+
+fn read<'a>(tags: impl IntoIterator<Item = &'a str>) -> (Option<Ask>, Option<Weight>) {
+    let mut asked = Asked::default();
     let mut wrong = None;
     let mut ours = false;
     for tag in tags {
         let read = match spelling::of(tag) {
             Spelling::Foreign => continue,
-            Spelling::Ours(rest) => words.take(rest),
+            Spelling::Ours(rest) => asked.take(rest),
             Spelling::Slip(meant) => Err(format!("did you mean {meant}")),
         };
         ours = true;
@@ -51,46 +56,45 @@ pub fn ask<'a>(tags: impl IntoIterator<Item = &'a str>) -> Option<Ask> {
             wrong = Some(Rejected::because(format!("tag {tag}: {reason}")));
         }
     }
-    let vip = words.vip;
+    let (vip, weight) = (asked.vip, asked.weight);
     let done = match wrong {
         Some(why) => Err(why),
-        None => words.policy(),
+        None => asked.policy(),
     };
-    ours.then(|| done.map_or_else(|why| Ask::Unusable { vip, why }, Ask::from))
+    let ask = ours.then(|| done.map_or_else(|why| Ask::Unusable { vip, why }, Ask::from));
+    (ask, weight)
 }
 
-/// The values that were read so far.
+/// Every key that a tag can have.
+fn keys() -> Vec<&'static str> {
+    let options = OPTIONS.iter().map(|(key, _)| *key);
+    [VIP, WEIGHT].into_iter().chain(options).collect()
+}
+
+/// What was read so far.
 #[derive(Default)]
-struct Words {
+struct Asked {
     vip: Option<ServiceId>,
-    scheduler: Option<Scheduler>,
-    forwarding: Option<Forwarding>,
-    snat: Option<bool>,
-    drain: Option<Duration>,
+    weight: Option<Weight>,
+    options: Options,
 }
 
-impl Words {
+impl Asked {
     /// Takes one tag of ours without its prefix.
     fn take(&mut self, tag: &str) -> Result<(), String> {
         let (key, value) = tag
             .split_once('=')
             .ok_or_else(|| "expected ipvs.KEY=VALUE".to_owned())?;
         match key {
-            "vip" => once(&mut self.vip, vip(value)),
-            "scheduler" => once(&mut self.scheduler, scheduler(value)),
-            "forward" => once(&mut self.forwarding, forwarding_of(value)),
-            "snat" => once(
-                &mut self.snat,
-                value
-                    .parse()
-                    .map_err(|_| "expected true or false".to_owned()),
-            ),
-            "drain_deadline" => once(&mut self.drain, duration(value)),
+            VIP => once(&mut self.vip, vip(value)),
+            WEIGHT => once(&mut self.weight, weight(value)),
+            _ if keys().contains(&key) => self.options.set(key, value),
             _ => {
-                let meant = nearest(key, &KEYS)
+                let meant = nearest(key, &keys())
                     .map(|key| format!(" did you mean {PREFIX}{key}?"))
                     .unwrap_or_default();
-                Err(format!("unknown key;{meant} known are {}", KEYS.join(", ")))
+                let known = keys().join(", ");
+                Err(format!("unknown key;{meant} known are {known}"))
             }
         }
     }
@@ -99,111 +103,15 @@ impl Words {
         let id = self
             .vip
             .ok_or_else(|| Rejected::because("tags ipvs.* without ipvs.vip=IP:PORT"))?;
-        assemble(
-            id,
-            self.scheduler,
-            self.forwarding,
-            self.snat.unwrap_or(false),
-            self.drain,
-        )
-        .map_err(Rejected::because)
+        self.options.policy(id).map_err(Rejected::because)
     }
 }
 
-/// Reads a VIP that a virtual service can have.
-pub fn vip(text: &str) -> Result<ServiceId, String> {
-    let id = text
-        .parse::<ServiceId>()
-        .map_err(|error| error.to_string())?;
-    usable(&id).map(|()| id)
-}
-
-/// Reads a scheduler that schedules.
-pub fn scheduler(word: &str) -> Result<Scheduler, String> {
-    match word {
-        "none" => Err("none is no scheduler: every connection would be dropped".to_owned()),
-        _ => word.parse::<Scheduler>().map_err(|error| error.to_string()),
-    }
-}
-
-fn once<T: PartialEq>(slot: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
-    let value = value?;
-    match slot {
-        Some(earlier) if *earlier != value => Err("contradicts another tag".into()),
-        _ => {
-            *slot = Some(value);
-            Ok(())
-        }
-    }
-}
-
-/// Makes a policy, with the defaults for what was not said; the error says what does not go together.
-pub fn assemble(
-    id: ServiceId,
-    scheduler: Option<Scheduler>,
-    forwarding: Option<Forwarding>,
-    snat: bool,
-    drain: Option<Duration>,
-) -> Result<VipPolicy, String> {
-    let forwarding = forwarding.unwrap_or(Forwarding::Masquerade);
-    if forwarding == Forwarding::DirectRouting {
-        if snat {
-            return Err(
-                "dr and snat exclude each other: answers by-pass the director, which could not rewrite them back".into(),
-            );
-        }
-        if id.vip().is_none() {
-            return Err(
-                "dr needs a VIP: a firewall mark is no address that packets come to".into(),
-            );
-        }
-        if id.family() == Family::V6 {
-            return Err("dr is for IPv4 VIPs; masq is there for IPv6".into());
-        }
-    }
-    let settings = ServiceSettings {
-        scheduler: scheduler.unwrap_or(Scheduler::WRR),
-        flags: ServiceFlags::default(),
-        persistence: None,
-    };
-    Ok(VipPolicy {
-        id,
-        settings,
-        forwarding,
-        snat,
-        drain,
-    })
-}
-
-/// Reads a forwarding method by its word.
-pub fn forwarding_of(word: &str) -> Result<Forwarding, String> {
-    match word {
-        "masq" => Ok(Forwarding::Masquerade),
-        "dr" => Ok(Forwarding::DirectRouting),
-        "tun" => Err("forwarding method tun is not available yet; masq and dr are".into()),
-        _ => Err("expected masq or dr".into()),
-    }
-}
-
-/// Reads a duration such as `250ms`, `60s`, `5m` or `1h`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let expected = || format!("expected a duration such as 250ms, 60s, 5m or 1h, not {text:?}");
-    let split = text
-        .find(|c: char| !c.is_ascii_digit())
-        .ok_or_else(expected)?;
-    let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().map_err(|_| expected())?;
-    let milliseconds = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(expected()),
-    };
-    number
-        .checked_mul(milliseconds)
-        .map(Duration::from_millis)
-        .ok_or_else(expected)
+fn weight(text: &str) -> Result<Weight, String> {
+    let number: u32 = text
+        .parse()
+        .map_err(|_| format!("expected a number from 0 on, not {text:?}"))?;
+    Weight::try_from(number).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -258,7 +166,18 @@ mod tests {
         let snat = "ipvs.snat=true";
         assert!(reason(&["ipvs.vip=198.18.0.29:80", "ipvs.forward=dr", snat]).contains("exclude"));
         assert!(reason(&["ipvs.vip=[2001:db8::5]:80", "ipvs.forward=dr"]).contains("IPv4"));
+        assert!(reason(&["ipvs.vip=198.18.0.29:80", "ipvs.weight=-1"]).contains("from 0 on"));
         assert!(reason(&["ipvs.vip"]).contains("KEY=VALUE"));
+    }
+
+    #[test]
+    fn a_weight_is_the_instances_own_and_no_part_of_what_it_asks_for() {
+        let vip = "ipvs.vip=198.18.0.29:80";
+        let (plain, weighed) = (Tags::of([vip]), Tags::of([vip, "ipvs.weight=3"]));
+        assert_eq!(plain.ask, weighed.ask);
+        assert_eq!(plain.weight, None);
+        assert_eq!(weighed.weight.map(Weight::get), Some(3));
+        assert!(reason(&["ipvs.weight=3"]).contains("without ipvs.vip"));
     }
 
     #[test]
@@ -313,14 +232,5 @@ mod tests {
             assert!(text.contains(slip), "{text}");
         }
         assert!(!reason(&["ipvs.colour=red"]).contains("did you mean"));
-    }
-
-    #[test]
-    fn durations_have_a_unit() {
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
-        for wrong in ["", "5", "s", "-1s", "1d", "99999999999999999999h"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
     }
 }

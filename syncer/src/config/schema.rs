@@ -1,21 +1,20 @@
 //! The keys of the config file, their defaults, and what has to fit together.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hcl::Value;
 use ipnet::IpNet;
-use ipvs::{Forwarding, ServiceId};
-use syncer_core::model::policy::{Ownership, ServiceBlock, VipPolicy};
+use ipvs::Forwarding;
+use syncer_core::model::policy::{Ownership, VipPolicy};
+use syncer_core::options::duration;
 use syncer_core::plan::AddressKeeper;
-use syncer_core::tags;
 
 use super::api::api;
 use super::hints::{Hints, hints};
 use super::read::{Problems, Section, root};
+use super::service::services_of;
 use super::value::{Unfit, boolean, number, parsed, text, texts};
 use super::{Config, DirectorConfig, Problem, RealServerConfig, RegistrarConfig, SnatBackend};
 
@@ -147,7 +146,7 @@ fn director(mut section: Section, services: Vec<Section>) -> Option<DirectorConf
         .value("snat_backend", parsed(snat_backend))
         .unwrap_or(SnatBackend::Auto);
     let drain_deadline = section
-        .value("drain_deadline", parsed(tags::duration))
+        .value("drain_deadline", parsed(duration))
         .unwrap_or(DRAIN_DEADLINE);
     let audit_interval = section
         .value("audit_interval", parsed(interval))
@@ -187,17 +186,6 @@ fn ranges(value: &Value) -> Result<Vec<IpNet>, Unfit> {
     texts(value)?.into_iter().map(range).collect()
 }
 
-fn words(value: &Value) -> Result<Vec<Box<str>>, Unfit> {
-    let word = |text: String| {
-        if text.is_empty() {
-            Err("expected Consul tags, not an empty text".into())
-        } else {
-            Ok(text.into_boxed_str())
-        }
-    };
-    texts(value)?.into_iter().map(word).collect()
-}
-
 fn address_keeper(word: &str) -> Result<AddressKeeper, Unfit> {
     match word {
         "managed" => Ok(AddressKeeper::Syncer),
@@ -216,7 +204,7 @@ fn snat_backend(word: &str) -> Result<SnatBackend, Unfit> {
 }
 
 fn interval(text: &str) -> Result<Duration, Unfit> {
-    let interval = tags::duration(text)?;
+    let interval = duration(text)?;
     if interval < Duration::from_secs(1) {
         Err("expected at least 1s".into())
     } else {
@@ -240,60 +228,6 @@ fn share(value: &Value) -> Result<u8, Unfit> {
 )]
 fn percent(share: f64) -> u8 {
     (share * 100.0).round() as u8
-}
-
-fn services_of(sections: Vec<Section>, ownership: &Ownership) -> BTreeMap<Arc<str>, ServiceBlock> {
-    let mut services: BTreeMap<Arc<str>, ServiceBlock> = BTreeMap::new();
-    for section in sections {
-        let Some((name, _)) = section.label.clone() else {
-            continue;
-        };
-        if services.contains_key(name.as_str()) {
-            section.problem(format!("a second block service {name:?}"));
-        }
-        let taken = |id: &ServiceId| {
-            services
-                .iter()
-                .find(|(_, other)| other.ids().any(|other| other == *id))
-                .map(|(name, _)| Arc::clone(name))
-        };
-        if let Some(policy) = service(section, ownership, taken) {
-            services.insert(name.into(), policy);
-        }
-    }
-    services
-}
-
-fn service(
-    mut section: Section,
-    ownership: &Ownership,
-    taken: impl Fn(&ServiceId) -> Option<Arc<str>>,
-) -> Option<ServiceBlock> {
-    let vip = |text: &str| {
-        let id = tags::vip(text)?;
-        if !ownership.owns(&id) {
-            return Err(format!("{id} is outside the ranges in director.own"));
-        }
-        match taken(&id) {
-            Some(other) => Err(format!("{id} is taken by service {other:?}")),
-            None => Ok(id),
-        }
-    };
-    let id = section.required("vip", parsed(vip));
-    let scheduler = section.value("scheduler", parsed(tags::scheduler));
-    let forwarding = section.value("forward", parsed(tags::forwarding_of));
-    let snat = section.value("snat", boolean).unwrap_or(false);
-    let drain = section.value("drain_deadline", parsed(tags::duration));
-    let only_tags = section.value("only_tags", words).unwrap_or_default();
-    let vip = id.and_then(|id| {
-        let vip = tags::assemble(id, scheduler, forwarding, snat, drain);
-        vip.map_err(|why| section.problem(why)).ok()
-    });
-    section.end();
-    Some(ServiceBlock {
-        vips: vec![vip?],
-        only_tags,
-    })
 }
 
 fn registrar(mut section: Section) -> RegistrarConfig {

@@ -53,6 +53,36 @@ fn a_good_file_is_read_with_its_defaults() {
 }
 
 #[test]
+fn a_block_takes_the_options_that_tags_take_each_as_its_kind() {
+    let options = r#"scheduler = "sh"
+  scheduler_flags = ["sh-port", "sh-fallback"]
+  persistence = "5m"
+  persistence_prefix = 24
+  upper_threshold = 100
+  lower_threshold = 80
+  least_healthy = 0.5
+  slow_start = "30s"
+  sorry_server = "198.18.0.11:8099""#;
+    let config = parse(&GOOD.replace("scheduler = \"rr\"", options)).unwrap();
+    let block = &config.director.unwrap().services["hello-world-servers"];
+    let tags = syncer_core::tags::ask([
+        "ipvs.vip=198.18.0.29:80",
+        "ipvs.snat=true",
+        "ipvs.scheduler=sh",
+        "ipvs.scheduler_flags=sh-port,sh-fallback",
+        "ipvs.persistence=5m",
+        "ipvs.persistence_prefix=24",
+        "ipvs.upper_threshold=100",
+        "ipvs.lower_threshold=80",
+        "ipvs.least_healthy=0.5",
+        "ipvs.slow_start=30s",
+        "ipvs.sorry_server=198.18.0.11:8099",
+    ]);
+    let asked = syncer_core::model::policy::Ask::Vips(block.vips.clone());
+    assert_eq!(tags, Some(asked));
+}
+
+#[test]
 fn who_keeps_the_addresses_is_said_by_one_of_two_words() {
     let keeper = |line: &str| {
         let text = GOOD.replace(
@@ -107,6 +137,36 @@ fn wrong_values_say_what_was_expected() {
             "snat = true",
             "snat = 1",
             "15:10: snat: expected true or false",
+        ),
+        (
+            "snat = true",
+            "scheduler_flags = \"sh-port\"",
+            "15:21: scheduler_flags: expected a list of texts",
+        ),
+        (
+            "snat = true",
+            "scheduler_flags = [\"sh-port\"]",
+            "11:1: sh-port is a flag of scheduler sh, not of rr",
+        ),
+        (
+            "snat = true",
+            "least_healthy = 50",
+            "15:19: least_healthy: expected a share from 0.0 to 1.0",
+        ),
+        (
+            "snat = true",
+            "upper_threshold = 1.5",
+            "15:21: upper_threshold: expected a number of connections",
+        ),
+        (
+            "snat = true",
+            "upper_threshold = \"9\"",
+            "15:21: upper_threshold: expected a number",
+        ),
+        (
+            "snat = true",
+            "sorry_server = \"198.18.0.11\"",
+            "15:18: sorry_server: expected IP:PORT",
         ),
         (
             "198.18.0.29:80",

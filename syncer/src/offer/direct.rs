@@ -108,7 +108,15 @@ fn weight(sides: Sides, listens: bool) -> Option<Weight> {
         Some(Want::Serve(weight)) => Some(weight),
         Some(Want::Warm(weight)) if listens || has.is_some_and(Weight::serves) => Some(weight),
         // What the kernel does with it, which may be to let it serve until its successor does.
-        Some(Want::Warm(_) | Want::Keep | Want::Quiesce | Want::Drain | Want::Remove) | None => has,
+        Some(
+            Want::Warm(_)
+            | Want::Keep
+            | Want::Quiesce
+            | Want::Drain
+            | Want::Remove
+            | Want::Substitute,
+        )
+        | None => has,
     }
 }
 

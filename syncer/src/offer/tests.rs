@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ipvs::{Forwarding, RealServer, ServiceSettings, Table, Thresholds, VirtualService, Weight};
 use syncer_core::desired::{Declared, Desired, DesiredService, Endpoint, Want};
+use syncer_core::model::safeguard::Safeguards;
 
 use super::*;
 
@@ -30,6 +31,7 @@ fn state_by(want: Want, real: Option<(u32, Forwarding)>) -> Arc<PassState> {
         forwarding,
         snat: false,
         drain: Duration::ZERO,
+        safeguards: Safeguards::default(),
         declared: Declared::Tags,
         complete: true,
         endpoints: vec![Endpoint {

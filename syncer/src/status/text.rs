@@ -51,8 +51,10 @@ pub fn text(status: &Status) -> String {
     for service in &status.services {
         let snat = if service.snat { "+snat" } else { "" };
         let (vip, scheduler, forward) = (&service.vip, service.scheduler, &service.forward);
+        let options = service.options.iter().map(|option| format!(", {option}"));
+        let options: String = options.collect();
         line(format!(
-            "{}://{vip} {scheduler} {forward}{snat}  {}",
+            "{}://{vip} {scheduler} {forward}{snat}{options}  {}",
             service.protocol, service.name
         ));
         for real in &service.real_servers {

@@ -12,6 +12,7 @@ use syncer_core::pass::{PassState, ServiceState};
 use syncer_core::plan::Drain;
 use syncer_core::reading::Counts;
 
+use super::options::words;
 use super::{RealServerView, Service};
 
 /// All virtual services of ours, those on their way out included; with `counts`, as far as those go.
@@ -83,9 +84,19 @@ fn view(
             .unwrap_or(Scheduler::WRR),
         forward: forwarding.word().to_owned(),
         snat: service.snat,
+        options: options(service),
         declared: declared(wanted.map(|wanted| &**wanted)).to_owned(),
         real_servers: reals.into_values().collect(),
     }
+}
+
+/// Names what is not as by default. What the kernel has of it counts where nobody wants the service any more.
+fn options(service: &ServiceState) -> Vec<String> {
+    let wanted = service.wanted.as_ref();
+    let of_kernel = || service.actual.as_ref().map(|actual| actual.settings);
+    let settings = wanted.map(|wanted| wanted.settings).or_else(of_kernel);
+    let safeguards = wanted.map(|wanted| wanted.safeguards).unwrap_or_default();
+    settings.map_or_else(Vec::new, |settings| words(&settings, &safeguards))
 }
 
 fn forwarding(service: &ServiceState) -> Forwarding {
@@ -145,7 +156,11 @@ fn endpoint_view(
     let nomad = endpoint.phase.map(phase_word);
     let consul = endpoint.health.map_or("gone", health_word);
     let state = state(endpoint, real, drain);
-    let mut why = format!("{}, {consul}", nomad.unwrap_or("not from Nomad"));
+    let mut why = if endpoint.want == Want::Substitute {
+        "sorry server: serves while no other does".to_owned()
+    } else {
+        format!("{}, {consul}", nomad.unwrap_or("not from Nomad"))
+    };
     match state {
         "warming" if forwarding == Forwarding::DirectRouting => why.push_str(
             ": it does not listen yet, or its node does not take packets to the VIP (real_server)",
@@ -195,11 +210,12 @@ fn state(endpoint: &Endpoint, real: Option<&RealServer>, drain: Option<&Drain>) 
     match endpoint.want {
         _ if endpoint.held => "held",
         Want::Drain if real.is_some() => "draining",
-        Want::Keep | Want::Remove if drain.is_some() => "draining",
+        Want::Keep | Want::Remove | Want::Substitute if drain.is_some() => "draining",
         _ if serves => "active",
         Want::Warm(_) => "warming",
         Want::Serve(_) => "failed",
         Want::Quiesce if real.is_some() => "quiesced",
+        Want::Substitute => "sorry",
         Want::Quiesce | Want::Keep | Want::Drain | Want::Remove => "waiting",
     }
 }
@@ -234,6 +250,8 @@ mod tests {
     use ipvs::{Scheduler, ServiceSettings, Table, VirtualService, Weight};
     use syncer_core::desired::DesiredService;
 
+    use syncer_core::model::safeguard::Safeguards;
+
     use super::*;
 
     #[test]
@@ -254,6 +272,7 @@ mod tests {
             forwarding: Forwarding::Masquerade,
             snat: false,
             drain: Duration::ZERO,
+            safeguards: Safeguards::default(),
             declared: Declared::Config,
             complete: true,
             endpoints: vec![

@@ -25,6 +25,8 @@ pub enum Want {
     Remove,
     /// A new one is not added, a known one is not touched: a source that should know has not said.
     Keep,
+    /// It serves while no other does, and drains when one comes: a sorry server.
+    Substitute,
 }
 
 /// One endpoint of a virtual service, and what was known when its [`Want`] was decided.
@@ -48,7 +50,7 @@ impl Endpoint {
             Want::Keep => (3, 0),
             Want::Quiesce => (2, 0),
             Want::Drain => (1, 0),
-            Want::Remove => (0, 0),
+            Want::Remove | Want::Substitute => (0, 0),
         };
         (rank, self.phase.is_some(), weight)
     }

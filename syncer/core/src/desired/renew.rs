@@ -12,9 +12,10 @@ use std::sync::Arc;
 use ipvs::ServiceId;
 
 use super::claim::{Grounds, OfService};
+use super::service::service as service_of;
 use super::{
     Desired, DesiredService, FleetView, HintPhases, Holders, SavedService, Snapshots,
-    by_service_and_reason, desired, service as service_of,
+    by_service_and_reason, desired,
 };
 use crate::model::catalog::Catalog;
 use crate::model::policy::{Policy, Rejected, VipPolicy};

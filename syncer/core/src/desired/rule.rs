@@ -32,16 +32,13 @@ pub struct Facts {
 impl Facts {
     /// Reads the facts of an instance.
     pub fn of(instance: &Instance) -> Self {
-        let Instance {
-            health,
-            weight_passing,
-            weight_warning,
-            ..
-        } = *instance;
         Self {
-            health,
-            weight_passing,
-            weight_warning,
+            health: instance.health,
+            weight_passing: match instance.tags.weight {
+                Some(weight) => weight.get(),
+                None => instance.weight_passing,
+            },
+            weight_warning: instance.weight_warning,
         }
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::occupied::Holders;
 use super::{Declared, Desired, DesiredService, Endpoint, Scope, Want};
 use crate::model::policy::{Policy, VipPolicy};
+use crate::model::safeguard::Safeguards;
 
 /// A virtual service as it was applied, for the disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,8 @@ pub struct SavedService {
     /// The drain time that was in force; it holds for real servers that leave after the service's end.
     #[serde(default)]
     pub drain: Option<Duration>,
+    #[serde(default)]
+    pub safeguards: Safeguards,
     /// Whether nobody wants it any more, and it is still in the table.
     #[serde(default)]
     pub leaving: bool,
@@ -40,6 +43,7 @@ impl SavedService {
             forwarding: wanted.forwarding,
             snat: wanted.snat,
             drain: Some(wanted.drain),
+            safeguards: wanted.safeguards,
             leaving: false,
             reals,
         }
@@ -52,6 +56,7 @@ impl SavedService {
             && self.forwarding == wanted.forwarding
             && self.snat == wanted.snat
             && self.drain == Some(wanted.drain)
+            && self.safeguards == wanted.safeguards
             && !self.leaving
             && *self.reals == reals
     }
@@ -71,6 +76,7 @@ impl SavedService {
             forwarding,
             snat,
             drain,
+            safeguards,
             ..
         } = *self;
         VipPolicy {
@@ -79,6 +85,7 @@ impl SavedService {
             forwarding,
             snat,
             drain,
+            safeguards,
         }
     }
 
@@ -230,6 +237,7 @@ pub(super) fn from_disk(last: &SavedTable, occupied: &Holders, policy: &Policy) 
             forwarding: saved.forwarding,
             snat: saved.snat,
             drain: saved.drain.unwrap_or(policy.drain),
+            safeguards: saved.safeguards,
             declared: Declared::Disk,
             complete: false,
             endpoints: saved.endpoints(),

@@ -7,6 +7,7 @@ mod leaving;
 mod occupied;
 mod opinions;
 mod renew;
+mod safeguards;
 
 use ipvs::{RealServer, Scheduler, Thresholds, Weight};
 
@@ -25,13 +26,7 @@ fn id(vip: &str) -> ServiceId {
 }
 
 fn vip(vip: &str) -> VipPolicy {
-    VipPolicy {
-        id: id(vip),
-        settings: ServiceSettings::new(Scheduler::WRR),
-        forwarding: Forwarding::Masquerade,
-        snat: false,
-        drain: None,
-    }
+    VipPolicy::new(id(vip))
 }
 
 fn instance(port: u16, health: Health, alloc: Option<u128>) -> Instance {
@@ -51,9 +46,11 @@ fn instance(port: u16, health: Health, alloc: Option<u128>) -> Instance {
 
 /// Tags that ask for that.
 fn asking(ask: Ask) -> Arc<Tags> {
-    let words = Vec::new();
     let ask = Some(ask);
-    Arc::new(Tags { words, ask })
+    Arc::new(Tags {
+        ask,
+        ..Tags::default()
+    })
 }
 
 /// Tags that nobody can read.
@@ -76,6 +73,7 @@ fn saved(name: &str, at: &str, weights: &[u32]) -> SavedService {
         forwarding: Forwarding::Masquerade,
         snat: false,
         drain: None,
+        safeguards: Safeguards::default(),
         leaving: false,
         reals: Arc::new((1..).zip(weights).map(real).collect()),
     }

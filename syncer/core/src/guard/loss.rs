@@ -40,6 +40,7 @@ impl Loss {
                 forwarding: saved.map_or(self.real.forwarding, |saved| saved.forwarding),
                 snat: saved.is_some_and(|saved| saved.snat),
                 drain: saved.and_then(|saved| saved.drain).unwrap_or(policy.drain),
+                safeguards: saved.map(|saved| saved.safeguards).unwrap_or_default(),
                 declared: Declared::Disk,
                 complete: true,
                 endpoints: Vec::new(),

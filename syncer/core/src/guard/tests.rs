@@ -15,6 +15,7 @@ use crate::desired::{Declared, DesiredService, Endpoint, Want};
 use crate::model::AllocId;
 use crate::model::fleet::{Allocation, ClientStatus, Fleet, Port, Task, TaskState};
 use crate::model::policy::Ownership;
+use crate::model::safeguard::Safeguards;
 
 const SERVICES: u16 = 10;
 
@@ -93,6 +94,7 @@ fn desired(present: impl Fn(u16) -> bool, fleet: Option<Arc<Fleet>>) -> Desired 
             forwarding: Forwarding::Masquerade,
             snat: false,
             drain: Duration::from_mins(1),
+            safeguards: Safeguards::default(),
             declared: Declared::Config,
             complete: true,
             endpoints: present(service).then_some(endpoint).into_iter().collect(),

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use ipvs::Weight;
+
 use crate::model::policy::Ask;
 use crate::model::{AllocId, LeftOut};
 
@@ -39,6 +41,8 @@ pub struct Tags {
     pub words: Vec<Box<str>>,
     /// `None` where no tag of ours is.
     pub ask: Option<Ask>,
+    /// The weight of an instance while it passes, in place of Consul's.
+    pub weight: Option<Weight>,
 }
 
 impl Tags {

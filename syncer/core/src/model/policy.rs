@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use ipvs::{Forwarding, ServiceId, ServiceSettings};
+use ipvs::{Forwarding, Scheduler, ServiceId, ServiceSettings};
+
+use super::safeguard::Safeguards;
 
 /// One virtual service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,21 @@ pub struct VipPolicy {
     pub snat: bool,
     /// How long a real server that goes may keep its connections; `None` takes the director's.
     pub drain: Option<Duration>,
+    pub safeguards: Safeguards,
+}
+
+impl VipPolicy {
+    /// A plain one: weighted round robin by masquerade.
+    pub fn new(id: ServiceId) -> Self {
+        Self {
+            id,
+            settings: ServiceSettings::new(Scheduler::WRR),
+            forwarding: Forwarding::Masquerade,
+            snat: false,
+            drain: None,
+            safeguards: Safeguards::default(),
+        }
+    }
 }
 
 /// What the tags of an instance ask for.

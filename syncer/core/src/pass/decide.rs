@@ -128,6 +128,7 @@ impl Director {
             table: &mirror.table,
             applied: &self.last,
             connections: &mirror.counts,
+            ramps: &self.ramps,
             addresses: &mirror.addresses,
             snat: mirror.snat.as_ref(),
             snat_lost: self.snat_lost,

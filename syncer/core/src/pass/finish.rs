@@ -99,6 +99,7 @@ impl Director {
 
     fn remember(&mut self, desired: Desired, plan: &Plan, scope: &Scope) -> Memory {
         self.drains = plan.drains.clone();
+        self.ramps = plan.ramps.clone();
         if desired.complete {
             self.last.renew(scope, &desired, &self.mirror.table);
         }

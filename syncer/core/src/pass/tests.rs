@@ -4,9 +4,7 @@ mod decisions;
 
 use std::time::Duration;
 
-use ipvs::{
-    Command, Forwarding, KernelRefusal, Scheduler, ServiceId, ServiceSettings, Table, Weight, errno,
-};
+use ipvs::{Command, KernelRefusal, ServiceId, Table, Weight, errno};
 
 use super::*;
 use crate::model::catalog::{Catalog, CatalogService, Health, Instance, Tags};
@@ -18,13 +16,7 @@ fn id() -> ServiceId {
 }
 
 fn policy() -> Policy {
-    let vip = VipPolicy {
-        id: id(),
-        settings: ServiceSettings::new(Scheduler::WRR),
-        forwarding: Forwarding::Masquerade,
-        snat: false,
-        drain: None,
-    };
+    let vip = VipPolicy::new(id());
     Policy {
         services: [("web".into(), vip.into())].into(),
         ownership: Ownership::of(vec!["198.18.0.0/24".parse().unwrap()]),

@@ -3,29 +3,25 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use ipvs::{
-    Command, Forwarding, Protocol, RealServer, ServiceId, Thresholds, VirtualService, Weight,
-};
+use ipvs::{Command, Forwarding, RealServer, ServiceId, VirtualService, Weight};
 
-use super::drain::{COUNT_INTERVAL, Drains, Next};
+use super::drain::Drains;
 use super::order::Phases;
+use super::ramp::Ramps;
 use super::{Observed, Plan, Step, edit};
 use crate::desired::{Desired, DesiredService, Endpoint, Scope, Want};
 use crate::model::Moment;
 
-/// How long a drain may take where no policy is known: the virtual service in our ranges is somebody else's.
-const FORSAKEN_DRAIN: Duration = Duration::from_mins(1);
-
 /// The walk's state: what it has decided so far.
 pub(super) struct Merge<'a> {
-    desired: &'a Desired,
+    pub(super) desired: &'a Desired,
     pub(super) observed: &'a Observed<'a>,
-    drains: &'a Drains,
-    now: Moment,
+    pub(super) drains: &'a Drains,
+    pub(super) now: Moment,
     pub(super) phases: Phases,
-    kept: Drains,
+    pub(super) kept: Drains,
+    pub(super) ramps: Ramps,
     wake_at: Option<Moment>,
     probes: Vec<(ServiceId, SocketAddr)>,
     offers_due: Vec<(ServiceId, SocketAddr)>,
@@ -48,6 +44,7 @@ impl<'a> Merge<'a> {
             now,
             phases,
             kept,
+            ramps: Ramps::new(),
             wake_at: None,
             probes: Vec::new(),
             offers_due: Vec::new(),
@@ -150,6 +147,7 @@ impl<'a> Merge<'a> {
             steps,
             stages,
             drains: self.kept,
+            ramps: self.ramps,
             wake_at: self.wake_at,
             probes: self.probes,
             offers_due: self.offers_due,
@@ -159,21 +157,21 @@ impl<'a> Merge<'a> {
 
     fn newcomer(&mut self, id: &ServiceId, wanted: &DesiredService, endpoint: &Endpoint) {
         let lost = self.lost_method(id, wanted, endpoint);
-        match (endpoint.want, lost) {
+        match (self.resolved(id, wanted, endpoint), lost) {
             (Want::Serve(weight), _) | (Want::Warm(weight), Some(_)) => {
                 self.open.insert(*id);
                 let real = RealServer {
                     address: endpoint.address,
-                    weight,
+                    weight: self.ramped(id, wanted, endpoint.address, Weight::ZERO, weight),
                     forwarding: lost.unwrap_or(wanted.forwarding),
-                    thresholds: Thresholds::default(),
+                    thresholds: wanted.safeguards.thresholds,
                 };
                 self.phases
                     .raise
                     .push(Step::Ipvs(Command::AddReal(*id, real)));
             }
             (Want::Warm(_), None) => self.try_out(id, wanted.forwarding, endpoint),
-            (Want::Quiesce | Want::Drain | Want::Remove | Want::Keep, _) => {}
+            (Want::Quiesce | Want::Drain | Want::Remove | Want::Keep | Want::Substitute, _) => {}
         }
     }
 
@@ -185,7 +183,8 @@ impl<'a> Merge<'a> {
         real: &RealServer,
     ) {
         let method = self.method(id, wanted, real);
-        let (weight, forwarding) = match endpoint.want {
+        let want = self.resolved(id, wanted, endpoint);
+        let (weight, forwarding) = match want {
             Want::Serve(weight) => (weight, method),
             Want::Warm(weight) if real.weight.serves() => (weight, method),
             Want::Warm(_) => {
@@ -196,15 +195,17 @@ impl<'a> Merge<'a> {
                 self.try_out(id, method, endpoint);
                 (real.weight, method)
             }
-            Want::Quiesce | Want::Drain | Want::Remove | Want::Keep => {
-                self.leave(id, Some(wanted), real, endpoint.want);
+            Want::Quiesce | Want::Drain | Want::Remove | Want::Keep | Want::Substitute => {
+                self.leave(id, Some(wanted), real, want);
                 return;
             }
         };
+        let weight = self.ramped(id, wanted, real.address, real.weight, weight);
         let target = RealServer {
+            address: real.address,
             weight,
             forwarding,
-            ..*real
+            thresholds: wanted.safeguards.thresholds,
         };
         if target != *real {
             self.open.insert(*id);
@@ -218,122 +219,6 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Plans for a real server that should not serve; says whether it is removed now.
-    fn leave(
-        &mut self,
-        id: &ServiceId,
-        wanted: Option<&DesiredService>,
-        real: &RealServer,
-        want: Want,
-    ) -> bool {
-        self.open.insert(*id);
-        let key = (*id, real.address);
-        match want {
-            // Weight 0 keeps flows, and nothing tells a UDP flow's end: they would go on while their client sends.
-            Want::Quiesce if id.protocol() == Some(Protocol::Udp) => self.remove(id, real),
-            Want::Quiesce => {
-                if real.weight.serves() {
-                    self.phases
-                        .lower
-                        .push(edit(id, real.with_weight(Weight::ZERO)));
-                } else if let Some(wanted) = wanted {
-                    self.go_over(id, wanted, real);
-                }
-                false
-            }
-            Want::Remove if !self.shares_node(id, real) => self.remove(id, real),
-            Want::Drain | Want::Remove => {
-                if want == Want::Drain && real.weight.serves() && self.bridges(id, wanted, real) {
-                    return false;
-                }
-                // For the same reason.
-                if id.protocol() == Some(Protocol::Udp) {
-                    return self.remove(id, real);
-                }
-                let limit = match wanted {
-                    Some(wanted) => wanted.drain,
-                    None => self
-                        .desired
-                        .leaving
-                        .get(id)
-                        .copied()
-                        .unwrap_or(FORSAKEN_DRAIN),
-                };
-                let connections = self.observed.connections.get(&key);
-                let is_idle = connections.is_some_and(|connections| match want {
-                    // Nobody is there who could end a connection in order.
-                    Want::Remove => connections.active == 0,
-                    _ => connections.idle(),
-                });
-                let drain =
-                    match self
-                        .drains
-                        .next(&key, real.weight.serves(), is_idle, limit, self.now)
-                    {
-                        Next::Remove => return self.remove(id, real),
-                        Next::Quiesce(drain) => {
-                            self.phases
-                                .lower
-                                .push(edit(id, real.with_weight(Weight::ZERO)));
-                            drain
-                        }
-                        Next::Wait(drain) => drain,
-                    };
-                self.kept.0.insert(key, drain);
-                self.wake(drain.deadline.min(self.now.after(COUNT_INTERVAL)));
-                false
-            }
-            Want::Keep | Want::Serve(_) | Want::Warm(_) => {
-                if let Some(drain) = self.drains.0.get(&key) {
-                    self.kept.0.insert(key, *drain);
-                }
-                false
-            }
-        }
-    }
-
-    /// Whether another real server of its node serves. With direct routing the node shares connections out, and which of the
-    /// two a connection counts for is a guess: to remove one at once would end connections of the other.
-    fn shares_node(&self, id: &ServiceId, real: &RealServer) -> bool {
-        let current = self.observed.table.get(id);
-        let mut reals = current
-            .map(VirtualService::reals)
-            .unwrap_or_default()
-            .iter();
-        let same_node = |other: &RealServer| {
-            other.address.ip() == real.address.ip() && other.address != real.address
-        };
-        real.forwarding == Forwarding::DirectRouting
-            && id.protocol() != Some(Protocol::Udp)
-            && reals.any(|other| same_node(other) && other.weight.serves())
-    }
-
-    /// Whether this real server has to serve on because no other does yet.
-    fn bridges(&self, id: &ServiceId, wanted: Option<&DesiredService>, real: &RealServer) -> bool {
-        let Some(wanted) = wanted else { return false };
-        let current = self.observed.table.get(id);
-        let serves = |endpoint: &Endpoint| match endpoint.want {
-            Want::Serve(weight) => weight.serves(),
-            Want::Warm(_) | Want::Keep => current
-                .and_then(|current| current.real(endpoint.address))
-                .is_some_and(|real| real.weight.serves()),
-            Want::Quiesce | Want::Drain | Want::Remove => false,
-        };
-        self.desired.awaits_successor(real.address) && !wanted.endpoints.iter().any(serves)
-    }
-
-    fn remove(&mut self, id: &ServiceId, real: &RealServer) -> bool {
-        self.phases
-            .remove
-            .push(Step::Ipvs(Command::RemoveReal(*id, real.address)));
-        if id.protocol() == Some(Protocol::Udp) {
-            self.phases
-                .remove
-                .push(Step::ForgetFlows(*id, real.address));
-        }
-        true
-    }
-
     fn try_out(&mut self, id: &ServiceId, method: Forwarding, endpoint: &Endpoint) {
         self.open.insert(*id);
         let trials = if method.keeps_vip() {
@@ -344,7 +229,7 @@ impl<'a> Merge<'a> {
         trials.push((*id, endpoint.address));
     }
 
-    fn wake(&mut self, at: Moment) {
+    pub(super) fn wake(&mut self, at: Moment) {
         self.wake_at = Some(self.wake_at.map_or(at, |current| current.min(at)));
     }
 }

@@ -6,6 +6,7 @@ mod bridge;
 mod drains;
 mod method;
 mod properties;
+mod safeguards;
 mod scope;
 mod stages;
 mod surroundings;
@@ -21,6 +22,7 @@ use ipvs::{Command, Connections, Forwarding, Weight};
 
 use super::*;
 use crate::desired::{Declared, DesiredService, Endpoint, Scope, Want};
+use crate::model::safeguard::Safeguards;
 use world::{address, id, real, service_with, weight};
 
 fn ownership() -> Ownership {
@@ -60,6 +62,7 @@ struct Machine {
     snat_lost: bool,
     sysctls: Sysctls,
     drains: Drains,
+    ramps: Ramps,
 }
 
 impl Machine {
@@ -81,6 +84,7 @@ impl Machine {
             snat_lost: false,
             sysctls: Sysctls::new(),
             drains,
+            ramps: Ramps::new(),
         }
     }
 
@@ -89,6 +93,7 @@ impl Machine {
             table: &self.table,
             applied: &self.applied,
             connections: &self.connections,
+            ramps: &self.ramps,
             addresses: &self.addresses,
             snat: self.snat.as_ref(),
             snat_lost: self.snat_lost,
@@ -373,6 +378,7 @@ fn plain_service(endpoints: Vec<Endpoint>) -> DesiredService {
         forwarding: ipvs::Forwarding::Masquerade,
         snat: false,
         drain: Duration::from_mins(1),
+        safeguards: Safeguards::default(),
         declared: Declared::Config,
         complete: true,
         endpoints,

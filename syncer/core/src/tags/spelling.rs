@@ -3,7 +3,7 @@
 //! Tags are free text that many read. One is meant for us if it is `ipvs.` and a key in any case, with any of the usual
 //! separators, or with two letters swapped. Anything further away is somebody else's.
 
-use super::{KEYS, PREFIX};
+use super::{PREFIX, keys};
 
 /// Whose tag it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(super) fn of(tag: &str) -> Spelling<'_> {
     };
     let rest = trimmed.get(PREFIX.len()..).unwrap_or_default();
     let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
-    match nearest(key, &KEYS) {
+    match nearest(key, &keys()) {
         Some(key) => Spelling::Slip(format!("{PREFIX}{key}={value}")),
         // Another prefix and no key of ours is no tag of ours.
         None if *slip != PREFIX => Spelling::Foreign,
@@ -110,9 +110,9 @@ mod tests {
 
     #[test]
     fn only_what_is_near_is_meant() {
-        assert_eq!(nearest("port", &KEYS), None);
-        assert_eq!(nearest("colour", &KEYS), None);
-        assert_eq!(nearest("sched", &KEYS), Some("scheduler"));
-        assert_eq!(nearest("v", &KEYS), None);
+        assert_eq!(nearest("port", &keys()), None);
+        assert_eq!(nearest("colour", &keys()), None);
+        assert_eq!(nearest("sched", &keys()), Some("scheduler"));
+        assert_eq!(nearest("v", &keys()), None);
     }
 }

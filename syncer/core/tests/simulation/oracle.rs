@@ -8,7 +8,7 @@ use syncer_core::model::catalog::Health;
 use syncer_core::model::fleet::{Allocation, ClientStatus, TaskState};
 
 use super::truth::{SERVICES, Truth, over};
-use super::world::vip;
+use super::world::{RISING, vip};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Must {
@@ -29,6 +29,7 @@ pub(crate) fn check(truth: &Truth, table: &Table) {
             let must = musts.get(&real.address).copied().unwrap_or(Must::BeGone);
             let weight = real.weight.get();
             let kept = match must {
+                Must::Weigh(wanted) if service == RISING => weight == wanted * 10,
                 Must::Weigh(wanted) => weight == wanted,
                 Must::NotServe => weight == 0,
                 Must::BeGone => false,

@@ -15,6 +15,7 @@ use syncer_core::guard::CONTRADICTION_HOLD;
 use syncer_core::memory::Memory;
 use syncer_core::model::Moment;
 use syncer_core::model::policy::{Ownership, Policy, VipPolicy};
+use syncer_core::model::safeguard::Safeguards;
 use syncer_core::pass::Now;
 
 use super::daemon::{Daemon, Machine, PassEnd};
@@ -47,6 +48,9 @@ pub(crate) struct World {
     story: VecDeque<String>,
 }
 
+/// The service whose weights rise in steps, of which a weight of 1 has ten.
+pub(crate) const RISING: usize = 2;
+
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let settings = ServiceSettings::new("rr".parse().unwrap());
@@ -56,14 +60,18 @@ impl World {
                 _ => Forwarding::Masquerade,
             };
             let snat = number == 0;
+            let mut safeguards = Safeguards::default();
+            if number == RISING {
+                safeguards.slow_start = Some(Duration::from_secs(20));
+            }
             (
                 Arc::from(*name),
                 VipPolicy {
-                    id: vip(number),
                     settings,
                     forwarding,
                     snat,
-                    drain: None,
+                    safeguards,
+                    ..VipPolicy::new(vip(number))
                 }
                 .into(),
             )

@@ -213,6 +213,11 @@ impl ServiceFlags {
         self.0
     }
 
+    /// Whether all of those are set.
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
     /// Both.
     #[must_use]
     pub fn with(self, other: Self) -> Self {

@@ -9,6 +9,7 @@ use ipvs::{
 };
 use syncer_core::desired::{Declared, Desired, DesiredService, Endpoint, Want};
 use syncer_core::model::fleet::{Allocation, ClientStatus, Phase, Port, Task, TaskState};
+use syncer_core::model::safeguard::Safeguards;
 
 use super::*;
 
@@ -68,6 +69,7 @@ fn passed(weight: Option<u32>, hints: u64) -> PassState {
         forwarding: Forwarding::Masquerade,
         snat: false,
         drain: LIMIT,
+        safeguards: Safeguards::default(),
         declared: Declared::Config,
         complete: true,
         endpoints: vec![endpoint],

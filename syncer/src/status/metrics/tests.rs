@@ -158,6 +158,7 @@ fn status() -> Status {
             scheduler: ipvs::Scheduler::WRR,
             forward: "masq".into(),
             snat: false,
+            options: Vec::new(),
             declared: "tags".into(),
             real_servers: vec![real("active"), real("active"), real("draining")],
         }],

@@ -3,6 +3,7 @@
 use super::*;
 use crate::desired::SavedService;
 use crate::model::catalog::{CatalogService, Health, Instance, Origin};
+use crate::model::safeguard::Safeguards;
 
 /// The catalogue has the real server of service 0 under that name.
 fn catalog(name: &str, origin: Option<u128>) -> Catalog {
@@ -52,6 +53,7 @@ fn saved() -> SavedService {
         forwarding: Forwarding::Masquerade,
         snat: false,
         drain: None,
+        safeguards: Safeguards::default(),
         leaving: false,
         reals: Arc::default(),
     }

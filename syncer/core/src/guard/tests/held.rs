@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::desired::SavedService;
+use crate::model::safeguard::Safeguards;
 
 fn keep_of(desired: &mut Desired, last: impl IntoIterator<Item = SavedService>) {
     let evidence = Evidence {
@@ -24,6 +25,7 @@ fn keep_of(desired: &mut Desired, last: impl IntoIterator<Item = SavedService>) 
 fn saved(service: u16, name: &str) -> SavedService {
     SavedService {
         drain: None,
+        safeguards: Safeguards::default(),
         leaving: false,
         name: name.into(),
         id: id(service),

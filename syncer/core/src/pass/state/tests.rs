@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::desired::{Declared, Desired, DesiredService, Endpoint, SavedTable, Scope, Want};
 use crate::model::policy::Ownership;
+use crate::model::safeguard::Safeguards;
 use crate::model::{AllocId, Moment};
 use crate::plan::{Drain, Drains};
 
@@ -91,6 +92,7 @@ impl Model {
                     forwarding: Forwarding::Masquerade,
                     snat: true,
                     drain: Duration::ZERO,
+                    safeguards: Safeguards::default(),
                     declared: Declared::Tags,
                     complete: true,
                     endpoints: reals.iter().map(endpoint).collect(),

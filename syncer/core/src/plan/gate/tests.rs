@@ -8,6 +8,7 @@ use ipvs::{
 
 use super::*;
 use crate::desired::{Declared, DesiredService};
+use crate::model::safeguard::Safeguards;
 
 fn id(port: u16) -> ServiceId {
     format!("198.18.0.29:{port}").parse().unwrap()
@@ -40,6 +41,7 @@ fn desired(snat: bool) -> Desired {
         forwarding: Forwarding::Masquerade,
         snat,
         drain: std::time::Duration::from_mins(1),
+        safeguards: Safeguards::default(),
         declared: Declared::Config,
         complete: true,
         endpoints: Vec::new(),

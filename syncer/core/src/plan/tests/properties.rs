@@ -12,7 +12,7 @@ use super::world::{address, id, real, service_with, settings, weight};
 use super::{ownership, plain_service};
 use crate::desired::{Desired, DesiredService, Endpoint, Scope, Want};
 use crate::model::Moment;
-use crate::plan::{Addresses, Drains, Observed, Plan, SnatSet, Step, Sysctls, plan};
+use crate::plan::{Addresses, Drains, Observed, Plan, Ramps, SnatSet, Step, Sysctls, plan};
 
 const PORTS: u16 = 5;
 
@@ -35,8 +35,12 @@ fn any_service() -> impl Strategy<Value = DesiredService> {
         prop_oneof![Just("rr"), Just("wlc")],
         any::<bool>(),
         complete,
+        prop::bool::weighted(0.2),
     )
-        .prop_map(|(wants, scheduler, snat, complete)| {
+        .prop_map(|(mut wants, scheduler, snat, complete, sorry)| {
+            if let Some(last) = wants.last_mut().filter(|_| sorry) {
+                *last = Some(Want::Substitute);
+            }
             let wants: Vec<(u16, Want)> = (1..)
                 .zip(wants)
                 .filter_map(|(port, want)| Some((port, want?)))
@@ -79,6 +83,7 @@ pub(super) struct World {
     addresses: Addresses,
     snat: Option<SnatSet>,
     pub(super) drains: Drains,
+    pub(super) ramps: Ramps,
     pub(super) now: u64,
 }
 
@@ -106,6 +111,7 @@ pub(super) fn any_world() -> impl Strategy<Value = World> {
             addresses,
             snat,
             drains: Drains::default(),
+            ramps: Ramps::new(),
             now: 1_000,
         }
     })
@@ -127,6 +133,7 @@ impl World {
             table: &self.table,
             applied: &crate::desired::SavedTable::default(),
             connections: &connections,
+            ramps: &self.ramps,
             addresses: &self.addresses,
             snat: self.snat.as_ref(),
             snat_lost: false,
@@ -167,6 +174,7 @@ impl World {
             self.step(step);
         }
         self.drains = plan.drains;
+        self.ramps = plan.ramps;
         self.now += 200;
     }
 
@@ -229,6 +237,12 @@ fn fulfilled(desired: &Desired, before: &Table, after: &Table) -> Result<(), Tes
                 Want::Quiesce => first.map(|_| ipvs::Weight::ZERO),
                 Want::Drain | Want::Remove => None,
                 Want::Keep => first,
+                Want::Substitute => {
+                    let serves =
+                        |real: &ipvs::RealServer| real.address != *address && real.weight.serves();
+                    let is_served = current.reals().iter().any(serves);
+                    (!is_served).then_some(ipvs::Weight::ONE)
+                }
             };
             prop_assert_eq!(last, expected, "{} {} {:?}", id, address, want);
         }
@@ -365,6 +379,7 @@ fn a_plan_of_equal_tables_is_empty() {
         addresses: Addresses::default(),
         snat: Some(SnatSet::new()),
         drains: Drains::default(),
+        ramps: Ramps::new(),
         now: 0,
     };
     world
