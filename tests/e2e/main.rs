@@ -14,6 +14,7 @@ mod datagrams;
 mod direct;
 mod engine;
 mod engine_trouble;
+mod guarded;
 mod host_ports;
 mod hostile_logs;
 mod inside;

@@ -160,6 +160,11 @@ impl Topology {
         SocketAddrV4::new(self.address(33), 7)
     }
 
+    /// One for what a virtual service does when not all is well.
+    pub fn guarded_vip(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address(34), 80)
+    }
+
     /// A third, for measuring.
     pub fn third_vip(&self) -> Ipv4Addr {
         self.address(31)
