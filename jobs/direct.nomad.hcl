@@ -6,6 +6,17 @@ variable "vip" {
   default = "198.18.0.32:80"
 }
 
+variable "forward" {
+  type    = string
+  default = "dr"
+}
+
+# Size of the second file, in KiB.
+variable "large" {
+  type    = number
+  default = 1024
+}
+
 variable "count" {
   type    = number
   default = 1
@@ -38,7 +49,7 @@ job "direct" {
       provider     = "consul"
       port         = "www"
       address_mode = "host"
-      tags         = ["ipvs.vip=${var.vip}", "ipvs.scheduler=rr", "ipvs.forward=dr"]
+      tags         = ["ipvs.vip=${var.vip}", "ipvs.scheduler=rr", "ipvs.forward=${var.forward}", "ipvs.snat=${var.forward == "masq"}"]
 
       check {
         type     = "http"
@@ -60,8 +71,8 @@ job "direct" {
       config {
         image   = "busybox:1"
         command = "sh"
-        # The second file is a megabyte, so that it can be seen which way it takes.
-        args  = ["-c", "dd if=/dev/zero of=/local/large bs=1M count=1 2>/dev/null; exec httpd -v -f -p ${NOMAD_PORT_www} -h /local"]
+        # The second file is large, so that it can be seen which way it takes.
+        args  = ["-c", "dd if=/dev/zero of=/local/large bs=1024 count=${var.large} 2>/dev/null; exec httpd -v -f -p ${NOMAD_PORT_www} -h /local"]
         ports = ["www"]
       }
 

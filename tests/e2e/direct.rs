@@ -24,6 +24,10 @@ fn answers_by_pass_the_director_and_the_server_sees_its_client() {
     let vip = run(&lab, &[]);
     story::real_servers(&lab, &vip.to_string(), 1, 60);
     let client = lab.topology.netns(Node::Client.name());
+    // The VIP is on no node, whatever these take: one alone answers for it.
+    let second = Duration::from_secs(1);
+    let holders = lab::observe::arp::holders(&client, *vip.ip(), second).unwrap();
+    assert_eq!(holders, [of_the_director(&lab, "address")].into());
     let before = sent_by_the_director(&lab);
     let page = http::get_from(
         &client,
@@ -161,7 +165,12 @@ fn on_the_node(lab: &Lab, command: &[&str]) -> Result<String, String> {
 }
 
 fn sent_by_the_director(lab: &Lab) -> u64 {
-    let file = "/sys/class/net/eth0/statistics/tx_bytes";
-    let output = lab.kernel.capture(&["cat", file]).unwrap();
-    output.stdout.trim().parse().unwrap()
+    of_the_director(lab, "statistics/tx_bytes").parse().unwrap()
+}
+
+/// What the director's kernel says of its interface.
+fn of_the_director(lab: &Lab, file: &str) -> String {
+    let file = format!("/sys/class/net/eth0/{file}");
+    let output = lab.kernel.capture(&["cat", &file]).unwrap();
+    output.stdout.trim().to_owned()
 }

@@ -17,6 +17,7 @@ mod capture;
 mod exit;
 mod hostile;
 mod lag;
+mod large;
 mod lost;
 mod memory;
 mod overflow;
@@ -39,6 +40,8 @@ pub enum Figure {
     Memory,
     /// From Consul's answer to the programmed kernel, seen by a second reader.
     Lag,
+    /// Large answers by masquerade and by direct routing, beside the server itself.
+    Large,
     /// From a process's end to its real server's, beside Consul's and Nomad's word.
     Exit,
     /// Requests lost while instances come and go, beside the same through Traefik (built the first time, which takes
@@ -60,6 +63,7 @@ impl Figure {
             Self::Vip => &vip::Vip,
             Self::Memory => &memory::Memory,
             Self::Lag => &lag::Lag,
+            Self::Large => &large::Large,
             Self::Exit => &exit::Exit,
             Self::Lost => &lost::Lost,
             Self::Recover => &recover::Recover,
