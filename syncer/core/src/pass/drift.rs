@@ -17,7 +17,7 @@ pub(super) fn drift(left: &Reading, found: &Reading, desired: &Desired) -> Vec<S
     let needed = found
         .sysctls
         .iter()
-        .filter(|(sysctl, _)| sysctl.is_needed(desired));
+        .filter(|(sysctl, _)| sysctl.is_needed(desired, left.snat.as_ref()));
     all.extend(needed.map(|(sysctl, value)| {
         let name = sysctl.name.replace('/', ".");
         format!("{name} is {value} and has to be {}", sysctl.value)
@@ -86,5 +86,24 @@ mod tests {
             ],
             "and nothing of what no service of today needs"
         );
+    }
+
+    #[test]
+    fn tracking_that_was_switched_off_is_drift_while_rules_need_it_though_no_service_asks_for_them()
+    {
+        let conntrack = Sysctl {
+            name: "net/ipv4/vs/conntrack".into(),
+            value: "1",
+            need: Need::Snat,
+        };
+        let mut left = left();
+        left.snat = Some(["198.18.0.29:80".parse().unwrap()].into());
+        let mut found = left.clone();
+        found.sysctls.insert(conntrack, "0".to_owned());
+        let sentence = "net.ipv4.vs.conntrack is 0 and has to be 1";
+        assert_eq!(drift(&left, &found, &Desired::default()), [sentence]);
+        left.snat = Some([].into());
+        found.snat = left.snat.clone();
+        assert!(drift(&left, &found, &Desired::default()).is_empty());
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipvs::Family;
 
+use super::SnatSet;
 use crate::desired::Desired;
 
 /// What needs a setting.
@@ -38,12 +39,15 @@ impl fmt::Display for Sysctl {
 }
 
 impl Sysctl {
-    /// Whether anything that should be needs it.
-    pub fn is_needed(&self, desired: &Desired) -> bool {
+    /// Whether anything that should be needs it, or a rule that is set: real servers that go over to another method are still rewritten.
+    pub fn is_needed(&self, desired: &Desired, rules: Option<&SnatSet>) -> bool {
         let mut services = desired.services.iter();
         match self.need {
             Need::Always => true,
-            Need::Snat => services.any(|(_, service)| service.snat),
+            Need::Snat => {
+                rules.is_some_and(|rules| !rules.is_empty())
+                    || services.any(|(_, service)| service.snat)
+            }
             Need::Ipv6 => services.any(|(id, _)| id.family() == Family::V6),
         }
     }

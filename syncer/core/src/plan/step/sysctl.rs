@@ -33,7 +33,8 @@ impl Act for Set<'_> {
 pub(super) const AROUND: Around = Around {
     first: |whole| {
         let wrong = whole.observed.sysctls.keys();
-        let needed = wrong.filter(|sysctl| sysctl.is_needed(whole.desired));
+        let (desired, rules) = (whole.desired, whole.observed.snat);
+        let needed = wrong.filter(|sysctl| sysctl.is_needed(desired, rules));
         needed.cloned().map(Step::SetSysctl).collect()
     },
     ..Around::NOTHING

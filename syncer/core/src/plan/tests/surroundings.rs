@@ -313,6 +313,28 @@ fn a_sysctl_is_set_before_all_that_needs_it_and_only_if_something_does() {
 }
 
 #[test]
+fn tracking_is_put_back_while_rules_are_set_for_whoever_went_over_to_another_method() {
+    let conntrack = Sysctl {
+        name: "net/ipv4/vs/conntrack".into(),
+        value: "1",
+        need: Need::Snat,
+    };
+    let steps = |rules: SnatSet| {
+        let machine = Machine {
+            snat: Some(rules),
+            sysctls: [(conntrack.clone(), "0".to_owned())].into(),
+            ..Machine::of(table(&[(1, 1)]))
+        };
+        let mut direct = rewritten(false);
+        direct.forwarding = Forwarding::DirectRouting;
+        texts(&machine.plan(&desired(vec![(id(80), direct)]), 0))
+    };
+    let set = "set sysctl net.ipv4.vs.conntrack to 1".to_owned();
+    assert!(steps([id(80)].into()).contains(&set));
+    assert!(!steps(SnatSet::new()).contains(&set));
+}
+
+#[test]
 fn addresses_that_others_keep_are_neither_added_nor_removed() {
     let machine = |keeper| Machine {
         addresses: Addresses {
