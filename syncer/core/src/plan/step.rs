@@ -151,3 +151,6 @@ impl Around {
     /// there before the service is.
     pub(super) const ALL: [Self; 4] = [sysctl::AROUND, nat::AROUND, address::AROUND, flow::AROUND];
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,6 +83,23 @@ fn the_fate_of_what_the_catalogue_has_not_is_nomads_to_say() {
 }
 
 #[test]
+fn an_outline_tells_every_fate_that_the_whole_tells_and_has_no_virtual_service() {
+    let mut case = Case::new().configured("web", VIP);
+    case.fleet = Some(Arc::new(Fleet::new([allocation(1, ClientStatus::Failed)])));
+    let hints = HintPhases::from([(at(2), Phase::Stopping)]);
+    let mut desired = with(&case, &BTreeSet::new(), &hints);
+    for awaited in [false, true] {
+        desired.awaited = awaited;
+        let outline = desired.outline();
+        assert!(outline.complete && outline.services.is_empty());
+        let fates = |desired: &Desired| [1, 2, 3].map(|port| desired.fate(at(port)));
+        assert_eq!(fates(&outline), fates(&desired), "{awaited}");
+        let known = [Want::Remove, Want::Drain];
+        assert_eq!(fates(&outline).map(|(want, _)| want)[..2], known);
+    }
+}
+
+#[test]
 fn of_two_equal_registrations_the_first_counts_for_it_is_the_healthier() {
     let pair = vec![
         instance(1, Health::Critical, Some(1)),

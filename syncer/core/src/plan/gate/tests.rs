@@ -247,3 +247,24 @@ fn what_needs_nothing_is_always_let_through() {
     ];
     assert!(steps.iter().all(|step| gate.lets(step, &desired, &table)));
 }
+
+#[test]
+fn a_setting_that_could_not_be_made_counts_only_where_rules_need_it() {
+    use crate::reading::{Need, Sysctl};
+    let (desired, table) = (desired(true), Table::default());
+    for (need, expected) in [
+        (Need::Snat, false),
+        (Need::Always, true),
+        (Need::Ipv6, true),
+    ] {
+        let sysctl = Sysctl {
+            name: "net/ipv4/vs/conntrack".into(),
+            value: "1",
+            need,
+        };
+        let mut gate = Gate::new(None);
+        gate.fail(&Step::SetSysctl(sysctl), &table);
+        let service = step(Command::AddService(id(80), settings()));
+        assert_eq!(gate.lets(&service, &desired, &table), expected, "{need:?}");
+    }
+}

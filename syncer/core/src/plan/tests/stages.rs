@@ -40,6 +40,17 @@ fn a_plan_is_cut_before_services_before_newcomers_and_before_whatever_goes() {
 }
 
 #[test]
+fn each_step_is_in_the_stage_whose_end_comes_next() {
+    let plan = Plan {
+        steps: vec![Step::RemoveVip("198.18.0.29".parse().unwrap()); 6],
+        stages: [2, 3, 3, 3, 5],
+        ..Plan::default()
+    };
+    let ends: Vec<usize> = (0..6).map(|step| plan.stage_end(step)).collect();
+    assert_eq!(ends, [2, 2, 3, 5, 5, 6]);
+}
+
+#[test]
 fn snat_and_vips_are_taken_back_in_a_stage_of_their_own_once_it_is_known_what_is_gone() {
     let machine = Machine {
         snat: Some([id(80)].into()),
