@@ -176,10 +176,10 @@ impl Renewal {
                 let id = claim.vip.id;
                 let current = desired.services.get_mut(&id)?;
                 let anew = service_of(claim, snapshots, grounds.policy, &mut rejected);
-                if *entry == Entry::Changed || **current != anew {
+                if **current != anew {
                     self.ids.insert(id);
+                    *current = Arc::new(anew);
                 }
-                *current = Arc::new(anew);
                 if is_looped(desired.services.get(&id)?, desired, grounds.policy) {
                     return None;
                 }

@@ -6,6 +6,7 @@ mod disk;
 mod leaving;
 mod occupied;
 mod opinions;
+mod remembered;
 mod renew;
 mod safeguards;
 

@@ -192,6 +192,36 @@ fn of_very_many_instances_a_sentence_names_a_few() {
 }
 
 #[test]
+fn five_are_named_and_of_six_the_last_is_not() {
+    for (count, is_cut) in [(5, false), (6, true)] {
+        let mut instances: Vec<Instance> = (1..=count).map(|port| bad(port, None)).collect();
+        instances.push(asks_for(99, VIP));
+        let text = &reasons(&Case::new().service("web", None, instances))[0];
+        assert!(text.contains("198.18.0.11:5"), "{text}");
+        assert_eq!(text.contains('…'), is_cut, "{text}");
+        assert!(!text.contains("198.18.0.11:6"), "{text}");
+    }
+}
+
+#[test]
+fn a_first_one_that_asks_for_nothing_does_not_speak_for_the_others() {
+    let case = Case::new().service("web", None, vec![tagged(&["canary"], 1), asks_for(2, VIP)]);
+    assert_eq!(ports(&case), [("tcp://198.18.0.29:80".to_owned(), vec![2])]);
+    assert!(reasons(&case)[0].contains("198.18.0.11:1"));
+}
+
+#[test]
+fn a_vip_that_only_bad_tags_ask_for_is_nobodys_unless_the_service_had_it() {
+    let case = || Case::new().service("web", None, vec![bad(1, Some(VIP))]);
+    assert!(ports(&case()).is_empty());
+    let expected = ["web: tag ipvs.scheduler=R R: unusable"];
+    assert_eq!(reasons(&case()), expected);
+    let case = case().last(saved("web", VIP, &[0]));
+    assert_eq!(ports(&case), [("tcp://198.18.0.29:80".to_owned(), vec![1])]);
+    assert_eq!(reasons(&case), expected);
+}
+
+#[test]
 fn one_service_may_have_several_virtual_services_by_its_block_or_by_its_tags() {
     let vips = || {
         vec![

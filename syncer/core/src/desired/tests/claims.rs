@@ -26,6 +26,19 @@ fn a_configured_service_finds_its_instances_whatever_else_the_catalogue_has() {
 }
 
 #[test]
+fn whoever_can_not_have_what_the_config_file_says_falls_back_on_nothing() {
+    let case = Case::new()
+        .configured("web", OUTSIDE)
+        .service("web", None, passing())
+        .last(saved("web", VIP, &[1]));
+    assert!(case.owners().is_empty());
+    let rejected = case.desired().rejected;
+    assert_eq!(rejected.len(), 1, "{rejected:?}");
+    let reason = &rejected[0].1.reason;
+    assert!(reason.starts_with("tcp://192.0.2.1:80 is"), "{reason}");
+}
+
+#[test]
 fn tags_of_a_service_that_the_config_file_names_ask_for_nothing() {
     let case = Case::new()
         .configured("web", VIP)

@@ -1,5 +1,7 @@
 //! What is decided anew, and that nothing else had to be.
 
+mod once_more;
+
 use proptest::prelude::*;
 
 use super::*;
