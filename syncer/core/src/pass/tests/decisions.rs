@@ -6,7 +6,7 @@ use crate::desired::Holder;
 use crate::reading::Addresses;
 
 /// The instance serves.
-fn serving() -> (Director, Table, Now) {
+pub(super) fn serving() -> (Director, Table, Now) {
     let (mut director, now) = warmed();
     let mut table = Table::default();
     let (_, sent, _) = pass(&mut director, &mut table, now, |_| Ok(()));
@@ -15,7 +15,7 @@ fn serving() -> (Director, Table, Now) {
 }
 
 /// The catalogue lists nothing more, and Nomad has no opinion.
-fn empty() -> View {
+pub(super) fn empty() -> View {
     let catalog = Catalog {
         services: [("web".into(), Arc::default())].into(),
         ..Catalog::default()

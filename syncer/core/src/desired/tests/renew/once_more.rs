@@ -58,3 +58,16 @@ fn a_service_under_another_name_is_another_whoever_its_instances_are() {
     assert_eq!(world.renew(&mut desired), Scope::Whole);
     assert_eq!(&*desired.services[&id(OTHER)].name, "app");
 }
+
+#[test]
+fn what_holds_on_holds_only_as_long_as_the_table_on_disk_says_so() {
+    let mut world = two();
+    world.case.last = [saved(API, OTHER, &[1; 8])].into_iter().collect();
+    world.happen(&Event::Tagged(1, Some(8), Some(Err(()))));
+    let mut desired = world.whole();
+    let count = |desired: &Desired| desired.services[&id(OTHER)].endpoints.len();
+    assert_eq!(count(&desired), 2);
+    world.case.last = [saved(API, OTHER, &[1; 3])].into_iter().collect();
+    assert_eq!(world.renew(&mut desired), Scope::Whole);
+    assert_eq!(count(&desired), 1, "it has served nobody");
+}
