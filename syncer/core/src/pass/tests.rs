@@ -1,6 +1,7 @@
 //! What one pass leaves to the next: doubt, waits, and what to look at.
 
 mod decisions;
+mod ends;
 mod told;
 
 use std::time::Duration;
