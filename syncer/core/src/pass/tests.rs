@@ -2,6 +2,7 @@
 
 mod decisions;
 mod ends;
+mod looks;
 mod told;
 
 use std::time::Duration;

@@ -52,3 +52,28 @@ impl Nomad {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nomad_is_awaited_for_as_long_as_patience_lasts_and_known_whenever_it_has_answered() {
+        let nearly = NOMAD_TIMEOUT.saturating_sub(Duration::from_millis(1));
+        let fleet = |nomad: &Nomad, since_start| match nomad.fleet(since_start) {
+            FleetView::Absent => "absent",
+            FleetView::Awaited => "awaited",
+            FleetView::Known(_) => "known",
+        };
+        for (nomad, early, late) in [
+            (Nomad::Unconfigured, "absent", "absent"),
+            (Nomad::Awaited, "awaited", "absent"),
+            (Nomad::Known(Arc::default()), "known", "known"),
+        ] {
+            assert_eq!(fleet(&nomad, Duration::ZERO), early);
+            assert_eq!(fleet(&nomad, nearly), early);
+            assert_eq!(fleet(&nomad, NOMAD_TIMEOUT), late);
+            assert_eq!(fleet(&nomad, NOMAD_TIMEOUT * 2), late);
+        }
+    }
+}

@@ -32,6 +32,7 @@ fn a_refused_step_waits_longer_each_time_and_another_step_does_not_wait() {
         refusals.note(&odd, after(3));
     }
     assert_eq!(refusals.next(start), Some(after(63)));
+    assert_eq!(refusals.next(after(63)), None, "its time has come");
     refusals.keep(|_| false);
     assert!(refusals.is_empty());
     refusals.note(&odd, start);

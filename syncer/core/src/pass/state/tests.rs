@@ -205,3 +205,48 @@ fn what_did_not_change_is_shared_and_what_is_on_its_way_out_keeps_its_name() {
         assert!(leaving.wanted.is_none() && leaving.actual.is_some());
     }
 }
+
+#[test]
+fn of_each_real_server_it_is_known_how_it_goes_and_until_when() {
+    let (mut model, mut state) = (Model::default(), PassState::default());
+    model.change(&Change::Have(0, vec![(1, 0), (2, 1)]));
+    model.change(&Change::Drain(0, 1));
+    let direct = RealServer {
+        forwarding: Forwarding::DirectRouting,
+        ..real(3, 1)
+    };
+    let settings = ServiceSettings::new(Scheduler::WRR);
+    let service = VirtualService::new(settings, vec![direct]);
+    model.table.insert(id(1), service);
+    model.publish(&mut state, &Scope::Whole);
+    let (since, deadline) = (Moment(1), Moment(2));
+    let service = &state.services[&id(0)];
+    let expected = Drain { since, deadline };
+    assert_eq!(service.drain(address(1)), Some(&expected));
+    assert_eq!(service.drain(address(2)), None);
+    assert!(state.is_direct(&id(1), address(3)));
+    assert!(!state.is_direct(&id(0), address(2)));
+    assert!(!state.is_direct(&id(1), address(2)), "it is not there");
+}
+
+#[test]
+fn what_is_rejected_is_published_and_taken_back() {
+    let (mut model, mut state) = (Model::default(), PassState::default());
+    let rejected = ("web".into(), Rejected::because("for no reason"));
+    for all in [vec![rejected], Vec::new()] {
+        model.desired.rejected.clone_from(&all);
+        model.publish(&mut state, &Scope::Only([].into()));
+        assert_eq!(state.rejected[..], all);
+    }
+}
+
+#[test]
+fn readers_tests_get_what_a_pass_publishes() {
+    let (mut model, mut state) = (Model::default(), PassState::default());
+    model.change(&Change::Want(0, vec![1]));
+    model.change(&Change::Have(0, vec![(1, 1)]));
+    model.publish(&mut state, &Scope::Whole);
+    let mut whole = PassState::default();
+    whole.follow_whole(&model.desired, &model.table);
+    assert_eq!(whole.services, state.services);
+}
