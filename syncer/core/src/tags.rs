@@ -233,4 +233,18 @@ mod tests {
         }
         assert!(!reason(&["ipvs.colour=red"]).contains("did you mean"));
     }
+
+    #[test]
+    fn a_tag_that_is_there_twice_and_a_drain_of_its_own_are_taken() {
+        let tags = [
+            "ipvs.vip=198.18.0.29:80",
+            "ipvs.vip=198.18.0.29:80",
+            "ipvs.drain_deadline=5s",
+        ];
+        let Some(Ask::Vips(vips)) = ask(tags) else {
+            panic!("{:?}", ask(tags));
+        };
+        let drains: Vec<_> = vips.iter().map(|vip| vip.drain).collect();
+        assert_eq!(drains, [Some(std::time::Duration::from_secs(5))]);
+    }
 }

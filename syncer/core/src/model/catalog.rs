@@ -133,4 +133,30 @@ mod tests {
             assert_eq!(Origin::of_service_id(id), None, "{id}");
         }
     }
+
+    #[test]
+    fn whoever_is_registered_is_there_although_nobody_can_use_it() {
+        let left_out = LeftOut {
+            what: "web-1".to_owned(),
+            reason: "no port".to_owned(),
+        };
+        let instance = Instance {
+            address: "198.18.0.11:1".parse().unwrap(),
+            health: Health::Passing,
+            checked: true,
+            weight_passing: 1,
+            weight_warning: 1,
+            node: "node1".into(),
+            origin: None,
+            tags: Arc::default(),
+        };
+        let mut service = CatalogService::default();
+        assert!(service.is_empty());
+        service.left_out.push(left_out);
+        assert!(!service.is_empty());
+        service.instances.push(instance);
+        assert!(!service.is_empty());
+        service.left_out.clear();
+        assert!(!service.is_empty());
+    }
 }

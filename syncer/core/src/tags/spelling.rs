@@ -103,6 +103,8 @@ mod tests {
             ("vap", "vip", 1),
             ("", "vip", 3),
             ("shceduler", "scheduler", 1),
+            ("vx", "iv", 2),
+            ("xv", "vi", 2),
         ] {
             assert_eq!(distance(left, right), expected, "{left} {right}");
         }
@@ -114,5 +116,19 @@ mod tests {
         assert_eq!(nearest("colour", &keys()), None);
         assert_eq!(nearest("sched", &keys()), Some("scheduler"));
         assert_eq!(nearest("v", &keys()), None);
+    }
+
+    #[test]
+    fn with_another_prefix_only_a_key_of_ours_is_meant_for_us_and_with_ours_anything() {
+        for foreign in ["ipvs-colour=red", "ivps.colour=red", "IPVS_x", "ipv"] {
+            assert_eq!(of(foreign), Spelling::Foreign, "{foreign}");
+        }
+        for (slip, meant) in [
+            ("IPVS.Colour=Red", "ipvs.colour=red"),
+            (" ipvs.colour=red", "ipvs.colour=red"),
+            ("ipvs-vip=198.18.0.29:80", "ipvs.vip=198.18.0.29:80"),
+        ] {
+            assert_eq!(of(slip), Spelling::Slip(meant.to_owned()), "{slip}");
+        }
     }
 }
