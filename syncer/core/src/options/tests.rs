@@ -192,7 +192,7 @@ fn a_second_value_has_to_be_the_first() {
 #[test]
 fn durations_have_a_unit() {
     assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-    assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
+    assert_eq!(duration("60s"), Ok(Duration::from_mins(1)));
     assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
     assert_eq!(duration("2h"), Ok(Duration::from_hours(2)));
     for wrong in ["", "5", "s", "-1s", "1d", "99999999999999999999h"] {

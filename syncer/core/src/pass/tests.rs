@@ -1,6 +1,7 @@
 //! What one pass leaves to the next: doubt, waits, and what to look at.
 
 mod decisions;
+mod done;
 mod ends;
 mod looks;
 mod told;
@@ -213,7 +214,8 @@ fn a_plain_refusal_leaves_no_doubt_and_is_not_tried_before_its_time() {
     assert_eq!(finish.state.pass.unwrap().refused, 1);
     let (look, sent, finish) = pass(&mut director, &mut table, now, |_| Ok(()));
     assert!(look == Look::Nothing && sent.is_empty(), "{sent:?}");
-    assert_eq!(finish.state.pass.unwrap().refused, 1, "it is still known");
+    let record = finish.state.pass.unwrap();
+    assert_eq!((record.refused, record.failed), (1, 1), "it is still known");
     let (_, sent, finish) = pass(&mut director, &mut table, after(now, 1), |_| Ok(()));
     assert!(adds_a_real(&sent) && is_whole(&finish));
     assert_eq!(finish.wake, None);
