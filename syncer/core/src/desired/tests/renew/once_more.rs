@@ -25,6 +25,18 @@ fn what_comes_and_goes_again_concerns_the_service_both_times() {
 }
 
 #[test]
+fn a_catalogue_that_is_again_what_it_was_is_another_than_the_last_one() {
+    let mut world = two();
+    let before = Arc::clone(&world.catalog);
+    let mut desired = world.whole();
+    world.happen(&Event::Instance(0, 1, Health::Critical));
+    assert_eq!(world.renew(&mut desired), only(&[VIP]));
+    world.catalog = before;
+    assert_eq!(world.renew(&mut desired), only(&[VIP]));
+    assert_eq!(desired.services, world.whole().services);
+}
+
+#[test]
 fn what_was_applied_of_a_service_has_a_say_only_where_something_of_it_is_refused() {
     let mut world = two();
     world.case.last = [saved(API, OTHER, &[1; 8])].into_iter().collect();
