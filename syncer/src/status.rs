@@ -2,6 +2,7 @@
 //!
 //! `view` builds it from what a pass left behind; it explains each real server by the rule that decided about it.
 
+mod doubt;
 pub(crate) mod health;
 mod metrics;
 mod options;

@@ -23,7 +23,7 @@ fn an_only_instance_whose_check_fails_serves_on_where_checks_are_not_believed() 
     fails(&lab, &alloc);
     story::eventually("the sentence for the operator", 30, || {
         let text = director_status(&lab);
-        let sentence = "checks are not believed: 0 of 1 instances are healthy";
+        let sentence = "checks are not believed: 0 of 1 instances that serve are healthy";
         text.contains(sentence).then_some(()).ok_or(text)
     });
     answered(&load);

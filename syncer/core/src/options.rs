@@ -53,6 +53,10 @@ pub const OPTIONS: [(&str, Kind); 13] = [
     ("sorry_server", Kind::Text),
 ];
 
+/// Schedulers by which a weight that rises is a share that rises. `sh` and `mh` give away whole ranges of clients, of which each step would
+/// move some; `ovf` takes a weight for a limit; the others look at none.
+const RAMPED: [&str; 4] = ["wrr", "wlc", "sed", "nq"];
+
 /// Persistence without a time, as `ipvsadm -p` has it.
 const PERSISTENCE: Duration = Duration::from_mins(6);
 
@@ -106,7 +110,7 @@ impl Options {
             "scheduler" => once(&mut self.scheduler, read::scheduler(text)),
             "scheduler_flags" => once(&mut self.flags, flags(text)),
             "one_packet" => once(&mut self.one_packet, read::switch(text)),
-            "persistence" => once(&mut self.persistence, read::whole_seconds(text)),
+            "persistence" => once(&mut self.persistence, read::persistence(text)),
             "persistence_prefix" => once(&mut self.prefix, read::positive(text)),
             "forward" => once(&mut self.forwarding, read::forwarding(text)),
             "snat" => once(&mut self.snat, read::switch(text)),
@@ -124,8 +128,9 @@ impl Options {
     pub fn policy(self, id: ServiceId) -> Result<VipPolicy, String> {
         let forwarding = self.forwarding.unwrap_or(Forwarding::Masquerade);
         let snat = self.snat.unwrap_or(false);
-        if forwarding == Forwarding::DirectRouting {
-            self.suits_direct_routing(&id)?;
+        match forwarding {
+            Forwarding::DirectRouting => self.suits_direct_routing(&id)?,
+            _ => self.suits_masquerade()?,
         }
         Ok(VipPolicy {
             id,
@@ -146,10 +151,23 @@ impl Options {
             "dr is for IPv4 VIPs; masq is there for IPv6"
         } else if self.sorry_server.is_some() {
             "sorry_server needs masq: nothing would take packets to the VIP there"
+        } else if self.slow_start.is_some() {
+            "slow_start needs masq: a node shares out by full weights what comes to it"
         } else {
             return Ok(());
         };
         Err(why.to_owned())
+    }
+
+    /// Of a one-packet connection the kernel keeps nothing by which an answer's addresses could be rewritten
+    /// (`ip_vs_conn_hash`, `ip_vs_update_conntrack`).
+    fn suits_masquerade(&self) -> Result<(), String> {
+        if self.one_packet == Some(true) {
+            return Err(
+                "one_packet needs dr: by masq no answer would find its way back".to_owned(),
+            );
+        }
+        Ok(())
     }
 
     fn settings(&self, id: &ServiceId) -> Result<ServiceSettings, String> {
@@ -198,6 +216,13 @@ impl Options {
     }
 
     fn safeguards(&self, id: &ServiceId) -> Result<Safeguards, String> {
+        let scheduler = self.scheduler.unwrap_or(Scheduler::WRR);
+        if self.slow_start.is_some() && !RAMPED.contains(&scheduler.as_str()) {
+            let known = RAMPED.join(", ");
+            return Err(format!(
+                "slow_start is for schedulers that share out by weight ({known}), not for {scheduler}"
+            ));
+        }
         let thresholds = Thresholds {
             upper: self.upper.unwrap_or(0),
             lower: self.lower.unwrap_or(0),

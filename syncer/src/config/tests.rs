@@ -61,7 +61,6 @@ fn a_block_takes_the_options_that_tags_take_each_as_its_kind() {
   upper_threshold = 100
   lower_threshold = 80
   least_healthy = 0.5
-  slow_start = "30s"
   sorry_server = "198.18.0.11:8099""#;
     let config = parse(&GOOD.replace("scheduler = \"rr\"", options)).unwrap();
     let block = &config.director.unwrap().services["hello-world-servers"];
@@ -75,7 +74,6 @@ fn a_block_takes_the_options_that_tags_take_each_as_its_kind() {
         "ipvs.upper_threshold=100",
         "ipvs.lower_threshold=80",
         "ipvs.least_healthy=0.5",
-        "ipvs.slow_start=30s",
         "ipvs.sorry_server=198.18.0.11:8099",
     ]);
     let asked = syncer_core::model::policy::Ask::Vips(block.vips.clone());

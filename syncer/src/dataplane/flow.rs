@@ -86,8 +86,8 @@ pub async fn forget_unled(ids: Vec<ServiceId>) -> Result<(), TrackerError> {
     Ok(())
 }
 
-/// Forgets what datagrams to a host port lead to that is not the container behind it, and what an earlier container of its address has
-/// sent.
+/// Forgets what datagrams to a host port lead to that is not the container behind it, and what was sent from its address and port: an
+/// earlier container's late answers made flows there, and an own one is tracked anew with its next datagram.
 pub async fn forget_strays(ports: Vec<(SocketAddr, SocketAddr)>) -> Result<(), TrackerError> {
     let Some((first, _)) = ports.first().copied() else {
         return Ok(());

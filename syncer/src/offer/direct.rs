@@ -107,9 +107,11 @@ fn weight(sides: Sides, listens: bool) -> Option<Weight> {
     match sides.want {
         Some(Want::Serve(weight)) => Some(weight),
         Some(Want::Warm(weight)) if listens || has.is_some_and(Weight::serves) => Some(weight),
+        Some(Want::Doubt(weight)) if has.is_some_and(|has| listens || has.serves()) => Some(weight),
         // What the kernel does with it, which may be to let it serve until its successor does.
         Some(
             Want::Warm(_)
+            | Want::Doubt(_)
             | Want::Keep
             | Want::Quiesce
             | Want::Drain

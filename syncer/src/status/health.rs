@@ -9,6 +9,7 @@ use std::time::Duration;
 use syncer_core::pass::PassState;
 use tokio::time::Instant;
 
+use super::doubt;
 use crate::source::blocking;
 
 /// A source that answers nothing but errors for longer is no longer followed; shorter is a restart or a lost leader.
@@ -113,6 +114,12 @@ impl Health {
         for drift in state.drift.iter() {
             unready.push(format!("the data plane differs: {drift}"));
         }
+        self.unwell.extend(
+            state
+                .services
+                .values()
+                .filter_map(|service| doubt::sentence(service)),
+        );
         for entry in state.unreadable.iter() {
             self.unwell.push(format!(
                 "the kernel has an entry that can't be read, and it is left alone: {entry}"

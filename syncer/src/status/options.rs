@@ -24,8 +24,10 @@ pub(super) fn words(settings: &ServiceSettings, safeguards: &Safeguards) -> Vec<
         words.push(format!("persistent {seconds}s by /{prefix}"));
     }
     let Thresholds { upper, lower } = safeguards.thresholds;
-    if upper > 0 {
-        words.push(format!("at most {upper} connections, again below {lower}"));
+    match (upper, lower) {
+        (0, _) => {}
+        (_, 0) => words.push(format!("at most {upper} connections")),
+        _ => words.push(format!("at most {upper} connections, again below {lower}")),
     }
     if safeguards.least_healthy > Percent::default() {
         words.push(format!("least healthy {}", safeguards.least_healthy));

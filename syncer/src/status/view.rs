@@ -174,6 +174,9 @@ fn endpoint_view(
             why.push_str(": serves until its successor does");
         }
         "draining" => why.push_str(": takes nothing new, keeps its connections"),
+        "active" if endpoint.health == Some(Health::Critical) => {
+            why.push_str(": its check is not believed, for too few are healthy (least_healthy)");
+        }
         _ => {}
     }
     if let Some(real) = real.filter(|real| real.forwarding != forwarding) {
@@ -212,7 +215,8 @@ fn state(endpoint: &Endpoint, real: Option<&RealServer>, drain: Option<&Drain>) 
         Want::Drain if real.is_some() => "draining",
         Want::Keep | Want::Remove | Want::Substitute if drain.is_some() => "draining",
         _ if serves => "active",
-        Want::Warm(_) => "warming",
+        Want::Doubt(_) if real.is_none() => "waiting",
+        Want::Warm(_) | Want::Doubt(_) => "warming",
         Want::Serve(_) => "failed",
         Want::Quiesce if real.is_some() => "quiesced",
         Want::Substitute => "sorry",

@@ -17,6 +17,8 @@ pub enum Want {
     /// The same, once it has passed its trial: it takes a connection, or, where answers by-pass the director, its node takes
     /// packets to the VIP. Until then a new one is not added, and one that serves keeps its weight.
     Warm(Weight),
+    /// Its check is not believed: a known one serves, once it has passed a trial where it has weight 0 now; a new one is not added.
+    Doubt(Weight),
     /// A new one is not added, a known one gets weight 0; connections are kept.
     Quiesce,
     /// It gets weight 0, and goes once it is idle or at the deadline.
@@ -46,7 +48,7 @@ impl Endpoint {
     pub(super) fn precedence(&self) -> (u8, bool, u32) {
         let (rank, weight) = match self.want {
             Want::Serve(weight) => (5, weight.get()),
-            Want::Warm(weight) => (4, weight.get()),
+            Want::Warm(weight) | Want::Doubt(weight) => (4, weight.get()),
             Want::Keep => (3, 0),
             Want::Quiesce => (2, 0),
             Want::Drain => (1, 0),

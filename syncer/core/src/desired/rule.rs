@@ -32,13 +32,13 @@ pub struct Facts {
 impl Facts {
     /// Reads the facts of an instance.
     pub fn of(instance: &Instance) -> Self {
+        let (passing, warning) = (instance.weight_passing, instance.weight_warning);
+        let own = instance.tags.weight.map(Weight::get);
         Self {
             health: instance.health,
-            weight_passing: match instance.tags.weight {
-                Some(weight) => weight.get(),
-                None => instance.weight_passing,
-            },
-            weight_warning: instance.weight_warning,
+            weight_passing: own.unwrap_or(passing),
+            // Nobody gets more for a warning than it asks for when all is well.
+            weight_warning: own.map_or(warning, |own| own.min(warning)),
         }
     }
 

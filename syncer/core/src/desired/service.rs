@@ -29,8 +29,7 @@ pub(super) fn service(
         Some(members) => {
             let mut refuse = |why| rejected.push((Arc::clone(name), why));
             let mut endpoints = endpoints(members, &vip, snapshots, &mut refuse);
-            let doubt = doubt::resolve(&mut endpoints, members, &vip, snapshots);
-            doubt.into_iter().for_each(refuse);
+            doubt::resolve(&mut endpoints, members, &vip, snapshots);
             endpoints
         }
         None => saved.map(SavedService::endpoints).unwrap_or_default(),
@@ -88,7 +87,7 @@ fn scale(endpoints: &mut [Endpoint], vip: &VipPolicy) {
         return;
     }
     for endpoint in endpoints {
-        if let Want::Serve(weight) | Want::Warm(weight) = &mut endpoint.want {
+        if let Want::Serve(weight) | Want::Warm(weight) | Want::Doubt(weight) = &mut endpoint.want {
             *weight = Weight::saturating(weight.get().saturating_mul(RAMP_STEPS));
         }
     }

@@ -128,6 +128,11 @@ pub(super) fn losses(
     let mut serving = 0;
     for (id, service) in table.iter().filter(|(id, _)| policy.ownership.owns(id)) {
         let wanted = desired.services.get(id);
+        // The catalogue never had it; that it goes is the policy's will.
+        let saved_sorry = evidence
+            .last
+            .get(id)
+            .and_then(|saved| saved.safeguards.sorry_server);
         let unread = wanted.is_some_and(|wanted| !wanted.complete);
         let endpoints = wanted.map(|wanted| wanted.endpoints.as_slice());
         let mut endpoints = endpoints.unwrap_or_default().iter().peekable();
@@ -137,9 +142,11 @@ pub(super) fn losses(
                 .next_if(|endpoint| endpoint.address < real.address)
                 .is_some()
             {}
-            let present = endpoints
-                .peek()
-                .is_some_and(|endpoint| endpoint.address == real.address);
+            let is_sorry = saved_sorry == Some(real.address);
+            let present = is_sorry
+                || endpoints
+                    .peek()
+                    .is_some_and(|endpoint| endpoint.address == real.address);
             if present || unread {
                 continue;
             }

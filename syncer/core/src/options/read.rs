@@ -12,6 +12,12 @@ use crate::model::safeguard::Percent;
 /// A ramp longer than this is a mistake in the unit.
 const SLOW_START_LIMIT: Duration = Duration::from_hours(1);
 
+/// The kernel counts the time in ticks of 32 bits: what is longer than some weeks is read back as another time.
+const PERSISTENCE_LIMIT: Duration = Duration::from_hours(24);
+
+/// The largest number of connections that every kernel takes.
+const COUNT_LIMIT: u32 = i32::MAX.unsigned_abs();
+
 /// Reads a VIP that a virtual service can have.
 pub fn vip(text: &str) -> Result<ServiceId, String> {
     let id = text
@@ -64,13 +70,14 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
         .map_err(|_| "expected true or false".to_owned())
 }
 
-/// Reads a time of which the kernel counts the seconds.
-pub(super) fn whole_seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn persistence(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
-    if time.is_zero() || time.subsec_nanos() > 0 {
-        return Err("expected whole seconds, at least 1s".to_owned());
+    let is_whole = time.subsec_nanos() == 0;
+    if is_whole && (Duration::from_secs(1)..=PERSISTENCE_LIMIT).contains(&time) {
+        Ok(time)
+    } else {
+        Err("expected whole seconds from 1s to 24h".to_owned())
     }
-    Ok(time)
 }
 
 pub(super) fn slow_start(text: &str) -> Result<Duration, String> {
@@ -83,8 +90,8 @@ pub(super) fn slow_start(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn count(text: &str) -> Result<u32, String> {
-    text.parse()
-        .map_err(|_| format!("expected a number of connections, not {text:?}"))
+    let number = text.parse().ok().filter(|number| *number <= COUNT_LIMIT);
+    number.ok_or_else(|| format!("expected a number of connections, not {text:?}"))
 }
 
 pub(super) fn positive(text: &str) -> Result<NonZeroU32, String> {

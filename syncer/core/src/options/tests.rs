@@ -51,7 +51,6 @@ fn each_option_reaches_the_policy() {
         ("upper_threshold", "100"),
         ("lower_threshold", "80"),
         ("least_healthy", "0.5"),
-        ("slow_start", "30s"),
         ("sorry_server", "198.18.0.11:8099"),
     ];
     let policy = policy_of(TCP, &all).unwrap();
@@ -71,12 +70,27 @@ fn each_option_reaches_the_policy() {
             lower: 80,
         },
         least_healthy: Percent::of_share(0.5).unwrap(),
-        slow_start: Some(Duration::from_secs(30)),
+        slow_start: None,
         sorry_server: Some("198.18.0.11:8099".parse().unwrap()),
     };
     assert_eq!(policy.safeguards, expected);
-    let one_packet = policy_of(UDP, &[("one_packet", "true")]).unwrap();
+    let one_packet = [("one_packet", "true"), ("forward", "dr")];
+    let one_packet = policy_of(UDP, &one_packet).unwrap();
     assert_eq!(one_packet.settings.flags, ServiceFlags::ONE_PACKET);
+}
+
+#[test]
+fn weights_rise_in_steps_by_schedulers_that_share_out_by_them_alone() {
+    let of = |scheduler| policy_of(TCP, &[("slow_start", "30s"), ("scheduler", scheduler)]);
+    for scheduler in ["wrr", "wlc", "sed", "nq"] {
+        let time = of(scheduler).unwrap().safeguards.slow_start;
+        assert_eq!(time, Some(Duration::from_secs(30)), "{scheduler}");
+    }
+    for scheduler in ["rr", "lc", "sh", "mh", "dh", "ovf", "fo"] {
+        let why = of(scheduler).unwrap_err();
+        assert!(why.contains("share out by weight"), "{scheduler}: {why}");
+    }
+    assert!(policy_of(TCP, &[("slow_start", "30s")]).is_ok(), "wrr");
 }
 
 #[test]
@@ -109,14 +123,19 @@ fn what_does_not_go_together_is_refused_with_the_reason() {
             "flag of scheduler sh, not of rr",
         ),
         (
-            TCP,
+            UDP,
             [("one_packet", "true"), ("snat", "false")],
+            "one_packet needs dr",
+        ),
+        (
+            TCP,
+            [("one_packet", "true"), ("forward", "dr")],
             "one_packet is for UDP",
         ),
         (
-            UDP,
-            [("one_packet", "true"), ("persistence", "60s")],
-            "exclude each other",
+            TCP,
+            [("slow_start", "30s"), ("forward", "dr")],
+            "slow_start needs masq",
         ),
         (
             TCP,
@@ -150,6 +169,13 @@ fn what_does_not_go_together_is_refused_with_the_reason() {
     }
     // A switch that is off asks for nothing.
     assert!(policy_of(TCP, &[("one_packet", "false")]).is_ok());
+    let exclusive = [
+        ("forward", "dr"),
+        ("one_packet", "true"),
+        ("persistence", "60s"),
+    ];
+    let why = policy_of(UDP, &exclusive).unwrap_err();
+    assert!(why.contains("exclude each other"), "{why}");
     let equal = [("upper_threshold", "9"), ("lower_threshold", "9")];
     assert!(policy_of(TCP, &equal).is_ok());
 }
@@ -165,6 +191,8 @@ fn a_value_that_can_not_be_used_is_refused_with_what_was_expected() {
         ("one_packet", "yes", "true or false"),
         ("persistence", "0s", "whole seconds"),
         ("persistence", "1500ms", "whole seconds"),
+        ("persistence", "25h", "from 1s to 24h"),
+        ("upper_threshold", "2147483648", "number of connections"),
         ("persistence_prefix", "0", "from 1 on"),
         ("upper_threshold", "-1", "number of connections"),
         ("least_healthy", "50", "from 0.0 to 1.0"),

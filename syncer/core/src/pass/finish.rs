@@ -122,8 +122,12 @@ impl Director {
             let at = endpoints.binary_search_by_key(address, |endpoint| endpoint.address);
             let wanted = at.is_ok_and(|at| {
                 let endpoint = endpoints.get(at);
-                endpoint
-                    .is_some_and(|endpoint| matches!(endpoint.want, Want::Serve(_) | Want::Warm(_)))
+                endpoint.is_some_and(|endpoint| {
+                    matches!(
+                        endpoint.want,
+                        Want::Serve(_) | Want::Warm(_) | Want::Doubt(_)
+                    )
+                })
             });
             let current = self.mirror.table.get(id);
             let serves = current

@@ -78,7 +78,7 @@ impl Merge<'_> {
                 self.wake(drain.deadline.min(self.now.after(COUNT_INTERVAL)));
                 false
             }
-            Want::Keep | Want::Serve(_) | Want::Warm(_) | Want::Substitute => {
+            Want::Keep | Want::Serve(_) | Want::Warm(_) | Want::Doubt(_) | Want::Substitute => {
                 if let Some(drain) = self.drains.0.get(&key) {
                     self.kept.0.insert(key, *drain);
                 }

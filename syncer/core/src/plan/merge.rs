@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use ipvs::{Command, Forwarding, RealServer, ServiceId, VirtualService, Weight};
+use ipvs::{Command, Forwarding, RealServer, ServiceId, Thresholds, VirtualService, Weight};
 
 use super::drain::Drains;
 use super::order::Phases;
@@ -138,7 +138,10 @@ impl<'a> Merge<'a> {
     pub(super) fn finish(self, scope: &Scope) -> Plan {
         let settled = self.phases.lingering.is_empty();
         let (steps, stages) = self.phases.in_order(self.desired, self.observed, scope);
-        let next = if settled && steps.iter().all(Step::is_of_one_real) {
+        let next = if settled
+            && steps.iter().all(Step::is_of_one_real)
+            && !ends_rules(&steps, self.desired, self.observed)
+        {
             Scope::Only(self.open)
         } else {
             Scope::Whole
@@ -164,14 +167,22 @@ impl<'a> Merge<'a> {
                     address: endpoint.address,
                     weight: self.ramped(id, wanted, endpoint.address, Weight::ZERO, weight),
                     forwarding: lost.unwrap_or(wanted.forwarding),
-                    thresholds: wanted.safeguards.thresholds,
+                    thresholds: thresholds(wanted, endpoint),
                 };
                 self.phases
                     .raise
                     .push(Step::Ipvs(Command::AddReal(*id, real)));
             }
             (Want::Warm(_), None) => self.try_out(id, wanted.forwarding, endpoint),
-            (Want::Quiesce | Want::Drain | Want::Remove | Want::Keep | Want::Substitute, _) => {}
+            (
+                Want::Doubt(_)
+                | Want::Quiesce
+                | Want::Drain
+                | Want::Remove
+                | Want::Keep
+                | Want::Substitute,
+                _,
+            ) => {}
         }
     }
 
@@ -186,8 +197,8 @@ impl<'a> Merge<'a> {
         let want = self.resolved(id, wanted, endpoint);
         let (weight, forwarding) = match want {
             Want::Serve(weight) => (weight, method),
-            Want::Warm(weight) if real.weight.serves() => (weight, method),
-            Want::Warm(_) => {
+            Want::Warm(weight) | Want::Doubt(weight) if real.weight.serves() => (weight, method),
+            Want::Warm(_) | Want::Doubt(_) => {
                 if self.go_over(id, wanted, real) {
                     self.try_out(id, wanted.forwarding, endpoint);
                     return;
@@ -205,7 +216,7 @@ impl<'a> Merge<'a> {
             address: real.address,
             weight,
             forwarding,
-            thresholds: wanted.safeguards.thresholds,
+            thresholds: thresholds(wanted, endpoint),
         };
         if target != *real {
             self.open.insert(*id);
@@ -232,4 +243,21 @@ impl<'a> Merge<'a> {
     pub(super) fn wake(&mut self, at: Moment) {
         self.wake_at = Some(self.wake_at.map_or(at, |current| current.min(at)));
     }
+}
+
+/// A sorry server stands for all instances: what one of them takes is no measure for it.
+fn thresholds(wanted: &DesiredService, endpoint: &Endpoint) -> Thresholds {
+    match endpoint.want {
+        Want::Substitute => Thresholds::default(),
+        _ => wanted.safeguards.thresholds,
+    }
+}
+
+/// Whether a virtual service has rules that it does not ask for, and one of these steps may end what still needs them.
+fn ends_rules(steps: &[Step], desired: &Desired, observed: &Observed<'_>) -> bool {
+    let asks = |id: &ServiceId| desired.services.get(id).is_some_and(|service| service.snat);
+    let mut touched = steps.iter().filter_map(Step::service);
+    observed
+        .snat
+        .is_some_and(|rules| touched.any(|id| rules.contains(&id) && !asks(&id)))
 }

@@ -27,8 +27,8 @@ impl Ramp {
     /// The raise of a real server that has the weight `current` now: the one under way, or a new one.
     pub(super) fn of(under_way: Option<&Ramp>, current: Weight, now: Moment) -> Self {
         match under_way {
-            // It was lowered meanwhile, or the clock was set back.
-            Some(ramp) if ramp.from <= current && ramp.since <= now => *ramp,
+            // Otherwise it is not there yet, was lowered meanwhile, or the clock was set back.
+            Some(ramp) if current.serves() && ramp.from <= current && ramp.since <= now => *ramp,
             _ => Self {
                 since: now,
                 from: current,

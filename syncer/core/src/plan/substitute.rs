@@ -30,7 +30,11 @@ impl Merge<'_> {
                     || self.desired.fate(real.address).0,
                     |endpoint| endpoint.want,
                 );
-                want == Want::Drain && self.bridges(id, Some(wanted), real)
+                match want {
+                    Want::Keep => true,
+                    Want::Drain => self.bridges(id, Some(wanted), real),
+                    _ => false,
+                }
             })
     }
 
@@ -38,7 +42,7 @@ impl Merge<'_> {
     pub(super) fn serves(&self, id: &ServiceId, endpoint: &Endpoint) -> bool {
         match endpoint.want {
             Want::Serve(weight) => weight.serves(),
-            Want::Warm(_) | Want::Keep => {
+            Want::Warm(_) | Want::Doubt(_) | Want::Keep => {
                 let current = self.observed.table.get(id);
                 current
                     .and_then(|current| current.real(endpoint.address))

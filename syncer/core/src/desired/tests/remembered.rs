@@ -60,12 +60,13 @@ fn applied() -> SavedTable {
 #[test]
 fn whatever_changes_is_remembered_anew() {
     let before = applied();
-    let changes: [fn(&mut DesiredService); 5] = [
+    let changes: [fn(&mut DesiredService); 6] = [
         |web| web.name = "api".into(),
         |web| web.settings.scheduler = "lc".parse().unwrap(),
         |web| web.forwarding = DIRECT,
         |web| web.snat = true,
         |web| web.drain = Duration::from_secs(7),
+        |web| web.safeguards.slow_start = Some(Duration::from_secs(7)),
     ];
     for change in changes {
         let mut web = web();
@@ -77,6 +78,7 @@ fn whatever_changes_is_remembered_anew() {
             forwarding: web.forwarding,
             snat: web.snat,
             drain: Some(web.drain),
+            safeguards: web.safeguards,
             leaving: false,
             reals: Arc::new(vec![real(1, MASQUERADE)]),
         };

@@ -73,3 +73,42 @@ fn what_is_held_stands_in_order_of_address_between_the_others() {
     assert_eq!(ports, [1, 20_000, 60_000]);
     assert!(endpoints[1].held && !endpoints[0].held);
 }
+
+#[test]
+fn a_sorry_server_that_the_policy_does_not_name_any_more_is_no_loss() {
+    let mut none = desired(|service| service > 0, None);
+    let safeguards = Safeguards {
+        sorry_server: Some(address(0)),
+        ..Safeguards::default()
+    };
+    let sorry = SavedService {
+        safeguards,
+        ..saved(0, "service-0")
+    };
+    let losses = |last: SavedService, desired: &mut Desired| {
+        let evidence = Evidence {
+            table: &table(),
+            last: &[last].into_iter().collect(),
+            catalog: None,
+            confirmations: 0,
+            restarts: 0,
+        };
+        let policy = Policy {
+            shrink_percent: 1,
+            ..policy()
+        };
+        guard(
+            desired,
+            &evidence,
+            &policy,
+            &Losses::default(),
+            Moment(1_000),
+        )
+        .hold
+    };
+    assert_eq!(losses(sorry, &mut none.clone()), None);
+    assert!(
+        losses(saved(0, "service-0"), &mut none).is_some(),
+        "an instance is"
+    );
+}

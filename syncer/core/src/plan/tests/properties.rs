@@ -20,6 +20,7 @@ fn any_want() -> impl Strategy<Value = Want> {
     prop_oneof![
         4 => (1_u32..3).prop_map(|w| Want::Serve(weight(w))),
         1 => Just(Want::Warm(weight(1))),
+        1 => Just(Want::Doubt(weight(1))),
         2 => Just(Want::Quiesce),
         2 => Just(Want::Drain),
         1 => Just(Want::Remove),
@@ -231,7 +232,7 @@ fn fulfilled(desired: &Desired, before: &Table, after: &Table) -> Result<(), Tes
             let last = current.real(*address).map(|real| real.weight);
             let expected = match want {
                 Want::Serve(weight) => Some(*weight),
-                Want::Warm(weight) => {
+                Want::Warm(weight) | Want::Doubt(weight) => {
                     first.map(|first| if first.serves() { *weight } else { first })
                 }
                 Want::Quiesce => first.map(|_| ipvs::Weight::ZERO),

@@ -168,3 +168,41 @@ fn a_sorry_server_does_not_come_for_one_that_serves_until_its_successor_does() {
     let plan = Machine::of(table(&[(1, 1)])).plan(&bridged, 0);
     assert!(plan.steps.is_empty(), "{:?}", texts(&plan));
 }
+
+#[test]
+fn a_sorry_server_does_not_come_beside_one_of_whose_fate_nobody_knows() {
+    let wanted = service_with(&[SORRY]);
+    let awaited = Desired {
+        awaited: true,
+        ..desired(vec![(id(80), wanted)])
+    };
+    let plan = Machine::of(table(&[(1, 1)])).plan(&awaited, 0);
+    assert!(plan.steps.is_empty(), "{:?}", texts(&plan));
+}
+
+#[test]
+fn a_sorry_server_has_no_thresholds() {
+    let mut wanted = service_with(&[SORRY]);
+    wanted.safeguards.thresholds.upper = 5;
+    let plan = Machine::of(table(&[])).plan(&desired(vec![(id(80), wanted)]), 0);
+    let sorry = world::real(9, 1);
+    assert_eq!(plan.steps, [Step::Ipvs(Command::AddReal(id(80), sorry))]);
+}
+
+#[test]
+fn of_the_doubted_one_that_serves_goes_on_one_at_nought_is_tried_and_a_new_one_waits() {
+    let doubted = |port| (port, Want::Doubt(weight(3)));
+    let wanted = service_with(&[doubted(1), doubted(2), doubted(3)]);
+    let plan = Machine::of(table(&[(1, 3), (2, 0)])).plan(&desired(vec![(id(80), wanted)]), 0);
+    assert!(plan.steps.is_empty(), "{:?}", texts(&plan));
+    assert_eq!(plan.probes, [(id(80), address(2))]);
+}
+
+#[test]
+fn a_raise_that_was_planned_and_never_came_begins_anew() {
+    let mut machine = Machine::of(table(&[(1, 10)]));
+    let both = slow(&[(1, ten()), (2, ten())]);
+    machine.ramps = machine.plan(&both, 1_000).ramps;
+    // The kernel refused it, and takes it now.
+    assert_eq!(weights(&mut machine, &both, 2, &[60, 61]), [1, 2]);
+}

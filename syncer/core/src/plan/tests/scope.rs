@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::properties::{any_desired, any_world};
+use super::world::{id, service_with};
+use super::*;
 use crate::desired::Scope;
 
 proptest! {
@@ -24,4 +26,26 @@ proptest! {
             scope = plan.next;
         }
     }
+}
+
+#[test]
+fn what_may_end_rules_that_nobody_asks_for_has_the_next_plan_look_at_everything() {
+    let mut machine = Machine::of(table(&[(1, 0)]));
+    machine.snat = Some([id(80)].into());
+    machine.count(1, 0);
+    let mut wanted = service_with(&[(1, Want::Quiesce)]);
+    wanted.forwarding = Forwarding::DirectRouting;
+    let wanted = desired(vec![(id(80), wanted)]);
+    let plan = machine.plan(&wanted, 0);
+    assert_eq!(plan.next, Scope::Whole, "{:?}", texts(&plan));
+    for step in &plan.steps {
+        if let Step::Ipvs(command) = step {
+            machine.table.apply(command).unwrap();
+        }
+    }
+    let rest = texts(&machine.plan(&wanted, 0));
+    assert!(
+        rest.contains(&"rewrite clients' addresses for 0 services".to_owned()),
+        "{rest:?}"
+    );
 }
