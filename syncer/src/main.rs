@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use dlmalloc::GlobalDlmalloc;
 use ipvs_syncer::config::{self, Config};
 use ipvs_syncer::error::chain;
 use ipvs_syncer::http::{Api, Http};
 use ipvs_syncer::status::{Status, text};
 use ipvs_syncer::terminal::{escaped, escaped_json};
-use mimalloc::MiMalloc;
 
 /// Keeps Linux IPVS and the Consul catalogue equal to what Nomad and Consul say.
 #[derive(Debug, Parser)]
@@ -75,10 +75,10 @@ impl File {
     }
 }
 
-/// Views, tables and what is written to disk are built and dropped by the megabyte, on several threads; glibc's arenas keep what was freed
-/// (docs/decisions/0017-an-allocator-that-gives-back.md).
+/// Views, tables and what is written to disk are built and dropped by the megabyte, on several threads; this one joins what was freed,
+/// whoever freed it (docs/decisions/0017-an-allocator-that-joins-what-is-free.md).
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: GlobalDlmalloc = GlobalDlmalloc;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
