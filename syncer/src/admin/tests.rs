@@ -5,6 +5,8 @@ use axum::extract::Request;
 use syncer_core::pass::Unread;
 use tower::ServiceExt;
 
+use syncer_core::reading::Counts;
+
 use super::*;
 use crate::status::health::tests::after_a_whole_pass;
 
