@@ -48,7 +48,8 @@ fn a_vip_is_a_host_s_address_with_our_label_and_answers_at_once() {
         let of_six = listed.lines().find(|line| line.contains("2001:db8::29"));
         let of_six = of_six.unwrap();
         assert!(
-            of_six.contains("/128 scope global nodad") && !of_six.contains("tentative"),
+            of_six.contains("/128 scope global nodad deprecated")
+                && of_six.contains("valid_lft forever preferred_lft 0sec"),
             "{of_six}"
         );
         let present = interface.addresses().await.unwrap();
@@ -67,6 +68,28 @@ fn a_vip_is_a_host_s_address_with_our_label_and_answers_at_once() {
         assert_eq!(removed, [Outcome::Done, Outcome::Done]);
         let removed = change(&interface, &[Change::Remove(four), Change::Remove(six)]).await;
         assert_eq!(removed, [Outcome::AsBefore, Outcome::AsBefore]);
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn nothing_goes_out_by_a_vip_although_it_is_nearer_to_the_destination_than_the_machines_own_address()
+ {
+    inside(|| async {
+        cable("eth0");
+        for own in ["198.18.0.28/24", "2001:db8::28/64"] {
+            run("ip", &["address", "add", own, "dev", "eth0", "nodad"]);
+        }
+        let interface = Interface::open("eth0").unwrap();
+        let changes = ips(["198.18.0.29", "2001:db8::1:29"]).map(Change::Add);
+        change(&interface, &changes).await;
+        for (destination, own) in [
+            ("198.18.0.30", "src 198.18.0.28 "),
+            ("2001:db8::1:30", "src 2001:db8::28 "),
+        ] {
+            let route = run("ip", &["route", "get", destination]);
+            assert!(route.contains(own), "{route}");
+        }
     });
 }
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use netlink_packet_core::{DecodeError, DefaultNla, Emitable, NlasIterator, Parseable};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{
-    AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope,
+    AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
 };
 use nix::libc;
 
@@ -66,12 +66,24 @@ pub(super) fn of_change(change: Change, index: u32, label: Option<&str>) -> Vec<
         if vip.is_ipv6() {
             // It was looked for another holder already, and a VIP answers at once.
             message.header.flags = AddressHeaderFlags::Nodad;
+            message
+                .attributes
+                .push(AddressAttribute::CacheInfo(nobodys_source()));
         } else if let Some(label) = label {
             let label = AddressAttribute::Label(label.to_owned());
             message.attributes.push(label);
         }
     }
     emitted(&message)
+}
+
+/// For ever, and never preferred. Of two addresses the kernel takes for a source the one that has more in common with the destination, and
+/// a host's address may have all bits in common where the machine's own has those of its network: SNAT, and this machine's own
+/// connections, would go out by a VIP, and break when it goes.
+fn nobodys_source() -> CacheInfo {
+    let mut lifetimes = CacheInfo::default();
+    lifetimes.ifa_valid = u32::MAX;
+    lifetimes
 }
 
 /// Writes the request for a dump of addresses of both families.
@@ -139,6 +151,18 @@ mod tests {
             (2, 0),
             "IFA_F_NODAD where it is added"
         );
+        let lifetimes = |vip: &str| {
+            let body = of_change(Change::Add(vip.parse().unwrap()), 7, None);
+            let attributes = AddressMessage::parse(&body).unwrap().attributes;
+            attributes
+                .into_iter()
+                .find_map(|attribute| match attribute {
+                    AddressAttribute::CacheInfo(info) => Some((info.ifa_preferred, info.ifa_valid)),
+                    _ => None,
+                })
+        };
+        assert_eq!(lifetimes("2001:db8::29"), Some((0, u32::MAX)));
+        assert_eq!(lifetimes("198.18.0.29"), None);
     }
 
     #[test]
