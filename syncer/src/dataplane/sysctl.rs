@@ -50,7 +50,7 @@ pub(super) fn of_snat() -> Sysctl {
 }
 
 /// The setting that IPv6 VIPs need.
-pub(super) fn of_ipv6() -> Sysctl {
+pub fn of_ipv6() -> Sysctl {
     Sysctl {
         name: "net/ipv6/conf/all/forwarding".into(),
         value: "1",
@@ -144,8 +144,33 @@ pub(super) fn track_enough() {
     }
 }
 
+/// A machine that begins to forward forgets at once the routers that it knows by their advertisements, and hears none any more, except on
+/// interfaces that are told to go on: its way out may be one of those.
+fn go_on_with_advertised_routers() {
+    let settings = std::fs::read_dir("/proc/sys/net/ipv6/conf");
+    for folder in settings.into_iter().flatten().flatten() {
+        let interface = folder.file_name();
+        let path = folder.path().join("accept_ra");
+        let is_one = !["all", "default", "lo"]
+            .iter()
+            .any(|other| interface == *other);
+        let hears = is_one && std::fs::read_to_string(&path).is_ok_and(|value| value.trim() == "1");
+        if hears {
+            let name = format!("net/ipv6/conf/{}/accept_ra", interface.display());
+            match std::fs::write(&path, "2") {
+                Ok(()) => info!(sysctl = name, from = "1", to = "2", "sysctl set"),
+                Err(error) => warn!(
+                    sysctl = name,
+                    %error,
+                    "not set: routers that this machine knows by their advertisements are forgotten"
+                ),
+            }
+        }
+    }
+}
+
 /// Sets one that has another value.
-pub(super) fn ensure(sysctl: &Sysctl) -> Result<(), SysctlError> {
+pub fn ensure(sysctl: &Sysctl) -> Result<(), SysctlError> {
     let path = path(sysctl);
     let failed = |doing| {
         let name = sysctl.name.to_string();
@@ -157,6 +182,9 @@ pub(super) fn ensure(sysctl: &Sysctl) -> Result<(), SysctlError> {
     };
     let current = std::fs::read_to_string(&path).map_err(failed("read"))?;
     if current.trim() != sysctl.value {
+        if sysctl.need == Need::Ipv6 {
+            go_on_with_advertised_routers();
+        }
         std::fs::write(&path, sysctl.value).map_err(failed(
             "write (CAP_NET_ADMIN and a writable /proc/sys are needed)",
         ))?;

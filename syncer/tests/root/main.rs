@@ -6,6 +6,7 @@
 
 mod address;
 mod flow;
+mod forwarding;
 mod lock;
 mod namespace;
 mod neighbour;
