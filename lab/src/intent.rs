@@ -21,7 +21,7 @@ pub fn intent(lab: &Lab, installing: doctor::Installing) -> doctor::Intent<'_> {
         installing,
         engine: doctor::Engine::Own,
         claims: doctor::Claims {
-            subnet: lab.topology.network(),
+            subnets: lab.topology.networks().to_vec(),
             links,
             namespaces,
             made,

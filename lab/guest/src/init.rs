@@ -11,7 +11,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::wait::{WaitStatus, wait};
 use serde::{Deserialize, Serialize};
 
-use lab_host::command;
+use lab_host::{address, command};
 
 /// Name of the variable that holds [`Settings`] as JSON.
 pub const VARIABLE: &str = "NOMAD_IPVS_GUEST";
@@ -22,8 +22,8 @@ const MODULES: &str = "/lib/modules";
 /// What the keeper tells the guest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Settings {
-    /// `198.18.0.28/24`; a guest without a network has none.
-    pub address: Option<String>,
+    /// `198.18.0.28/24` and such; a guest without a network has none.
+    pub addresses: Vec<String>,
     /// The guest's own folder on the machine, the only one it can write to.
     pub folder: String,
 }
@@ -40,8 +40,8 @@ fn live(settings: &str) -> Result<()> {
     let settings: Settings =
         serde_json::from_str(settings).with_context(|| format!("read {VARIABLE}"))?;
     mounts(&settings.folder)?;
-    if let Some(address) = &settings.address {
-        network(address)?;
+    if !settings.addresses.is_empty() {
+        network(&settings.addresses)?;
     }
     let program = std::env::current_exe().context("find the own program")?;
     let server = Command::new(program)
@@ -127,12 +127,16 @@ fn modules() -> Result<()> {
     .context("put the guest kernel's modules in place (package user-mode-linux)")
 }
 
-fn network(address: &str) -> Result<()> {
+fn network(addresses: &[String]) -> Result<()> {
+    // IPv6 is a module of its own in Debian's; a kernel without it has the other family.
+    let _ = command::run("modprobe", &["ipv6"]);
     command::run("ip", &["link", "set", "lo", "up"])?;
     command::run("ip", &["link", "set", "vec0", "name", "eth0"])?;
     // Without these the guest drops every segmented frame, and each answer of more than one segment waits 200 ms.
     command::run("ethtool", &["-K", "eth0", "gro", "on", "tso", "on"])?;
-    command::run("ip", &["address", "add", address, "dev", "eth0"])?;
+    for address in addresses {
+        address::add("eth0", address)?;
+    }
     command::run("ip", &["link", "set", "eth0", "up"]).map(drop)
 }
 

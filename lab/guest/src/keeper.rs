@@ -138,7 +138,11 @@ fn boot(guest: &Guest, console: &OwnedFd) -> Result<Child> {
         .arg("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .arg(format!("{}={settings}", init::VARIABLE));
     if let Some(tap) = &guest.tap {
-        let mac = guest.settings.address.as_deref().and_then(mac_of);
+        let mac = guest
+            .settings
+            .addresses
+            .iter()
+            .find_map(|address| mac_of(address));
         let mac = mac.map(|mac| format!(",mac={mac}")).unwrap_or_default();
         command.arg(format!("vec0:transport=tap,ifname={tap},gro=1{mac}"));
     }
@@ -205,5 +209,6 @@ mod tests {
             mac_of("198.18.0.28/24").as_deref(),
             Some("02:00:c6:12:00:1c")
         );
+        assert_eq!(mac_of("fd6e:6f6d:6164::28/64"), None);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Knows no lab: a namespace is a name here, and a process is a pid that can't be mistaken for a later one.
 
+pub mod address;
 pub mod cgroup;
 pub mod command;
 pub mod descriptors;

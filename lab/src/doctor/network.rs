@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use super::finding::Finding;
 use crate::host::programs;
@@ -17,7 +17,7 @@ use crate::host::stream;
 /// What the fabric takes of the machine's own network.
 #[derive(Debug, Clone)]
 pub struct Claims {
-    pub subnet: Ipv4Net,
+    pub subnets: Vec<IpNet>,
     /// Devices in the machine's own namespace.
     pub links: Vec<String>,
     /// Named network namespaces.
@@ -27,11 +27,13 @@ pub struct Claims {
 }
 
 pub(super) fn clashes(claims: &Claims) -> Vec<Finding> {
-    vec![subnet(claims), names(claims)]
+    vec![subnets(claims), names(claims)]
 }
 
-fn subnet(claims: &Claims) -> Finding {
+fn subnets(claims: &Claims) -> Finding {
     const NAME: &str = "subnet";
+    let all = claims.subnets.iter().map(IpNet::to_string);
+    let all = all.collect::<Vec<_>>().join(" ");
     let mut command = Command::new(programs::find("ip").unwrap_or_else(|| "ip".into()));
     command.args(["-json", "route", "show", "table", "all"]);
     let Some(routes) = stream::answer(&mut command, Duration::from_secs(10)) else {
@@ -42,11 +44,16 @@ fn subnet(claims: &Claims) -> Finding {
         );
     };
     let overlaps = overlapping(&routes, claims);
-    let Some(Route { net, device }) = overlaps.first() else {
-        return Finding::ok(NAME, format!("{} is free", claims.subnet));
+    let Some(Route {
+        net,
+        device,
+        subnet,
+    }) = overlaps.first()
+    else {
+        return Finding::ok(NAME, format!("{all}: free"));
     };
-    let finding = format!("{} is routed to {device} ({net})", claims.subnet);
-    if net.prefix_len() < claims.subnet.prefix_len() {
+    let finding = format!("{subnet} is routed to {device} ({net})");
+    if net.prefix_len() < subnet.prefix_len() {
         // Ours is the narrower one and wins: the lab works, the other network loses that part meanwhile.
         Finding::warn(
             NAME,
@@ -66,13 +73,14 @@ fn subnet(claims: &Claims) -> Finding {
 struct Route {
     net: IpNet,
     device: String,
+    /// Which of ours it shares addresses with.
+    subnet: IpNet,
 }
 
-/// Routes of others that share addresses with the subnet, the narrowest first. Default routes share all
+/// Routes of others that share addresses with a subnet of ours, the narrowest first. Default routes share all
 /// addresses and hurt nobody.
 fn overlapping(json: &str, claims: &Claims) -> Vec<Route> {
     let all: Vec<serde_json::Value> = serde_json::from_str(json).unwrap_or_default();
-    let subnet = IpNet::V4(claims.subnet);
     let mut routes: Vec<Route> = all
         .iter()
         .filter_map(|route| {
@@ -82,9 +90,13 @@ fn overlapping(json: &str, claims: &Claims) -> Vec<Route> {
                 .ok()
                 .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
             let device = route["dev"].as_str().unwrap_or("no device").to_owned();
-            let shares = net.contains(&subnet) || subnet.contains(&net);
-            (shares && net.prefix_len() > 0 && !claims.made.contains(&device))
-                .then_some(Route { net, device })
+            let shares = |subnet: &&IpNet| net.contains(*subnet) || subnet.contains(&net);
+            let subnet = *claims.subnets.iter().find(shares)?;
+            (net.prefix_len() > 0 && !claims.made.contains(&device)).then_some(Route {
+                net,
+                device,
+                subnet,
+            })
         })
         .collect();
     routes.sort_by_key(|route| std::cmp::Reverse(route.net.prefix_len()));
@@ -131,7 +143,9 @@ mod tests {
 
     fn claims() -> Claims {
         Claims {
-            subnet: "198.18.0.0/24".parse().unwrap(),
+            subnets: ["198.18.0.0/24", "fd00::/64"]
+                .map(|net| net.parse().unwrap())
+                .to_vec(),
             links: vec!["lo".into()],
             namespaces: vec![],
             made: vec!["ours0".into()],
@@ -148,8 +162,9 @@ mod tests {
     #[test]
     fn routes_of_others_inside_and_around_the_subnet_are_found_narrowest_first() {
         let json = r#"[{"dst": "default", "dev": "eth0"}, {"dst": "198.18.0.0/15", "dev": "tun0"}, {"dst": "198.18.1.0/24", "dev": "x"},
-                       {"dst": "198.18.0.0/24", "dev": "ours0"}, {"dst": "198.18.0.9", "dev": "tun1"}, {"dst": "fe80::/64", "dev": "y"}]"#;
-        assert_eq!(devices(json), ["tun1", "tun0"]);
+                       {"dst": "198.18.0.0/24", "dev": "ours0"}, {"dst": "198.18.0.9", "dev": "tun1"}, {"dst": "fe80::/64", "dev": "y"},
+                       {"dst": "fd00::/48", "dev": "wg0"}]"#;
+        assert_eq!(devices(json), ["wg0", "tun1", "tun0"]);
     }
 
     #[test]

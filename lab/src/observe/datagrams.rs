@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -105,7 +105,11 @@ pub fn start(plan: &Plan) -> Result<Stream> {
 
 /// A socket with the address that this namespace sends from to `target`. Not connected: what others answer has to be seen.
 fn bound(target: SocketAddr) -> Result<UdpSocket> {
-    let probe = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("bind")?;
+    let any: IpAddr = match target {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let probe = UdpSocket::bind((any, 0)).context("bind")?;
     probe.connect(target).context("find the way")?;
     let own = probe.local_addr().context("find the own address")?.ip();
     let socket = UdpSocket::bind((own, 0)).context("bind")?;

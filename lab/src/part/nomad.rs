@@ -253,6 +253,8 @@ client {{
   enabled = true
   {servers}
   network_interface = "eth0"
+  # For jobs whose ports are on the node's IPv6 address; others have its IPv4 address.
+  host_network "ipv6" {{ cidr = "{six}" }}
   cgroup_parent = "{cgroup}"
   # On a disk that is four fifths full, Nomad would throw away what has ended at once, logs included.
   gc_disk_usage_threshold  = 100
@@ -292,6 +294,7 @@ plugin "docker" {{
             .replace("/containers", &format!("/{}", lab.part_name(node, PART))),
         docker = lab.docker_host_of(node),
         consul_token = access.consul.reveal(),
+        six = lab.topology.six().network(),
         ca = files.ca.display(),
         cert = files.cert.display(),
         key = files.key.display(),

@@ -188,6 +188,13 @@ status {{ listen = "{listen}:9180" }}
     ))
 }
 
+/// Where VIPs may be, as a list of the configuration.
+fn own(lab: &Lab) -> String {
+    let ranges = lab.topology.vip_ranges();
+    let ranges = ranges.iter().map(|range| format!("\"{range}\""));
+    format!("[{}]", ranges.collect::<Vec<_>>().join(", "))
+}
+
 /// The block `tls` of a node's hints.
 fn tls(lab: &Lab, node: Node) -> Result<String> {
     let Files { ca, cert, key } = certificates::files(lab, Purpose::Hints, node)?;
@@ -237,11 +244,11 @@ fn real_server(lab: &Lab) -> String {
         r#"
 real_server {{
   interface  = "eth0"
-  own        = {own:?}
+  own        = {own}
   host_ports = true
 }}
 "#,
-        own = lab.topology.vip_ranges(),
+        own = own(lab),
     )
 }
 
@@ -255,7 +262,7 @@ hints {{
 
 director {{
   interface = "eth0"
-  own       = {own:?}
+  own       = {own}
 }}
 
 service "hello-world-servers" {{
@@ -265,7 +272,7 @@ service "hello-world-servers" {{
 }}
 "#,
         sources = sources(lab, folder, Node::Director)?,
-        own = lab.topology.vip_ranges(),
+        own = own(lab),
         vip = lab.topology.vip(),
         forward = lab.forward.settings(),
         listen = lab.topology.hints_address(Node::Director),

@@ -6,13 +6,15 @@
 //!   node1   198.18.N.11 ── veth ─┤
 //!   director 198.18.N.28 ─ tap or veth
 //! ```
+//! Each has an IPv6 address that is written alike, `fd6e:6f6d:6164:N::11`, as far as the machine has IPv6.
+//!
 //! The bridge stays out of the machine's own namespace, because a FORWARD policy of DROP there (Docker, ufw)
 //! would eat bridged frames. The machine gets one address and one connected route, no rule and no forwarding. Its end is
 //! plugged in last, when nothing on the fabric is open to whoever comes first: see [`join_machine`].
 
 use anyhow::{Context, Result};
 
-use crate::host::{command, netns};
+use crate::host::{address, command, netns};
 use crate::world::topology::{Node, Topology};
 
 /// The bridge's name inside the fabric.
@@ -129,8 +131,9 @@ fn link_machine(topology: &Topology, fabric: &str) -> Result<()> {
             fabric,
         ],
     )?;
-    let address = format!("{}/24", topology.host_address());
-    command::run("ip", &["address", "add", &address, "dev", &link])?;
+    address::add(&link, &format!("{}/24", topology.host_address()))?;
+    // Whoever wants no IPv6 on this machine gets none.
+    address::add(&link, &format!("{}/64", topology.six().machine()))?;
     command::run("ip", &["link", "set", &link, "up"]).map(drop)
 }
 
@@ -149,12 +152,14 @@ fn join_node(topology: &Topology, node: Node) -> Result<()> {
         ],
     )?;
     attach(&fabric, &outside)?;
-    let address = format!("{}/24", topology.node_address(node));
-    command::run(
-        "ip",
-        &["-n", &inside, "address", "add", &address, "dev", "eth0"],
-    )?;
-    command::run("ip", &["-n", &inside, "link", "set", "eth0", "up"]).map(drop)
+    let addresses = topology.addresses_of(node);
+    netns::within(&inside, || {
+        address::let_have_six("eth0");
+        for address in &addresses {
+            address::add("eth0", address)?;
+        }
+        command::run("ip", &["link", "set", "eth0", "up"]).map(drop)
+    })?
 }
 
 fn add_tap(fabric: &str) -> Result<()> {

@@ -3,11 +3,15 @@
 //! Each profile has one subnet of the benchmarking range 198.18.0.0/15, so that several labs stand side by
 //! side and the addresses answer in the person's own shell. Nothing here touches the system.
 
+mod six;
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::{Result, bail};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
+
+pub use six::Six;
 
 /// A lab of its own: name, subnet, which nodes there are, and everything derived from them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +135,16 @@ impl Topology {
         Ipv4Net::new_assert(self.address(0), 24)
     }
 
+    /// The same in IPv6.
+    pub fn six(&self) -> Six {
+        Six::of(self.subnet)
+    }
+
+    /// Both networks that the fabric takes of the machine's own.
+    pub fn networks(&self) -> [IpNet; 2] {
+        [self.network().into(), self.six().network().into()]
+    }
+
     /// The machine's own address on the fabric.
     pub fn host_address(&self) -> Ipv4Addr {
         self.address(1)
@@ -138,6 +152,12 @@ impl Topology {
 
     pub fn node_address(&self, node: Node) -> Ipv4Addr {
         self.address(node.host())
+    }
+
+    /// A node's addresses of both families, each with the length of its network.
+    pub fn addresses_of(&self, node: Node) -> [String; 2] {
+        let four = format!("{}/24", self.node_address(node));
+        [four, format!("{}/64", self.six().node(node))]
     }
 
     /// The articles' director address: where hello-world answers.
@@ -171,9 +191,10 @@ impl Topology {
     }
 
     /// Where VIPs may be: nobody of the lab has an address there.
-    pub fn vip_ranges(&self) -> Vec<String> {
-        let range = |(host, length)| format!("{}/{length}", self.address(host));
-        [(29, 32), (30, 31), (32, 27)].map(range).to_vec()
+    pub fn vip_ranges(&self) -> Vec<IpNet> {
+        let range = |(host, length)| Ipv4Net::new_assert(self.address(host), length).into();
+        let four = [(29, 32), (30, 31), (32, 27)].map(range);
+        four.into_iter().chain([self.six().vips().into()]).collect()
     }
 
     /// Network namespace of a node, or of the fabric itself.
@@ -228,60 +249,4 @@ impl Topology {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn where_vips_may_be_nobody_lives_and_all_vips_are_there() {
-        let topology = Topology::of("default").unwrap();
-        let ranges: Vec<Ipv4Net> = topology
-            .vip_ranges()
-            .iter()
-            .map(|range| range.parse().unwrap())
-            .collect();
-        let inside = |address: Ipv4Addr| ranges.iter().any(|range| range.contains(&address));
-        for node in Node::ALL {
-            assert!(!inside(topology.node_address(node)), "{node:?}");
-        }
-        assert!(!inside(topology.host_address()));
-        let vips = [
-            *topology.vip().ip(),
-            *topology.second_vip().ip(),
-            *topology.direct_vip().ip(),
-            *topology.echo_vip().ip(),
-            topology.third_vip(),
-        ];
-        assert!(vips.into_iter().all(inside));
-    }
-
-    #[test]
-    fn the_default_profile_has_the_addresses_of_the_articles() {
-        let topology = Topology::of("default").unwrap();
-        assert_eq!(topology.vip().to_string(), "198.18.0.29:80");
-        assert_eq!(
-            topology.node_address(Node::Node1).to_string(),
-            "198.18.0.11"
-        );
-        assert_eq!(topology.consul_address(), "http://198.18.0.11:8500");
-    }
-
-    #[test]
-    fn every_profile_stays_inside_the_benchmarking_range_and_off_the_fixed_subnets() {
-        for name in ["a", "zz", "my-lab-2", "zzzzzzzzzzzz"] {
-            let topology = Topology::of(name).unwrap();
-            assert!(
-                topology.subnet >= 10,
-                "{name} has subnet {}",
-                topology.subnet
-            );
-            assert!(topology.host_link().len() <= 15);
-        }
-    }
-
-    #[test]
-    fn a_profile_name_that_could_leave_its_folder_is_refused() {
-        for name in ["", "../x", "UPPER", "much-too-long-a-name"] {
-            assert!(Topology::of(name).is_err(), "{name} was accepted");
-        }
-    }
-}
+mod tests;

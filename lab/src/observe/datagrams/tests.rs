@@ -66,3 +66,12 @@ fn a_stream_has_its_answers_and_one_that_nobody_answers_has_none() {
     assert_eq!(u64::try_from(all.len()).unwrap(), sent.div_ceil(2));
     assert!(all.values().all(|answer| answer.seen == client));
 }
+
+#[test]
+fn a_stream_leaves_from_an_address_of_its_targets_family() {
+    for target in ["127.0.0.1:7", "[::1]:7"] {
+        let target: SocketAddr = target.parse().unwrap();
+        let own = bound(target).unwrap().local_addr().unwrap();
+        assert_eq!(own.ip(), target.ip());
+    }
+}

@@ -38,8 +38,7 @@ pub type DataPlane = BTreeMap<String, Reach>;
 
 /// Tries every VIP that has somebody to send to.
 pub(super) fn ask(lab: &Lab, kernel: &Kernel) -> Result<DataPlane> {
-    let ours = IpNet::V4(lab.topology.network());
-    let vips = askable(kernel, ours);
+    let vips = askable(kernel, &lab.topology.networks());
     let next = Mutex::new(vips.into_iter().take(AT_MOST));
     let found = Mutex::new(BTreeMap::new());
     let client = lab.topology.netns(Node::Client.name());
@@ -68,13 +67,14 @@ pub(super) fn ask(lab: &Lab, kernel: &Kernel) -> Result<DataPlane> {
     Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Virtual services that take connections and have a real server that does: TCP, in the lab's own network.
-fn askable(kernel: &Kernel, ours: IpNet) -> BTreeSet<(String, SocketAddr)> {
+/// Virtual services that take connections and have a real server that does: TCP, in the lab's own networks.
+fn askable(kernel: &Kernel, ours: &[IpNet]) -> BTreeSet<(String, SocketAddr)> {
     let serving = kernel.values().flatten().filter(|real| real.weight > 0);
     serving
         .filter_map(|real| {
             let address: SocketAddr = real.vip.strip_prefix("tcp://")?.parse().ok()?;
-            ours.contains(&address.ip())
+            ours.iter()
+                .any(|net| net.contains(&address.ip()))
                 .then(|| (real.vip.clone(), address))
         })
         .collect()
@@ -106,10 +106,15 @@ mod tests {
             real("udp://198.18.0.29:53", 1),
             real("tcp://198.19.255.77:80", 1),
             real("fwmark4:7", 1),
+            real("tcp://[fd00::29]:80", 1),
+            real("tcp://[fd01::29]:80", 1),
         ];
         let kernel = [("198.18.0.11:25000".parse().unwrap(), reals)].into();
-        let found = askable(&kernel, "198.18.0.0/24".parse().unwrap());
+        let found = askable(
+            &kernel,
+            &["198.18.0.0/24", "fd00::/64"].map(|net| net.parse().unwrap()),
+        );
         let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["tcp://198.18.0.29:80"]);
+        assert_eq!(names, ["tcp://198.18.0.29:80", "tcp://[fd00::29]:80"]);
     }
 }

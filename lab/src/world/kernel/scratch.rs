@@ -39,7 +39,7 @@ impl Scratch {
             memory,
             tap: None,
             settings: Settings {
-                address: None,
+                addresses: Vec::new(),
                 folder: folder.display().to_string(),
             },
             log: folder.join("guest.log"),

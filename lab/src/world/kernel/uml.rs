@@ -39,7 +39,7 @@ impl Uml {
             memory: 512,
             tap: Some(fabric::director_tap().to_owned()),
             settings: Settings {
-                address: Some(format!("{}/24", topology.node_address(Node::Director))),
+                addresses: topology.addresses_of(Node::Director).to_vec(),
                 folder: folder.display().to_string(),
             },
             log: paths.log("guest"),
