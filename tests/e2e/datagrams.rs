@@ -17,7 +17,7 @@ const JOB: &str = "udp-echo";
 const RATE: u32 = 200;
 
 /// How often the client's own server is taken from it.
-const TURNS: usize = 4;
+pub(crate) const TURNS: usize = 4;
 
 /// What the loss of a server may cost its client: what was under way, and the first that finds it gone.
 const LOST_A_TURN: u64 = 3;
@@ -45,24 +45,35 @@ fn come_and_go(lab: &Lab, forward: &str) -> (Outcome, SocketAddr) {
     let client = stream.client;
     scale(lab, vip, 3);
     for _ in 0..TURNS {
-        let (_, own) = stream.latest().unwrap();
-        story::nomad_ok(lab, &["alloc", "stop", "-detach", &own.server]);
-        story::eventually("another server answers", 20, || {
-            let (_, now) = stream.latest().unwrap();
-            (now.server != own.server).then_some(()).ok_or(now.server)
-        });
+        take_its_server(lab, &stream);
         story::real_servers(lab, &vip.to_string(), 3, 60);
     }
     scale(lab, vip, 1);
+    let outcome = judged(forward, stream);
+    leave(lab, vip);
+    (outcome, client)
+}
+
+/// Stops the server that the client has, and waits until another answers it.
+pub(crate) fn take_its_server(lab: &Lab, stream: &Stream) {
+    let (_, own) = stream.latest().unwrap();
+    story::nomad_ok(lab, &["alloc", "stop", "-detach", &own.server]);
+    story::eventually("another server answers", 20, || {
+        let (_, now) = stream.latest().unwrap();
+        (now.server != own.server).then_some(()).ok_or(now.server)
+    });
+}
+
+/// What came of a stream whose client had its server taken so many times: answers from the VIP alone, and next to none lost.
+pub(crate) fn judged(what: &str, stream: Stream) -> Outcome {
     let outcome = stream.stop().unwrap();
-    say(forward, &outcome);
+    say(what, &outcome);
     let turns = outcome.servers().len();
     assert!(turns > TURNS, "{:?}", outcome.servers());
     assert_eq!(outcome.from_elsewhere(), 0);
     let limit = LOST_A_TURN * u64::try_from(turns).unwrap();
     assert!(outcome.lost() <= limit, "{outcome}");
-    leave(lab, vip);
-    (outcome, client)
+    outcome
 }
 
 #[test]
@@ -113,7 +124,7 @@ fn scale(lab: &Lab, vip: SocketAddrV4, count: usize) {
 }
 
 /// Datagrams from one port of the client, once they are answered.
-fn stream(lab: &Lab, vip: SocketAddrV4) -> Stream {
+pub(crate) fn stream(lab: &Lab, vip: impl Into<SocketAddr>) -> Stream {
     let plan = datagrams::Plan {
         target: vip.into(),
         rate: RATE,

@@ -66,6 +66,16 @@ fn a_port_that_somebody_took_is_named_with_its_process(profile: &str) {
 #[test]
 fn a_director_whose_guest_was_killed_comes_up_again() {
     let lab = guest_director();
+    kill_guest(&lab);
+    let profile = lab.topology.profile();
+    let output = story::lab(profile, &["up", "--no-build"]);
+    assert!(output.status.success(), "{}", story::text(&output));
+    story::agreement(&lab, 10);
+    leave_guest(&lab);
+}
+
+/// Ends the director's kernel as a power cut does.
+pub(crate) fn kill_guest(lab: &Lab) {
     let keeper = lab.records.living("director").unwrap();
     let guests = lab::host::process::children(keeper.pid);
     assert!(!guests.is_empty());
@@ -73,10 +83,11 @@ fn a_director_whose_guest_was_killed_comes_up_again() {
         lab::host::command::run("kill", &["-KILL", &guest.pid.to_string()]).unwrap();
     }
     assert!(keeper.gone_within(Duration::from_secs(5)));
+}
+
+/// Takes down a lab that was brought up for its director.
+pub(crate) fn leave_guest(lab: &Lab) {
     let profile = lab.topology.profile();
-    let output = story::lab(profile, &["up", "--no-build"]);
-    assert!(output.status.success(), "{}", story::text(&output));
-    story::agreement(&lab, 10);
     if profile != story::profile() {
         let output = story::lab(profile, &["down"]);
         assert!(output.status.success(), "{}", story::text(&output));
@@ -84,7 +95,7 @@ fn a_director_whose_guest_was_killed_comes_up_again() {
 }
 
 /// The shared lab where its director is a guest, else one of its own whose director is.
-fn guest_director() -> Lab {
+pub(crate) fn guest_director() -> Lab {
     let lab = story::up();
     if lab.kernel.choice() == Choice::Uml {
         return lab;

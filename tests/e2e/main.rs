@@ -20,6 +20,7 @@ mod hostile_logs;
 mod inside;
 mod interrupted;
 mod intruder;
+mod ipv6;
 mod job_without_service;
 mod lives_on;
 mod many_services;

@@ -1,7 +1,7 @@
 //! What stories are told with: the lab's program, the shared lab, and patience.
 
 use std::io::Write;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -145,7 +145,7 @@ pub(crate) fn real_servers(lab: &Lab, vip: &str, wanted: usize, seconds: u64) {
 const SERVER_BACKLOG: u32 = 9;
 
 /// A hundred requests a second from the client.
-pub(crate) fn load(lab: &Lab, vip: SocketAddrV4) -> load::Load {
+pub(crate) fn load(lab: &Lab, vip: impl Into<SocketAddr>) -> load::Load {
     let plan = load::Plan {
         target: vip.into(),
         rate: 100,
