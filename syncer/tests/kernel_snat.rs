@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipvs_syncer::config::SnatBackend;
 use ipvs_syncer::dataplane::rules::Rules;
 use ipvs_syncer::dataplane::snat;
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use syncer_core::plan::SnatSet;
 
@@ -121,5 +122,44 @@ fn what_a_later_process_does_with_the_rules_of_an_earlier_one() {
         last.set(&SnatSet::new()).await.unwrap();
         assert!(snat::in_use().await.is_empty());
         assert_eq!(foreign(), before);
+    });
+}
+
+/// Hides programs with such names from this thread and from what it starts.
+fn without(prefix: &str) {
+    const PROGRAMS: &str = "/usr/sbin";
+    let folder = std::path::Path::new("/run").join(format!("without-{prefix}"));
+    std::fs::create_dir_all(&folder).unwrap();
+    let none = None::<&str>;
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(none, "/", none, private, none).unwrap();
+    mount(Some("none"), &folder, Some("tmpfs"), MsFlags::empty(), none).unwrap();
+    let [all, some] = ["all", "some"].map(|name| folder.join(name));
+    std::fs::create_dir(&all).unwrap();
+    std::fs::create_dir(&some).unwrap();
+    mount(Some(PROGRAMS), &all, none, MsFlags::MS_BIND, none).unwrap();
+    for program in std::fs::read_dir(&all).unwrap().flatten() {
+        let name = program.file_name();
+        if !name.to_string_lossy().starts_with(prefix) {
+            std::os::unix::fs::symlink(program.path(), some.join(name)).unwrap();
+        }
+    }
+    mount(Some(&some), PROGRAMS, none, MsFlags::MS_BIND, none).unwrap();
+}
+
+#[test]
+#[ignore = "needs root, ip_vs and the legacy iptables"]
+fn a_machine_that_rewrites_no_ipv6_has_the_rules_of_ipv4_all_the_same() {
+    inside(|| async {
+        without("ip6tables");
+        let mut rules = Rules::new(SnatBackend::Iptables);
+        let both = set(&["198.18.0.29:80", "[2001:db8::29]:80"]);
+        rules.set(&both).await.unwrap_err();
+        assert_eq!(rules.read().await, Some(set(&["198.18.0.29:80"])));
+        // Nor does a check say that it is otherwise: each failure would lead to the next at once.
+        let noticed = tokio::time::timeout(Duration::from_secs(5), rules.differ()).await;
+        assert!(noticed.is_err());
+        assert_eq!(rules.read().await, Some(set(&["198.18.0.29:80"])));
     });
 }

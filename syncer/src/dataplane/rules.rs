@@ -114,7 +114,11 @@ impl Rules {
                 let chosen = snat::choose(self.wanted, left_over).await?;
                 Arc::clone(self.backend.insert(chosen))
             };
-            backend.set(services).await?;
+            if let Err(error) = backend.set(services).await {
+                // A part may be there, and who has rules waits for nobody else's.
+                self.set = backend.read().await.ok().flatten();
+                return Err(error.into());
+            }
             left_over.retain(|other| other.name() != backend.name());
         }
         // After the new ones: no packet passes that is rewritten by neither.

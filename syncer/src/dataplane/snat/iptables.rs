@@ -29,7 +29,7 @@ pub struct Iptables {
     /// The jump was seen or added; a reading that misses it takes that back.
     jump_four: AtomicBool,
     jump_six: AtomicBool,
-    /// There was an IPv6 service once.
+    /// There were rules for an IPv6 service once.
     six: AtomicBool,
 }
 
@@ -77,9 +77,6 @@ impl Iptables {
         if family == Family::V6 && rules.is_empty() && !self.six.load(Ordering::Relaxed) {
             return Ok(());
         }
-        if family == Family::V6 {
-            self.six.store(true, Ordering::Relaxed);
-        }
         let restore = format!("*nat\n:{CHAIN} - [0:0]\n{}COMMIT\n", rules.concat());
         run(
             &format!("{program}-restore"),
@@ -100,14 +97,17 @@ impl Iptables {
             CHAIN,
         ];
         let jumps = self.jump_of(family);
-        if jumps.load(Ordering::Relaxed) {
-            return Ok(());
+        if !jumps.load(Ordering::Relaxed) {
+            if run(&program, &jump, None).await.is_err() {
+                let add = jump.map(|word| if word == "-C" { "-A" } else { word });
+                run(&program, &add, None).await?;
+            }
+            jumps.store(true, Ordering::Relaxed);
         }
-        if run(&program, &jump, None).await.is_err() {
-            let add = jump.map(|word| if word == "-C" { "-A" } else { word });
-            run(&program, &add, None).await?;
+        // Not before: on a machine that can't do it, what is said of IPv4 would never be read.
+        if family == Family::V6 {
+            self.six.store(true, Ordering::Relaxed);
         }
-        jumps.store(true, Ordering::Relaxed);
         Ok(())
     }
 
