@@ -27,7 +27,21 @@ pub struct Claims {
 }
 
 pub(super) fn clashes(claims: &Claims) -> Vec<Finding> {
-    vec![subnets(claims), names(claims)]
+    vec![subnets(claims), names(claims), six()]
+}
+
+/// A lab goes without, and what needs it has nowhere to run.
+fn six() -> Finding {
+    const NAME: &str = "IPv6";
+    if Path::new("/proc/sys/net/ipv6").is_dir() {
+        Finding::ok(NAME, "the machine's kernel has it")
+    } else {
+        Finding::warn(
+            NAME,
+            "not in the machine's kernel: the lab has IPv4 alone",
+            "boot without ipv6.disable=1, or load the module ipv6",
+        )
+    }
 }
 
 fn subnets(claims: &Claims) -> Finding {
