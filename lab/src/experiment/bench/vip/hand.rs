@@ -55,7 +55,7 @@ impl<'a> Rules<'a> {
             Method::DirectRouting { node, container } => {
                 let rules = format!(
                     "table ip {TABLE} {{ chain vip {{ type nat hook prerouting priority -110; \
-                     ip daddr {VIP} tcp dport 80 dnat to {container}; }} }}"
+                     ip daddr {VIP} tcp dport 80 dnat to {container}; }}; }}"
                 );
                 self.on_the_node(&["nft", &rules])?;
                 format!("ipvsadm -A -t {VIP}:80 -s rr && ipvsadm -a -t {VIP}:80 -r {node} -g")
