@@ -23,6 +23,8 @@ mod trip;
 fn inside<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     let body = move || {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        // Whoever asks for the family has the kernel load it, and with it the settings: a director's first act.
+        ipvs::Client::open().unwrap();
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().build().unwrap();
         runtime.block_on(test());
