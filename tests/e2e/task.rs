@@ -212,6 +212,12 @@ impl<'a> Task<'a> {
     /// Waits until the log files hold what the task has written by now, and says what they hold.
     pub(crate) fn caught_up(&self, seconds: u64) -> String {
         let container = self.container();
+        assert!(
+            !container.is_empty(),
+            "{} has no container: {:#?}",
+            self.job,
+            self.events()
+        );
         let last = docker(self.lab, Node::Node1, &["logs", "--tail=1", &container]).unwrap();
         let what = format!("line {:?} of {} in its log", last.trim(), self.job);
         story::eventually(&what, seconds, || {
