@@ -60,6 +60,25 @@ pub(crate) fn kill(process: &Identity) {
     );
 }
 
+/// Has Nomad forget allocations that are over, the agent included. An agent that starts kills, for each that it still knows, whoever has
+/// the id of that one's log collector by now (`reattach` of go-plugin 1.4), and here ids come again within half a minute.
+pub(crate) fn forget_ended(lab: &Lab) {
+    story::nomad_ok(lab, &["system", "gc"]);
+    let kept = lab.paths.state.join("node1/nomad/data/alloc");
+    story::eventually("the agent has forgotten what is over", 30, || {
+        let known = lab.nomad().allocations();
+        let known = known.map_err(|error| format!("{error:#}"))?;
+        let folders = std::fs::read_dir(&kept).map_err(|error| error.to_string())?;
+        let ended = folders.flatten().find(|folder| {
+            let name = folder.file_name();
+            !known.iter().any(|one| *one.id == *name && !one.is_over())
+        });
+        ended.map_or(Ok(()), |ended| {
+            Err(format!("{} is there", ended.path().display()))
+        })
+    });
+}
+
 /// Starts the agent again, and waits for nothing. The node is registered up to half a minute later, for a server that is being
 /// elected may refuse it once; its tasks' logs go on before.
 pub(crate) fn start_agent(lab: &Lab) {

@@ -15,6 +15,7 @@ const MAX_FILE_SIZE: u64 = 1024 * 1024;
 fn twenty_restarts_of_the_agent_lose_no_line_of_five_counting_tasks_and_keep_the_jobs_limits() {
     let lab = story::up();
     let _whole = blow::Whole;
+    blow::forget_ended(&lab);
     let jobs = ["count-1", "count-2", "count-3", "count-4", "count-5"];
     let tasks = jobs.map(|job| {
         let blocks = "logs {
