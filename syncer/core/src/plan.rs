@@ -13,6 +13,7 @@ mod leave;
 mod merge;
 mod method;
 mod order;
+mod raise;
 mod ramp;
 mod step;
 mod substitute;

@@ -1,5 +1,6 @@
 //! Blocks `service`: a VIP, its options, and which instances it takes. The options are those of tags.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -53,21 +54,16 @@ fn service(
         }
     };
     let id = section.required(VIP, parsed(free_vip));
-    let mut options = Options::default();
+    let options = RefCell::new(Options::default());
     for (key, kind) in OPTIONS {
-        let read = |value: &Value| {
+        section.value(key, |value| {
             let text = words_of(kind, value)?;
-            Options::default().set(key, &text)?;
-            Ok(text)
-        };
-        let text = section.value(key, read);
-        if let Some(Err(why)) = text.map(|text| options.set(key, &text)) {
-            section.problem(format!("{key}: {why}"));
-        }
+            Ok(options.borrow_mut().set(key, &text)?)
+        });
     }
     let only_tags = section.value("only_tags", tags).unwrap_or_default();
     let vip = id.and_then(|id| {
-        let vip = options.policy(id);
+        let vip = options.take().policy(id);
         vip.map_err(|why| section.problem(why)).ok()
     });
     section.end();

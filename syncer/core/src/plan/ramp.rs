@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ipvs::{ServiceId, VirtualService, Weight};
+use ipvs::{ServiceId, Weight};
 
-use super::merge::Merge;
-use crate::desired::{DesiredService, RAMP_STEPS};
+use crate::desired::RAMP_STEPS;
 use crate::model::Moment;
 
 /// A raise under way.
@@ -43,57 +42,20 @@ impl Ramp {
         time: Duration,
         now: Moment,
     ) -> (Weight, Option<Moment>) {
-        let step = time / RAMP_STEPS;
-        let passed = now.since(self.since);
-        let mut done = 1;
-        let mut due = step;
-        while due <= passed && done < RAMP_STEPS {
-            done += 1;
-            due += step;
-        }
+        let step = (time / RAMP_STEPS).max(Duration::from_millis(1));
+        let passed = now.since(self.since).as_millis() / step.as_millis();
+        let done = u32::try_from(passed)
+            .unwrap_or(RAMP_STEPS)
+            .saturating_add(1)
+            .min(RAMP_STEPS);
         let gained = u64::from(full.get()) * u64::from(done) / u64::from(RAMP_STEPS);
         let gained = u32::try_from(gained.max(1)).unwrap_or(u32::MAX);
         let weight = Weight::saturating(self.from.get().saturating_add(gained));
         if weight >= full {
             (full, None)
         } else {
-            (weight, Some(self.since.after(due)))
+            (weight, Some(self.since.after(step.saturating_mul(done))))
         }
-    }
-}
-
-impl Merge<'_> {
-    /// The weight of a real server that shall have the weight `full`, and has `current`. Where no other serves it is full at once: there
-    /// is nothing to spare it.
-    pub(super) fn ramped(
-        &mut self,
-        id: &ServiceId,
-        wanted: &DesiredService,
-        address: SocketAddr,
-        current: Weight,
-        full: Weight,
-    ) -> Weight {
-        let Some(time) = wanted.safeguards.slow_start else {
-            return full;
-        };
-        if current >= full || !self.has_company(id, address) {
-            return full;
-        }
-        let key = (*id, address);
-        let ramp = Ramp::of(self.observed.ramps.get(&key), current, self.now);
-        let (weight, next) = ramp.weight(full, time, self.now);
-        if let Some(at) = next {
-            self.open.insert(*id);
-            self.ramps.insert(key, ramp);
-            self.wake(at);
-        }
-        weight
-    }
-
-    fn has_company(&self, id: &ServiceId, address: SocketAddr) -> bool {
-        let reals = self.observed.table.get(id).map(VirtualService::reals);
-        let mut reals = reals.unwrap_or_default().iter();
-        reals.any(|real| real.address != address && real.weight.serves())
     }
 }
 
