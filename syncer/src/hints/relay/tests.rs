@@ -56,16 +56,23 @@ async fn one_director_that_hangs_does_not_hide_what_the_others_answered() {
         hanging.local_addr().unwrap(),
     ];
     let (mut driver, _kept) = driver(&at).await;
-    let (limit, started) = (Duration::from_millis(500), Instant::now());
-    let answer = driver.withdraw(withdrawal(limit)).await.unwrap();
-    // Drivers give up half a second after the limit.
-    assert!(started.elapsed() < limit + Duration::from_millis(450));
+    let limit = Duration::from_millis(500);
     let expected =
         [(at[0], Wire::Drained), (at[2], Wire::Unknown)].map(|(at, outcome)| DirectorOutcome {
             director: at.to_string(),
             outcome: outcome.into(),
         });
-    assert_eq!(answer.into_inner().directors, expected);
+    let mut took = Vec::new();
+    // A machine that gives no processor once, says nothing about the limit.
+    for _ in 0..3 {
+        let started = Instant::now();
+        let answer = driver.withdraw(withdrawal(limit)).await.unwrap();
+        took.push(started.elapsed());
+        assert_eq!(answer.into_inner().directors, expected);
+    }
+    // Drivers give up half a second after the limit.
+    let soon = limit + Duration::from_millis(450);
+    assert!(took.iter().any(|took| *took < soon), "{took:?}");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipvs_syncer::parts::Parts;
 use ipvs_syncer::real_server::{Containers, ports};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch::Receiver;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +38,14 @@ async fn becomes(answered: bool) {
     assert!(becomes.is_ok(), "answered: {}", !answered);
 }
 
+/// Waits until these ports are published as led, which they are a moment after the kernel has them.
+async fn are_published(leases: &mut Receiver<ports::Leases>, ports: &[(SocketAddr, SocketAddr)]) {
+    let ports = ports.iter().copied().collect();
+    let published = leases.wait_for(|leases| leases.ports == ports);
+    let published = timeout(Duration::from_secs(5), published).await;
+    assert!(published.is_ok_and(|leases| leases.is_ok()), "{ports:?}");
+}
+
 #[test]
 #[ignore = "needs root and nf_tables"]
 fn a_host_port_leads_to_its_container_until_the_task_ends_heard_or_not_and_whoever_removes_the_rules()
@@ -50,14 +59,14 @@ fn a_host_port_leads_to_its_container_until_the_task_ends_heard_or_not_and_whoev
         let containers = Containers::default();
         let (mut parts, stop) = (Parts::default(), CancellationToken::new());
         let started = ports::start("eth0", &containers, &mut parts, &stop);
-        let leases = started.await.unwrap();
+        let mut leases = started.await.unwrap();
         assert!(!is_answered().await);
         let pair = (HOST.parse().unwrap(), CONTAINER.parse().unwrap());
         let mut task = Command::new("sleep").arg("100").spawn().unwrap();
         let pid = i32::try_from(task.id()).unwrap();
         containers.note("alloc", "web", vec![pair], Some(pid));
         becomes(true).await;
-        assert_eq!(leases.borrow().ports, [pair].into());
+        are_published(&mut leases, &[pair]).await;
         run("nft", &[&["delete"], &TABLE[..]].concat());
         assert!(!is_answered().await);
         becomes(true).await;
@@ -66,7 +75,7 @@ fn a_host_port_leads_to_its_container_until_the_task_ends_heard_or_not_and_whoev
         task.kill().unwrap();
         task.wait().unwrap();
         becomes(false).await;
-        assert!(leases.borrow().ports.is_empty());
+        are_published(&mut leases, &[]).await;
         let own = i32::try_from(std::process::id()).unwrap();
         containers.note("alloc", "web", vec![pair], Some(own));
         becomes(true).await;
