@@ -2,6 +2,7 @@
 //!
 //! The world of the properties is small on purpose: few services, few addresses, all states. What matters is met often.
 
+mod any;
 mod bridge;
 mod drains;
 mod method;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::properties::{any_desired, any_world};
+use super::any::{any_desired, any_world};
 use super::world::{id, service_with};
 use super::*;
 use crate::desired::Scope;
